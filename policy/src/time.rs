@@ -1,0 +1,95 @@
+//! Arithmetic on time; no reading of it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since 1970-01-01 UTC.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// So much later, at most the end of time.
+    #[must_use]
+    pub fn plus(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// So much earlier; `None` if that is before 1970.
+    pub fn minus(self, span: Span) -> Option<Self> {
+        self.0.checked_sub(span.0).map(Self)
+    }
+}
+
+/// A length of time, in milliseconds.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Span(pub u64);
+
+impl Span {
+    /// "30s", "15m", "24h", "7d": a whole number above zero and one unit. `None` otherwise, or
+    /// above 366 days.
+    pub fn parse(text: &str) -> Option<Self> {
+        let unit = text.chars().last()?;
+        let digits = text.strip_suffix(unit)?;
+        let count = crate::money::parse_decimal(digits)?.units();
+        let millis: u64 = match unit {
+            's' => 1_000,
+            'm' => 60_000,
+            'h' => 3_600_000,
+            'd' => 86_400_000,
+            _ => return None,
+        };
+        let span = u64::try_from(count).ok()?.checked_mul(millis)?;
+        (span > 0 && span <= SPAN_MS_MAX).then_some(Self(span))
+    }
+}
+
+/// The longest window: a leap year. A budget over more than that is a budget nobody watches.
+const SPAN_MS_MAX: u64 = 366 * 86_400_000;
+
+impl fmt::Display for Span {
+    /// In the largest unit that gives a whole number.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+        for (millis, unit) in units {
+            if self.0 >= millis && self.0.checked_rem(millis) == Some(0) {
+                return write!(out, "{}{unit}", self.0.checked_div(millis).unwrap_or(0));
+            }
+        }
+        write!(out, "{}ms", self.0)
+    }
+}
+
+/// What time it is, as far as that can be known: not before `sure`, not after `possible`.
+///
+/// Windows, delays and deadlines granted to others use *sure*; expiry of votes and orders uses
+/// *possible*. A clock pushed forward empties no window; pushed back it reopens none.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interval {
+    /// The later of this and the wall clock, and never before `sure`.
+    pub possible: Millis,
+    /// Has surely passed. Never goes back, not even across a restart.
+    pub sure: Millis,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_a_whole_number_and_one_unit() {
+        assert_eq!(Span::parse("24h"), Some(Span(86_400_000)));
+        assert_eq!(Span::parse("24h").unwrap().to_string(), "1d");
+        assert_eq!(Span::parse("90s").unwrap().to_string(), "90s");
+        for bad in ["", "h", "0h", "-1h", "1.5h", "1h30m", "01h", "24", "367d", "1 h", "1é"] {
+            assert_eq!(Span::parse(bad), None, "{bad}");
+        }
+    }
+}
