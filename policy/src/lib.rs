@@ -1,1 +1,6 @@
-//! Stub.
+//! Pure: decides, records, folds and re-checks. No I/O, no clock, no async.
+
+pub mod id;
+pub mod money;
+pub mod time;
+pub mod tree;
