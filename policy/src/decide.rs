@@ -279,17 +279,13 @@ fn check_effect(
             out.note(Rule::DeployAllowed, Seen::Words(init_code.to_string()), known);
         }
         Effect::Delegate { chain: on, to } => {
-            let known = rules.delegate.contains(to) && *on == on_chain(chain);
+            let known = rules.delegate.contains(to) && *on == chain;
             out.note(Rule::DelegateAllowed, Seen::Address(*to), known);
         }
         Effect::Unknown { contract: _, why } => {
-            out.note(Rule::Understood, Seen::Words((*why).into()), false);
+            out.note(Rule::Understood, Seen::Words(why.clone()), false);
         }
     }
-}
-
-fn on_chain(chain: crate::id::ChainId) -> alloy_primitives::U256 {
-    alloy_primitives::U256::from(chain.0)
 }
 
 /// Whether enough distinct people of each group voted, the caller's owners not counted.

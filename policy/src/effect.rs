@@ -3,7 +3,7 @@
 //! An asset's kind comes from the book's registry, never from a selector: `approve` and
 //! `transferFrom` are shared by ERC-20 and ERC-721.
 
-use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_primitives::{Address, B256, keccak256};
 
 use crate::abi::{self, Erc20};
 use crate::book::Registry;
@@ -65,7 +65,7 @@ pub enum Effect {
     /// Carries an EIP-7702 authorisation: an account would run this contract's code.
     Delegate {
         /// The chain it is valid on; 0: all of them.
-        chain: U256,
+        chain: ChainId,
         /// The contract.
         to: Address,
     },
@@ -74,7 +74,7 @@ pub enum Effect {
         /// What it was sent to.
         contract: Address,
         /// Why it is not understood.
-        why: &'static str,
+        why: String,
     },
 }
 
@@ -96,13 +96,17 @@ pub fn effects(tx: &UnsignedTx, registry: &Registry) -> Vec<Effect> {
         }
     }
     let delegations = tx.authorizations().iter();
-    effects.extend(delegations.map(|one| Effect::Delegate { chain: one.chain_id, to: one.address }));
+    effects
+        .extend(delegations.map(|one| Effect::Delegate { chain: one.chain(), to: one.address() }));
     effects
 }
 
 fn call(chain: ChainId, contract: Address, data: &[u8], registry: &Registry) -> Effect {
     let Some(selector) = abi::selector(data) else {
-        return Effect::Unknown { contract, why: "call data shorter than a function selector" };
+        return Effect::Unknown {
+            contract,
+            why: "call data shorter than a function selector".into(),
+        };
     };
     let token = contract;
     if registry.token(chain, token).is_none() {
@@ -114,7 +118,7 @@ fn call(chain: ChainId, contract: Address, data: &[u8], registry: &Registry) -> 
             Effect::TransferToken { token, from: Some(from), to, amount }
         }
         Erc20::Approve { spender, amount } => Effect::GrantAllowance { token, spender, amount },
-        Erc20::NotCanonical(why) => Effect::Unknown { contract, why },
+        Erc20::NotCanonical(fault) => Effect::Unknown { contract, why: fault.to_string() },
         Erc20::NotErc20 => Effect::Call { contract, selector },
     }
 }

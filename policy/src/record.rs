@@ -10,11 +10,11 @@ use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
 use crate::finding::Reason;
-use crate::ledger::Slot;
 use crate::id::{
     BookHash, CallerId, ChainId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId,
     Sequence, Tag,
 };
+use crate::ledger::Slot;
 use crate::money::Charges;
 use crate::request::{Asker, Input, sha256};
 use crate::stops::Scope;

@@ -10,7 +10,7 @@ use alloy_primitives::B256;
 use crate::book::Book;
 use crate::decide::{Decision, decide, still_allows};
 use crate::id::{DecisionNumber, Sequence, VaultId};
-use crate::record::{Actor, Asked, Entry, Record, RecordedInput, Role, SignedRecord};
+use crate::record::{Actor, Asked, Entry, Frozen, Record, RecordedInput, RecordedSlot, Role};
 use crate::request::{Request, sha256};
 use crate::state::State;
 use crate::tree::{Frontier, leaf_hash};
@@ -130,19 +130,9 @@ fn replay(entries: &[Entry], attachments: &BTreeMap<B256, Vec<u8>>, report: &mut
 
 /// Decisions that start records call lost.
 fn lost(entries: &[Entry]) -> BTreeSet<DecisionNumber> {
-    let started = entries.iter().filter_map(|entry| match &entry.record {
-        Record::Started(started) => Some(started.lost.iter().copied()),
-        Record::Genesis(_)
-        | Record::KeyIntended(_)
-        | Record::KeyCreated(_)
-        | Record::Adopted(_)
-        | Record::Frozen(_)
-        | Record::Signed(_)
-        | Record::Denied(_)
-        | Record::Parked(_)
-        | Record::Withheld(_)
-        | Record::Failed(_)
-        | Record::Suppressed(_) => None,
+    let started = entries.iter().filter_map(|entry| {
+        let Record::Started(started) = &entry.record else { return None };
+        Some(started.lost.iter().copied())
     });
     started.flatten().collect()
 }
@@ -218,7 +208,7 @@ impl Replay<'_> {
                 signed.charge == *allowed.charge()
                     && signed.repeats == allowed.repeat()
                     && signed.book == allowed.revision()
-                    && signed.slot == crate::record::RecordedSlot::of(request.slot())
+                    && signed.slot == RecordedSlot::of(request.slot())
             }
             (Record::Withheld(_) | Record::Failed(_), Decision::Allow(_)) => true,
             (Record::Denied(denied), decision) => {
@@ -276,13 +266,12 @@ impl Replay<'_> {
 
     /// A signature is recorded only if it is still allowed at the moment of the record.
     fn last_look(&mut self, entry: &Entry) {
-        let (asked, reasons) = match &entry.record {
-            Record::Signed(signed) => {
-                let SignedRecord { asked, .. } = &**signed;
-                (asked, None)
-            }
-            Record::Withheld(withheld) => (&withheld.asked, Some(&withheld.reasons)),
-            _ => return,
+        let (asked, reasons) = if let Record::Signed(signed) = &entry.record {
+            (&signed.asked, None)
+        } else if let Record::Withheld(withheld) = &entry.record {
+            (&withheld.asked, Some(&withheld.reasons))
+        } else {
+            return;
         };
         if reasons.is_none() && !self.state.narrowed_since(asked.seen) {
             return;
@@ -305,30 +294,29 @@ impl Replay<'_> {
             let person = self.state.people().get(person);
             person.is_some_and(|person| roles.iter().any(|role| person.roles.contains(role)))
         };
-        let wrong = match &entry.record {
-            Record::KeyIntended(key) if !may(&key.by, &[Role::Operator]) => {
-                "a key made by somebody who may not".into()
+        let wrong = if let Record::KeyIntended(key) = &entry.record {
+            let wrong = !may(&key.by, &[Role::Operator]);
+            wrong.then(|| "a key made by somebody who may not".to_owned())
+        } else if let Record::Frozen(Frozen { by: Actor::Person(person), .. }) = &entry.record {
+            let wrong = !may(person, &[Role::Security]);
+            wrong.then(|| "a stop by somebody who may not".to_owned())
+        } else if let Record::Adopted(adopted) = &entry.record {
+            let allowed = may(&adopted.by, &[Role::Operator, Role::Security]);
+            let wider = Book::parse(&adopted.book).map(|new| self.state.book().difference(&new));
+            let wider = wider.map(|difference| difference.wider).unwrap_or_default();
+            if !allowed {
+                Some("a book adopted by somebody who may not".to_owned())
+            } else if wider.is_empty() {
+                None
+            } else {
+                Some(format!("a book that widens without a quorum: {}", wider.join("; ")))
             }
-            Record::Frozen(frozen) => match &frozen.by {
-                Actor::Person(person) if !may(person, &[Role::Security]) => {
-                    "a stop by somebody who may not".into()
-                }
-                Actor::Person(_) | Actor::Signer => return,
-            },
-            Record::Adopted(adopted) => {
-                let Ok(new) = Book::parse(&adopted.book) else { return };
-                let difference = self.state.book().difference(&new);
-                if !may(&adopted.by, &[Role::Operator, Role::Security]) {
-                    "a book adopted by somebody who may not".into()
-                } else if !difference.is_narrowing() {
-                    format!("a book that widens without a quorum: {}", difference.wider.join("; "))
-                } else {
-                    return;
-                }
-            }
-            _ => return,
+        } else {
+            None
         };
-        self.report.wrong(entry.seq, wrong);
+        if let Some(wrong) = wrong {
+            self.report.wrong(entry.seq, wrong);
+        }
     }
 }
 
