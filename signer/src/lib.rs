@@ -1,1 +1,4 @@
-//! Stub.
+//! The signing service: edge, sequencer, journal, HSM.
+
+pub mod sequencer;
+pub mod signature;
