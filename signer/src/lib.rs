@@ -1,1 +1,3 @@
-//! Stub.
+//! The signing service.
+
+pub mod edge;
