@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -129,15 +130,15 @@ fn builder<E: Clone>(executor: E, limits: &Limits) -> http2::Builder<E> {
 }
 
 /// Up to a tenth less than the age allowed, by the connection's number.
-fn spread(limits: &Limits, number: u64) -> std::time::Duration {
-    let tenth = limits.connection_age_max / 10;
-    let part = u32::try_from(number % SPREAD).unwrap_or_default();
-    let less = tenth.saturating_mul(part) / SPREAD_STEPS;
-    limits.connection_age_max.saturating_sub(less)
+fn spread(limits: &Limits, number: u64) -> Duration {
+    let tenth = limits.connection_age_max.checked_div(10).unwrap_or_default();
+    let step = tenth.checked_div(SPREAD_STEPS).unwrap_or_default();
+    let steps = u32::try_from(number & SPREAD_MASK).unwrap_or_default();
+    limits.connection_age_max.saturating_sub(step.saturating_mul(steps))
 }
 
-/// The service of one connection: looks at the peer before every request, then hands it on with
-/// the peer among its extensions.
+/// The service of one connection: looks at the peer before every request and again before its
+/// reply begins; hands the request on with the peer among its extensions.
 struct Guarded<S> {
     inner: S,
     peer: Arc<Peer>,
@@ -163,7 +164,13 @@ where
         count(&self.counters.requests_dispatched);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Arc::clone(&self.peer));
-        Box::pin(self.inner.clone().oneshot(request))
+        let reply = self.inner.clone().oneshot(request);
+        let (peer, clock) = (Arc::clone(&self.peer), Arc::clone(&self.clock));
+        Box::pin(async move {
+            let reply = reply.await;
+            // Valid when it asked is not valid when it is answered.
+            if peer.is_valid_now(clock()) { reply } else { Ok(no_longer_valid()) }
+        })
     }
 }
 
@@ -182,6 +189,20 @@ fn no_longer_valid() -> Response<Body> {
     .into_http()
 }
 
-/// Into how many steps the ends of connections are spread.
-const SPREAD: u64 = 16;
+/// Into how many steps the ends of connections are spread: a power of two.
 const SPREAD_STEPS: u32 = 16;
+const SPREAD_MASK: u64 = 15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_spread_over_the_last_tenth_of_the_age_and_never_beyond_it() {
+        let limits = Limits { connection_age_max: Duration::from_secs(1600), ..Limits::default() };
+        assert_eq!(spread(&limits, 0), Duration::from_secs(1600));
+        assert_eq!(spread(&limits, 1), Duration::from_secs(1590));
+        assert_eq!(spread(&limits, 15), Duration::from_secs(1450));
+        assert_eq!(spread(&limits, 16), Duration::from_secs(1600));
+    }
+}

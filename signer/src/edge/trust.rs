@@ -13,7 +13,8 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use super::WallClock;
-use super::material::{CrlStatus, Material, Source, TrustError, TrustFiles, unix_time};
+use super::files::{Source, TrustError, TrustFiles};
+use super::material::{CrlStatus, Material, unix_time};
 
 /// One plane's certificates, CAs and CRLs, followed as their files change.
 pub struct Trust {
