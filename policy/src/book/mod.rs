@@ -3,11 +3,14 @@
 //! A `Book` exists only if its text had no fault at all ([`Book::parse`]). Names are resolved: rules
 //! speak of chain ids, contract addresses and base units, so renaming changes no ledger.
 
+mod calls;
 mod check;
+mod compare;
 mod diff;
 mod file;
-mod function;
+mod limits;
 mod names;
+mod quorum;
 mod rules;
 mod tiers;
 mod units;
@@ -19,6 +22,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256};
 
 pub use self::diff::Difference;
+pub use self::quorum::{Quorum, QuorumPart};
 pub use self::units::format_amount;
 use crate::id::{BookHash, CallerId, ChainId, KeyLabel, PersonId};
 use crate::money::{Account, Amount, Asset};
@@ -64,6 +68,11 @@ impl Book {
     /// A caller's entry, if the book knows it.
     pub fn caller(&self, caller: &CallerId) -> Option<&CallerEntry> {
         self.callers.get(caller)
+    }
+
+    /// The people of a group, if the book has one of that name.
+    pub fn group(&self, name: &str) -> Option<&BTreeSet<PersonId>> {
+        self.groups.get(name)
     }
 
     /// All callers the book knows.
@@ -320,6 +329,14 @@ pub struct Rate {
     pub per: Span,
 }
 
+impl fmt::Display for Rate {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per = self.per.to_string();
+        let one = per.strip_prefix('1').filter(|unit| unit.len() == 1);
+        write!(out, "{}/{}", self.requests, one.unwrap_or(&per))
+    }
+}
+
 /// Words in `deny`: any of them wins over every rule.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum DenyWord {
@@ -338,6 +355,13 @@ impl DenyWord {
         (Self::Eip7702, "eip7702"),
         (Self::UnlimitedAllowance, "unlimited-allowance"),
     ];
+}
+
+impl fmt::Display for DenyWord {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spelling = Self::ALL.into_iter().find(|(word, _)| word == self);
+        out.write_str(spelling.map_or("", |(_, spelling)| spelling))
+    }
 }
 
 /// Above an amount, people are asked. Each tier whose amount is exceeded asks for its own quorum,
@@ -361,42 +385,6 @@ pub struct Threshold {
     pub amount: Amount,
 }
 
-/// "2 of treasury + 1 of security".
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Quorum {
-    /// How many of which group, each at least 1.
-    pub parts: Vec<QuorumPart>,
-}
-
-/// "2 of treasury".
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct QuorumPart {
-    /// How many.
-    pub count: u32,
-    /// Name of the group.
-    pub group: String,
-    /// Who is in it.
-    pub members: BTreeSet<PersonId>,
-}
-
-impl fmt::Display for Fault {
-    /// Two lines: place and message, then the hint.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, column, message, hint } = self;
-        write!(out, "{line}:{column}: {message}\n    hint: {hint}")
-    }
-}
-
-impl fmt::Display for Quorum {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, part) in self.parts.iter().enumerate() {
-            let plus = if at == 0 { "" } else { " + " };
-            write!(out, "{plus}{} of {}", part.count, part.group)?;
-        }
-        Ok(())
-    }
-}
-
 /// One thing wrong with a book.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Fault {
@@ -408,6 +396,14 @@ pub struct Fault {
     pub message: String,
     /// What to do about it.
     pub hint: String,
+}
+
+impl fmt::Display for Fault {
+    /// Two lines: place and message, then the hint.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, column, message, hint } = self;
+        write!(out, "{line}:{column}: {message}\n    hint: {hint}")
+    }
 }
 
 /// Everything wrong with a book, in order of line. Never empty.
