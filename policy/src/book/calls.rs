@@ -7,8 +7,9 @@ use alloy_primitives::Address;
 
 use super::CallRule;
 use super::check::closed_word;
-use super::file::{Field, Fields, Vocabulary, quoted};
+use super::file::{Field, Fields};
 use super::rules::Scope;
+use super::words::{Vocabulary, quoted};
 use crate::abi;
 use crate::id::ChainId;
 

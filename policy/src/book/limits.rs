@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::file::{Field, Fields, Vocabulary, Word, quoted};
+use super::file::{Field, Fields, Word};
 use super::units::{InvalidAmount, UnitDef, parse_amount};
+use super::words::{Vocabulary, quoted};
 use super::{Limit, Limits, Rate, RateRule, Window, Windows};
 use crate::money::{Amount, parse_decimal};
 use crate::time::Span;

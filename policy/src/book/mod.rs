@@ -11,9 +11,11 @@ mod file;
 mod limits;
 mod names;
 mod quorum;
+mod report;
 mod rules;
 mod tiers;
 mod units;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,9 +25,10 @@ use alloy_primitives::{Address, B256};
 
 pub use self::diff::Difference;
 pub use self::quorum::{Quorum, QuorumPart};
-pub use self::units::format_amount;
+pub use self::report::{Fault, Faults};
+pub use self::units::{asset_name, format_amount};
 use crate::id::{BookHash, CallerId, ChainId, KeyLabel, PersonId};
-use crate::money::{Account, Amount, Asset};
+use crate::money::{Account, Amount};
 use crate::time::Span;
 
 /// A sound book and the text it came from.
@@ -383,41 +386,4 @@ pub struct Threshold {
     pub accounts: Vec<Account>,
     /// More than so much in one transaction.
     pub amount: Amount,
-}
-
-/// One thing wrong with a book.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Fault {
-    /// Line, from 1; 0 if it has none.
-    pub line: usize,
-    /// Column, from 1; 0 if it has none.
-    pub column: usize,
-    /// What is wrong.
-    pub message: String,
-    /// What to do about it.
-    pub hint: String,
-}
-
-impl fmt::Display for Fault {
-    /// Two lines: place and message, then the hint.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, column, message, hint } = self;
-        write!(out, "{line}:{column}: {message}\n    hint: {hint}")
-    }
-}
-
-/// Everything wrong with a book, in order of line. Never empty.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the book has {} fault(s)", .0.len())]
-pub struct Faults(pub Vec<Fault>);
-
-/// The asset a registered account is counted in, as people call it.
-pub fn asset_name(registry: &Registry, account: Account) -> String {
-    let native = registry.chain(account.chain).map_or("native", |chain| chain.native.as_str());
-    match account.asset {
-        Asset::Native | Asset::Fee => native.to_owned(),
-        Asset::Token(contract) => registry
-            .token(account.chain, contract)
-            .map_or_else(|| contract.to_checksum(None), |token| token.name.clone()),
-    }
 }

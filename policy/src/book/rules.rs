@@ -6,10 +6,11 @@ use alloy_primitives::{Address, B256};
 
 use super::calls::calls;
 use super::check::{chain_named, closed_word};
-use super::file::{Field, Fields, Vocabulary, Word, nearest, quoted, unknown};
+use super::file::{Field, Fields, Word};
 use super::limits::{PER_TX_HINT, Zero, ceiling, limit, limits, rate};
 use super::names::{Names, Thing, refuse_repeats};
 use super::units::{UnitDef, native_units};
+use super::words::{Vocabulary, nearest, quoted, unknown};
 use super::{
     Addresses, AllowanceRule, DenyWord, FeeRule, KeyRules, Limit, NativeRule, Recipients,
     TokenRule, tiers,

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::file::{Field, Fields, Vocabulary, Word, quoted};
+use super::file::{Field, Fields, Word};
 use super::limits::{Zero, amount, span_of};
 use super::names::Thing;
 use super::rules::Scope;
 use super::units::{UnitDef, native_units, split_amount};
+use super::words::{Vocabulary, nearest, quoted};
 use super::{Limit, Quorum, QuorumPart, Threshold, Tier};
 use crate::id::{CallerId, PersonId};
 use crate::money::{Account, Asset, parse_decimal};
@@ -144,7 +145,7 @@ fn part(field: &Field<'_>, text: &str, scope: &Scope<'_>) -> Option<QuorumPart> 
     };
     let Some(members) = scope.names.groups.get(*group) else {
         let known = scope.names.groups.keys().map(String::as_str);
-        let hint = match super::file::nearest(group, known) {
+        let hint = match nearest(group, known) {
             Some(near) => format!("did you mean {near:?}?"),
             None => "define it under [group]".to_owned(),
         };
