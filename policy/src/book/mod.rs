@@ -6,10 +6,15 @@
 mod check;
 mod diff;
 mod file;
+mod function;
+mod names;
+mod rules;
+mod tiers;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 
@@ -102,7 +107,8 @@ impl Registry {
         self.tokens.get(&(chain, contract))
     }
 
-    /// The name somebody gave an address, for display only.
+    /// The name somebody gave an address, for display only: all of them, with commas, if there are
+    /// several. A name does not say on which chain; whoever shows it shows the address too.
     pub fn label(&self, address: Address) -> Option<&str> {
         self.labels.get(&address).map(String::as_str)
     }
@@ -164,7 +170,7 @@ pub struct KeyRules {
     /// Init code that may be deployed, by Keccak-256.
     pub deploy: BTreeSet<B256>,
     /// Contracts that an EIP-7702 authorisation carried in a transaction may delegate to.
-    pub delegate: BTreeSet<Address>,
+    pub delegate: Addresses,
     /// Above which amounts people are asked.
     pub approve: Vec<Tier>,
 }
@@ -203,7 +209,7 @@ pub struct TokenRule {
     /// Who may receive it.
     pub to: Recipients,
     /// Whose tokens `transferFrom` may move, besides the key's own.
-    pub from: BTreeSet<Address>,
+    pub from: Addresses,
     /// How much. Allowances granted count as spent.
     pub limits: Limits,
     /// Who may be granted an allowance, and how much at once. `None`: nobody.
@@ -214,7 +220,7 @@ pub struct TokenRule {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AllowanceRule {
     /// Who may be granted one.
-    pub spender: BTreeSet<Address>,
+    pub spender: Addresses,
     /// How much in one transaction.
     pub per_tx: Limit,
 }
@@ -226,13 +232,16 @@ pub struct CallRule {
     pub signature: String,
 }
 
+/// Addresses. Shared, because one list of a million may stand in many rules.
+pub type Addresses = Arc<BTreeSet<Address>>;
+
 /// Addresses that may receive.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Recipients {
     /// Somebody wrote "anyone".
     Anyone,
     /// These.
-    Only(BTreeSet<Address>),
+    Only(Addresses),
 }
 
 impl Recipients {
@@ -331,7 +340,8 @@ impl DenyWord {
     ];
 }
 
-/// Above an amount, people are asked.
+/// Above an amount, people are asked. Each tier whose amount is exceeded asks for its own quorum,
+/// and all of them must be met; [`Book::difference`] relies on that.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tier {
     /// A charge to one of these accounts of more than its amount asks for the quorum.
@@ -367,6 +377,14 @@ pub struct QuorumPart {
     pub group: String,
     /// Who is in it.
     pub members: BTreeSet<PersonId>,
+}
+
+impl fmt::Display for Fault {
+    /// Two lines: place and message, then the hint.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, column, message, hint } = self;
+        write!(out, "{line}:{column}: {message}\n    hint: {hint}")
+    }
 }
 
 impl fmt::Display for Quorum {
