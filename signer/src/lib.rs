@@ -1,1 +1,3 @@
-//! Stub.
+//! The signing service: touches the world, decides nothing.
+
+pub mod journal;
