@@ -505,7 +505,7 @@ mod tests {
     #[test]
     fn a_text_that_is_no_signature_is_refused_with_its_place() {
         use BadSignature::{
-            ArrayLength, Expected, Name, NameIsType, NameTwice, TooDeep, TooLong, Type,
+            ArrayLength, Expected, Name, NameIsType, NameTwice, TooDeep, TooLong, Trailing, Type,
         };
         let deep = format!("f{}{}", "(".repeat(10), ")".repeat(10));
         let long = format!("f({})", "address,".repeat(200));

@@ -9,6 +9,7 @@ pub mod config;
 pub mod edge;
 pub mod gate;
 pub mod genesis;
+pub mod health;
 pub mod hsm;
 pub mod journal;
 pub mod keys;

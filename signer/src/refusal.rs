@@ -76,8 +76,8 @@ pub enum Refusal {
     Token {
         /// A stable code.
         code: &'static str,
-        /// Whether asking again may help.
-        retry: bool,
+        /// After how long asking again may help; `None` if only a person can help.
+        retry_after: Option<Duration>,
     },
     /// Nothing of that name.
     #[error("no {kind} is called {name:?}")]

@@ -27,8 +27,9 @@ use parts::{Common, Fees};
 /// Nobody could broadcast more, so decoding it only helps an attacker.
 pub const TX_BYTES_MAX: usize = 131_072;
 
-/// Largest chain id: the largest for which 35 + 2 x chain + parity fits 64 bits (EIP-2294).
-pub const CHAIN_ID_MAX: u64 = 0x7fff_ffff_ffff_ffee;
+/// Largest chain id: the largest for which 35 + 2 x chain + parity fits 64 bits. EIP-2294 meant
+/// this one, but is one too high: with its own bound and parity 1, v is 2^64.
+pub const CHAIN_ID_MAX: u64 = 0x7fff_ffff_ffff_ffed;
 
 /// Largest init code (EIP-3860), in bytes.
 pub const INIT_CODE_BYTES_MAX: usize = 49_152;

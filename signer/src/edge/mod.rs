@@ -32,5 +32,10 @@ pub use material::CrlStatus;
 pub use peer::Peer;
 pub use trust::{Reloaded, Trust, TrustStatus, TrustTrouble};
 
+pub mod control;
+pub mod release;
+pub mod signing;
+mod status;
+
 /// The wall clock, handed in: nothing under `edge` reads one of its own.
 pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_policy::id::{DecisionNumber, KeyId, Sequence};
+use portcullis_policy::id::{CallerId, DecisionNumber, KeyId, Sequence};
 use portcullis_policy::record::{Adopted, Frozen, KeyIntended};
 use portcullis_policy::request::Request;
 use tokio::sync::oneshot;
@@ -25,6 +25,7 @@ pub(super) enum Command {
     Adopt(Adopted, Answer<(Sequence, Vec<String>)>),
     IntendKey(KeyIntended, Answer<()>),
     KeyCreated(KeyId, Arc<PublicPoint>, Answer<()>),
+    Note(CallerId, KeyId, &'static str),
     Finish,
 }
 

@@ -32,6 +32,14 @@ impl Flood {
         false
     }
 
+    /// Counts a request that is never recorded by itself.
+    pub(super) fn note(&mut self, caller: &CallerId, key: KeyId, code: &str, now: Millis) {
+        let name = (caller.clone(), key, code.to_owned());
+        let fresh = Burst { since: now, recorded: RECORDED_PER_BURST_MAX, suppressed: 0 };
+        let burst = self.0.entry(name).or_insert(fresh);
+        burst.suppressed = burst.suppressed.saturating_add(1);
+    }
+
     /// Takes the counts of all bursts that are over.
     pub(super) fn take_ended(&mut self, now: Millis) -> Vec<Suppressed> {
         let over = |burst: &mut Burst| burst.since.plus(BURST) <= now;

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use arc_swap::ArcSwap;
-use portcullis_policy::id::{DecisionNumber, KeyId, Sequence};
+use portcullis_policy::id::{CallerId, DecisionNumber, KeyId, Sequence};
 use portcullis_policy::record::{Adopted, Frozen, KeyIntended};
 use portcullis_policy::request::Request;
 use tokio::sync::{oneshot, watch};
@@ -117,6 +117,11 @@ impl Sequencer {
     /// Notes that it was made, and pins its point.
     pub async fn key_created(&self, key: KeyId, point: PublicPoint) -> Result<(), Refusal> {
         self.ask(|answer| Command::KeyCreated(key, Arc::new(point), answer)).await
+    }
+
+    /// Counts a request that could not even be read. The count is recorded within a second.
+    pub fn note(&self, caller: CallerId, key: KeyId, code: &'static str) {
+        let _ended_already = self.queue.send(Command::Note(caller, key, code)).is_err();
     }
 
     /// What is in force now.

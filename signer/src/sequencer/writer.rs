@@ -42,7 +42,7 @@ pub(super) struct Writer {
     pub(super) epoch: Epoch,
     pub(super) state: State,
     pub(super) storage: Box<dyn Storage>,
-    pub(super) clock: Clock,
+    pub(super) clock: Arc<Clock>,
     pub(super) gate: Gate,
     pub(super) points: BTreeMap<KeyId, Arc<PublicPoint>>,
     pub(super) view: Arc<ArcSwap<View>>,
@@ -163,6 +163,9 @@ impl Writer {
             Command::Adopt(adopted, answer) => self.adopt(adopted, answer)?,
             Command::IntendKey(intended, answer) => self.intend_key(intended, answer)?,
             Command::KeyCreated(key, point, answer) => self.key_created(key, &point, answer)?,
+            Command::Note(caller, key, code) => {
+                self.flood.note(&caller, key, code, self.clock.now().sure);
+            }
             Command::Finish => return Ok(true),
         }
         Ok(false)
@@ -191,7 +194,7 @@ impl Writer {
         let key = allowed.request().asker().key;
         let found = self.points.get(&key).zip(self.state.keys().get(&key));
         let Some((point, held)) = found.map(|(point, held)| (point.clone(), held)) else {
-            let unknown = Refusal::Token { code: "KEY_MISSING", retry: false };
+            let unknown = Refusal::Token { code: "KEY_MISSING", retry_after: None };
             return reply(answer, Err(unknown));
         };
         let caller = allowed.request().asker().caller.clone();
@@ -272,7 +275,7 @@ impl Writer {
     fn record(&mut self, signed: Signed, answer: Answer<Recorded>) -> Result<(), Fatal> {
         let Some(pending) = self.pending.remove(&signed.reserved().number()) else {
             Figures::count(&self.figures.late);
-            let late = Refusal::Token { code: "TOKEN_TIMED_OUT", retry: true };
+            let late = Refusal::Token { code: "TOKEN_TIMED_OUT", retry_after: Some(IDLE) };
             return Ok(reply(answer, Err(late)));
         };
         let now = self.clock.now();
