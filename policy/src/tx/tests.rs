@@ -157,12 +157,8 @@ fn every_kind_is_read_and_gives_back_its_bytes_and_fields() {
         assert_eq!((tx.value(), tx.data()), (Amount::from(7), &[0xda, 0x7a][..]));
         assert_eq!(tx.destination(), Destination::Call([0x35; 20].into()));
         assert_eq!(tx.max_fee_per_gas(), Amount::from(20));
-        let priority =
-            if tx.blob_hashes().is_empty() && matches!(kind, TxKind::Legacy | TxKind::AccessList) {
-                20
-            } else {
-                2
-            };
+        let only_a_price = matches!(kind, TxKind::Legacy | TxKind::AccessList);
+        let priority = if only_a_price { 20 } else { 2 };
         assert_eq!(tx.max_priority_fee_per_gas(), Amount::from(priority));
         assert_eq!(tx.access_list().len(), usize::from(kind != TxKind::Legacy));
         assert_eq!(tx.blob_hashes().len(), usize::from(kind == TxKind::Blob));
