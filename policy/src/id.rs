@@ -76,12 +76,6 @@ name! {
     }
 }
 name! {
-    /// A key's immutable id, also its `CKA_ID`: 16 random bytes as 32 lower-case hex digits.
-    KeyId, "key id", "32 lower-case hexadecimal digits", |text| {
-        text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    }
-}
-name! {
     /// A key's name in the book and the logs.
     KeyLabel, "key label", "1 to 64 of a-z, 0-9 and -", plain
 }
@@ -148,6 +142,57 @@ number! {
     Epoch
 }
 
+/// A key's immutable id, also its `CKA_ID`: 16 random bytes, written as 32 lower-case hex digits.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyId([u8; 16]);
+
+impl KeyId {
+    /// From the bytes of a `CKA_ID`, or fresh from a random source.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// As a `CKA_ID`.
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let mut bytes = [0; 16];
+        let lower = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if lower && hex::decode_to_slice(&text, &mut bytes).is_ok() {
+            return Ok(Self(bytes));
+        }
+        let text = text.chars().take(80).collect();
+        Err(InvalidName { kind: "key id", text, form: "32 lower-case hexadecimal digits" })
+    }
+}
+
+impl std::str::FromStr for KeyId {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(key: KeyId) -> Self {
+        key.to_string()
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&hex::encode(self.0))
+    }
+}
+
 /// What is signed: a Keccak-256 digest.
 pub type Digest = B256;
 
@@ -188,7 +233,9 @@ mod tests {
     #[test]
     fn a_key_id_is_exactly_32_lower_case_hex_digits() {
         assert!("0123456789abcdef0123456789abcdef".parse::<KeyId>().is_ok());
-        for bad in ["", "0123", "0123456789ABCDEF0123456789abcdef", "g123456789abcdef0123456789abcdef"] {
+        for bad in
+            ["", "0123", "0123456789ABCDEF0123456789abcdef", "g123456789abcdef0123456789abcdef"]
+        {
             assert!(bad.parse::<KeyId>().is_err(), "{bad}");
         }
     }

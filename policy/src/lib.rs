@@ -1,1 +1,24 @@
-//! Stub.
+//! Pure: decides, records, folds and re-checks. No I/O, no clock, no async.
+//!
+//! [`decide::decide`] is the one place where a signature is permitted; [`state::State`] is the fold
+//! of the journal; [`verify`] repeats every decision from genesis and the records alone. The same
+//! functions answer a live request, `portctl policy explain`, and a replay of last year.
+
+pub mod abi;
+pub mod book;
+pub mod decide;
+pub mod effect;
+pub mod finding;
+pub mod id;
+pub mod ledger;
+pub mod limits;
+pub mod money;
+pub mod record;
+pub mod request;
+pub mod reservation;
+pub mod state;
+pub mod stops;
+pub mod time;
+pub mod tree;
+pub mod tx;
+pub mod verify;
