@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 
-use super::file::{self, Field, Fields, Report, Vocabulary, Word, nearest, quoted, unknown};
+use super::file::{self, Field, Fields, Word};
 use super::names::{LIST_ADDRESSES_MAX, Names, Thing, address};
+use super::report::Report;
+use super::words::{Vocabulary, nearest, quoted, unknown};
 use super::{Addresses, Book, CallerEntry, Chain, Fault, Faults, Token, rules};
 use crate::id::{BookHash, CallerId, ChainId, PersonId};
 

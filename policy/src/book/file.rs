@@ -3,12 +3,11 @@
 //! Knows TOML and nothing of policy. It never stops at the first fault and never passes over a
 //! field that nobody asked for: an unknown word in a book is a limit that somebody believes in.
 
-use std::cell::RefCell;
-
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Fault, Faults};
+use super::report::Report;
+use super::words::{NAME_BYTES_MAX, Vocabulary, quoted, unknown};
 
 /// Parses the text as TOML. Of errors in the syntax only the first is told: what follows one is
 /// mostly its echo.
@@ -31,74 +30,6 @@ pub(super) fn document<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeT
     }
 }
 
-/// All faults found so far. Shared by everything that reads one book.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    found: RefCell<Vec<Found>>,
-}
-
-/// A fault and the byte it stands at.
-#[derive(Debug)]
-struct Found {
-    at: usize,
-    message: String,
-    hint: String,
-}
-
-impl Report {
-    /// Notes a fault at a byte of the text.
-    pub(super) fn add(&self, at: usize, message: impl Into<String>, hint: impl Into<String>) {
-        let fault = Found { at, message: message.into(), hint: hint.into() };
-        self.found.borrow_mut().push(fault);
-    }
-
-    /// The faults by line, if there are any.
-    pub(super) fn into_faults(self, text: &str) -> Option<Faults> {
-        let mut found = self.found.into_inner();
-        if found.is_empty() {
-            return None;
-        }
-        found.sort_by_key(|fault| fault.at);
-        let more = found.len().saturating_sub(FAULTS_MAX);
-        found.truncate(FAULTS_MAX);
-        let mut places = Places::new(text);
-        let mut faults: Vec<Fault> = found.into_iter().map(|fault| places.locate(fault)).collect();
-        if more > 0 {
-            let message = format!("{more} more faults are not shown");
-            let hint = "mend the first ones and try again".to_owned();
-            faults.push(Fault { line: 0, column: 0, message, hint });
-        }
-        Some(Faults(faults))
-    }
-}
-
-/// Turns growing byte offsets into lines and columns in one walk over the text.
-struct Places<'t> {
-    text: &'t str,
-    at: usize,
-    line: usize,
-    line_start: usize,
-}
-
-impl<'t> Places<'t> {
-    fn new(text: &'t str) -> Self {
-        Self { text, at: 0, line: 1, line_start: 0 }
-    }
-
-    /// The fault with its line and column, in characters. Offsets must not go back.
-    fn locate(&mut self, fault: Found) -> Fault {
-        let passed = self.text.as_bytes().get(self.at..fault.at).unwrap_or_default();
-        for (offset, _) in passed.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
-            self.line = self.line.saturating_add(1);
-            self.line_start = self.at.saturating_add(offset).saturating_add(1);
-        }
-        self.at = fault.at;
-        let before = self.text.get(self.line_start..fault.at).unwrap_or_default();
-        let column = before.chars().count().saturating_add(1);
-        Fault { line: self.line, column, message: fault.message, hint: fault.hint }
-    }
-}
-
 /// A string in the book, and where it stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Word<'a> {
@@ -106,15 +37,6 @@ pub(super) struct Word<'a> {
     pub(super) at: usize,
     /// The string.
     pub(super) text: &'a str,
-}
-
-/// The fields a table may have.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Vocabulary {
-    /// Those this version reads.
-    pub(super) known: &'static [&'static str],
-    /// Those the language has and this version does not read yet.
-    pub(super) later: &'static [&'static str],
 }
 
 /// A table whose fields are all known.
@@ -309,59 +231,6 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Message and hint for a word that is not in the vocabulary.
-pub(super) fn unknown(kind: &str, given: &str, words: Vocabulary) -> (String, String) {
-    let shown = quoted(given);
-    if words.later.contains(&given) {
-        let hint = "leave it out; nothing is enforced by a word that is not read";
-        return (format!("{kind} {shown} is not supported yet by this version"), hint.to_owned());
-    }
-    let hint = match nearest(given, words.known.iter().copied()) {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!("known here: {}", words.known.join(", ")),
-    };
-    (format!("unknown {kind} {shown}"), hint)
-}
-
-/// The candidate that a misspelling was most likely meant to be.
-pub(super) fn nearest<'c>(
-    given: &str,
-    candidates: impl Iterator<Item = &'c str>,
-) -> Option<&'c str> {
-    if given.len() > NAME_BYTES_MAX {
-        return None;
-    }
-    let near = candidates.filter(|name| name.len() <= NAME_BYTES_MAX);
-    let near = near.map(|candidate| (distance(given, candidate), candidate)).min()?;
-    let allowed = given.len().checked_div(3).unwrap_or(0).clamp(1, 3);
-    (near.0 <= allowed).then_some(near.1)
-}
-
-/// A text from the book as a message shows it: escaped, and cut to 80 characters.
-pub(super) fn quoted(text: &str) -> String {
-    let cut: String = text.chars().take(80).collect();
-    let dots = if cut.len() < text.len() { ".." } else { "" };
-    format!("{cut:?}{dots}")
-}
-
-/// How many letters must be put in, taken out or replaced to make one word of the other.
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (at, a) in from.bytes().enumerate() {
-        let mut diagonal = at;
-        let mut left = at.saturating_add(1);
-        let mut next = vec![left];
-        for (above, b) in row.iter().skip(1).zip(to.bytes()) {
-            let replaced = diagonal.saturating_add(usize::from(!a.eq_ignore_ascii_case(&b)));
-            left = replaced.min(above.saturating_add(1)).min(left.saturating_add(1));
-            diagonal = *above;
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 fn word<'a>(value: &'a Spanned<DeValue<'a>>) -> Option<Word<'a>> {
     let text = value.get_ref().as_str()?;
     Some(Word { at: value.span().start, text })
@@ -403,44 +272,9 @@ const TEXT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Each costs the parser some hundred bytes. A million addresses, a line each, need two million.
 const SEPARATORS_MAX: usize = 8_000_000;
 
-/// Nobody reads more at once, and a million faults in one list would be 200 MB of text.
-const FAULTS_MAX: usize = 1_000;
-
-/// Longer words are not compared letter by letter: the work grows with the product of lengths.
-const NAME_BYTES_MAX: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_misspelling_finds_the_word_that_was_meant_and_nonsense_finds_none() {
-        let known = || ["per_tx", "window", "to"].into_iter();
-        assert_eq!(nearest("per-tx", known()), Some("per_tx"));
-        assert_eq!(nearest("windows", known()), Some("window"));
-        assert_eq!(nearest("elephant", known()), None);
-        assert_eq!(nearest("", known()), None);
-    }
-
-    #[test]
-    fn columns_count_characters_and_lines_count_from_one() {
-        let report = Report::default();
-        let text = "a = 1\nä = \"ö\" x";
-        report.add(text.find('x').unwrap(), "second", "");
-        report.add(0, "first", "");
-        let faults = report.into_faults(text).unwrap().0;
-        let places: Vec<_> = faults.iter().map(|f| (f.line, f.column)).collect();
-        assert_eq!(places, [(1, 1), (2, 9)]);
-    }
-
-    #[test]
-    fn of_very_many_faults_the_first_thousand_are_shown_and_the_rest_counted() {
-        let report = Report::default();
-        (0..FAULTS_MAX + 5).for_each(|at| report.add(at, "x", ""));
-        let faults = report.into_faults(&"y".repeat(2 * FAULTS_MAX)).unwrap().0;
-        assert_eq!(faults.len(), FAULTS_MAX + 1);
-        assert_eq!(faults.last().unwrap().message, "5 more faults are not shown");
-    }
 
     #[test]
     fn a_text_of_nothing_but_separators_is_refused_before_it_is_parsed() {

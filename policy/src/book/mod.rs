@@ -3,14 +3,19 @@
 //! A `Book` exists only if its text had no fault at all ([`Book::parse`]). Names are resolved: rules
 //! speak of chain ids, contract addresses and base units, so renaming changes no ledger.
 
+mod calls;
 mod check;
+mod compare;
 mod diff;
 mod file;
-mod function;
+mod limits;
 mod names;
+mod quorum;
+mod report;
 mod rules;
 mod tiers;
 mod units;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,9 +24,11 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256};
 
 pub use self::diff::Difference;
-pub use self::units::format_amount;
+pub use self::quorum::{Quorum, QuorumPart};
+pub use self::report::{Fault, Faults};
+pub use self::units::{asset_name, format_amount};
 use crate::id::{BookHash, CallerId, ChainId, KeyLabel, PersonId};
-use crate::money::{Account, Amount, Asset};
+use crate::money::{Account, Amount};
 use crate::time::Span;
 
 /// A sound book and the text it came from.
@@ -64,6 +71,11 @@ impl Book {
     /// A caller's entry, if the book knows it.
     pub fn caller(&self, caller: &CallerId) -> Option<&CallerEntry> {
         self.callers.get(caller)
+    }
+
+    /// The people of a group, if the book has one of that name.
+    pub fn group(&self, name: &str) -> Option<&BTreeSet<PersonId>> {
+        self.groups.get(name)
     }
 
     /// All callers the book knows.
@@ -320,6 +332,14 @@ pub struct Rate {
     pub per: Span,
 }
 
+impl fmt::Display for Rate {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per = self.per.to_string();
+        let one = per.strip_prefix('1').filter(|unit| unit.len() == 1);
+        write!(out, "{}/{}", self.requests, one.unwrap_or(&per))
+    }
+}
+
 /// Words in `deny`: any of them wins over every rule.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum DenyWord {
@@ -338,6 +358,13 @@ impl DenyWord {
         (Self::Eip7702, "eip7702"),
         (Self::UnlimitedAllowance, "unlimited-allowance"),
     ];
+}
+
+impl fmt::Display for DenyWord {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spelling = Self::ALL.into_iter().find(|(word, _)| word == self);
+        out.write_str(spelling.map_or("", |(_, spelling)| spelling))
+    }
 }
 
 /// Above an amount, people are asked. Each tier whose amount is exceeded asks for its own quorum,
@@ -359,69 +386,4 @@ pub struct Threshold {
     pub accounts: Vec<Account>,
     /// More than so much in one transaction.
     pub amount: Amount,
-}
-
-/// "2 of treasury + 1 of security".
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Quorum {
-    /// How many of which group, each at least 1.
-    pub parts: Vec<QuorumPart>,
-}
-
-/// "2 of treasury".
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct QuorumPart {
-    /// How many.
-    pub count: u32,
-    /// Name of the group.
-    pub group: String,
-    /// Who is in it.
-    pub members: BTreeSet<PersonId>,
-}
-
-impl fmt::Display for Fault {
-    /// Two lines: place and message, then the hint.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, column, message, hint } = self;
-        write!(out, "{line}:{column}: {message}\n    hint: {hint}")
-    }
-}
-
-impl fmt::Display for Quorum {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, part) in self.parts.iter().enumerate() {
-            let plus = if at == 0 { "" } else { " + " };
-            write!(out, "{plus}{} of {}", part.count, part.group)?;
-        }
-        Ok(())
-    }
-}
-
-/// One thing wrong with a book.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Fault {
-    /// Line, from 1; 0 if it has none.
-    pub line: usize,
-    /// Column, from 1; 0 if it has none.
-    pub column: usize,
-    /// What is wrong.
-    pub message: String,
-    /// What to do about it.
-    pub hint: String,
-}
-
-/// Everything wrong with a book, in order of line. Never empty.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the book has {} fault(s)", .0.len())]
-pub struct Faults(pub Vec<Fault>);
-
-/// The asset a registered account is counted in, as people call it.
-pub fn asset_name(registry: &Registry, account: Account) -> String {
-    let native = registry.chain(account.chain).map_or("native", |chain| chain.native.as_str());
-    match account.asset {
-        Asset::Native | Asset::Fee => native.to_owned(),
-        Asset::Token(contract) => registry
-            .token(account.chain, contract)
-            .map_or_else(|| contract.to_checksum(None), |token| token.name.clone()),
-    }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 
-use super::file::{Field, Word, nearest, quoted};
+use super::file::{Field, Word};
+use super::words::{nearest, quoted};
 use super::{Addresses, Registry};
 use crate::id::{CallerId, ChainId, PersonId};
 

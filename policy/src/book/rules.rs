@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
 
+use super::calls::calls;
 use super::check::{chain_named, closed_word};
-use super::file::{Field, Fields, Vocabulary, Word, nearest, quoted, unknown};
-use super::function::canonical_signature;
+use super::file::{Field, Fields, Word};
+use super::limits::{PER_TX_HINT, Zero, ceiling, limit, limits, rate};
 use super::names::{Names, Thing, refuse_repeats};
-use super::units::{InvalidAmount, UnitDef, native_units, parse_amount};
+use super::units::{UnitDef, native_units};
+use super::words::{Vocabulary, nearest, quoted, unknown};
 use super::{
-    Addresses, AllowanceRule, CallRule, DenyWord, FeeRule, KeyRules, Limit, Limits, NativeRule,
-    Rate, RateRule, Recipients, TokenRule, Window, Windows, tiers,
+    Addresses, AllowanceRule, DenyWord, FeeRule, KeyRules, Limit, NativeRule, Recipients,
+    TokenRule, tiers,
 };
 use crate::id::{CallerId, ChainId, KeyLabel};
-use crate::money::{Amount, parse_decimal};
-use crate::time::Span;
 
 /// The rules of all keys.
 pub(super) fn keys(root: &Fields<'_>, names: &Names) -> BTreeMap<KeyLabel, KeyRules> {
@@ -76,9 +76,9 @@ fn callers(fields: &Fields<'_>, names: &Names) -> BTreeSet<CallerId> {
     let Some((field, words)) = some_words(fields, "callers", hint) else { return BTreeSet::new() };
     let mut callers = BTreeSet::new();
     for word in words {
-        let known = names.callers.get_key_value(word.text);
-        if let Some((caller, _)) = known {
-            callers.insert(caller.clone());
+        let caller = word.text.parse::<CallerId>().ok();
+        if let Some(caller) = caller.filter(|caller| names.callers.contains_key(caller)) {
+            callers.insert(caller);
             continue;
         }
         let hint = match nearest(word.text, names.callers.keys().map(CallerId::as_str)) {
@@ -231,155 +231,6 @@ fn recipients(fields: &Fields<'_>, names: &Names, chains: &BTreeSet<ChainId>) ->
     Recipients::Only(names.addresses(&field, chains))
 }
 
-fn limits(fields: &Fields<'_>, units: &[UnitDef<'_>]) -> Option<Limits> {
-    let per_tx = fields.required("per_tx", PER_TX_HINT);
-    let per_tx = per_tx.and_then(|field| limit(&field, units, Zero::Fault));
-    let hint = "write window = \"AMOUNT / 24h\", several in an array, or \"unlimited\"; what is \
-                absent permits nothing";
-    let windows = fields.required("window", hint);
-    let windows = windows.and_then(|field| windows_of(&field, units));
-    Some(Limits { per_tx: per_tx?, windows: windows? })
-}
-
-/// Whether an amount of zero makes sense.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Zero {
-    /// A limit of zero permits nothing.
-    Fault,
-    /// A fee rate or a threshold of zero says something.
-    Allowed,
-}
-
-fn limit(field: &Field<'_>, units: &[UnitDef<'_>], zero: Zero) -> Option<Limit> {
-    let word = field.word()?;
-    if word.text == "unlimited" {
-        return Some(Limit::Unlimited);
-    }
-    amount(field, word, units, zero).map(Limit::AtMost)
-}
-
-/// An amount in one of the units; the first is the one to suggest.
-pub(super) fn amount(
-    field: &Field<'_>,
-    word: Word<'_>,
-    units: &[UnitDef<'_>],
-    zero: Zero,
-) -> Option<Amount> {
-    let names: Vec<&str> = units.iter().map(|unit| unit.name).collect();
-    let unit = names.first().copied().unwrap_or_default();
-    let shown = quoted(word.text);
-    match parse_amount(word.text, units) {
-        Ok(Amount::ZERO) if zero == Zero::Fault => {
-            let hint = "0 permits nothing: leave the rule out";
-            field.fault_at(word.at, format!("{shown} is zero"), hint);
-            None
-        }
-        Ok(amount) => Some(amount),
-        Err(invalid) => {
-            let hint = match invalid {
-                InvalidAmount::Form => {
-                    format!("write digits, one space and the unit: \"1_000.5 {unit}\"")
-                }
-                InvalidAmount::Unit => format!("write it in {}", names.join(", ")),
-                InvalidAmount::Finer(_) => "leave the last digits out".to_owned(),
-                InvalidAmount::Overflow => "write \"unlimited\" if that is meant".to_owned(),
-            };
-            field.fault_at(word.at, format!("{shown} {invalid}"), hint);
-            None
-        }
-    }
-}
-
-/// `"25 ETH / 1h"`, several of them, or `"unlimited"`. `None` after a fault.
-fn windows_of(field: &Field<'_>, units: &[UnitDef<'_>]) -> Option<Windows> {
-    if field.as_word().is_some_and(|word| word.text == "unlimited") {
-        return Some(Windows::Unlimited);
-    }
-    let words = field.one_or_more(WINDOWS_MAX)?;
-    if words.is_empty() {
-        field.fault("has no window", "write \"unlimited\" if that is meant");
-        return None;
-    }
-    let read: Vec<Option<Window>> = words.iter().map(|word| window(field, *word, units)).collect();
-    let mut spans = BTreeSet::new();
-    for (word, window) in words.iter().zip(&read) {
-        if window.is_some_and(|window| !spans.insert(window.span)) {
-            let message = format!("{} is a second window of the same length", quoted(word.text));
-            field.fault_at(word.at, message, "keep the smaller one");
-        }
-    }
-    read.into_iter().collect::<Option<Vec<_>>>().map(Windows::Each)
-}
-
-fn window(field: &Field<'_>, word: Word<'_>, units: &[UnitDef<'_>]) -> Option<Window> {
-    let Some((limit, span)) = word.text.split_once('/') else {
-        let hint = "write \"AMOUNT / 24h\", or \"unlimited\" alone";
-        field.fault_at(word.at, format!("{} is not a window", quoted(word.text)), hint);
-        return None;
-    };
-    let limit = Word { at: word.at, text: limit.trim_end() };
-    let limit = amount(field, limit, units, Zero::Fault);
-    let span = span_of(field, Word { at: word.at, text: span.trim_start() });
-    Some(Window { limit: limit?, span: span? })
-}
-
-/// A length of time.
-pub(super) fn span_of(field: &Field<'_>, word: Word<'_>) -> Option<Span> {
-    let span = Span::parse(word.text);
-    if span.is_none() {
-        let hint = "write a whole number and s, m, h or d, at most 366d: \"24h\"";
-        field.fault_at(word.at, format!("{} is not a length of time", quoted(word.text)), hint);
-    }
-    span
-}
-
-/// What one request can be charged at most: more than any window admits, it can never be either.
-fn ceiling(limits: &Limits) -> Limit {
-    let per_tx = match limits.per_tx {
-        Limit::Unlimited => None,
-        Limit::AtMost(amount) => Some(amount),
-    };
-    let windows = limits.windows.iter().map(|window| window.limit);
-    windows.chain(per_tx).min().map_or(Limit::Unlimited, Limit::AtMost)
-}
-
-fn rate(field: &Field<'_>) -> Option<RateRule> {
-    let fields = field.fields(RATE)?;
-    let hint = "write \"20/s\", \"100/m\" or \"unlimited\"";
-    let read = |name| fields.required(name, hint).and_then(|field| rate_of(&field, hint));
-    let (per_caller, per_key) = (read("per_caller"), read("per_key"));
-    let hint = "write how many requests of one caller may wait for people at once";
-    let parked = fields.required("parked", hint);
-    let parked = parked.and_then(|field| field.number(0, PARKED_MAX));
-    let parked = parked.and_then(|number| u32::try_from(number).ok());
-    Some(RateRule { per_caller: per_caller?, per_key: per_key?, parked: parked? })
-}
-
-/// `Some(None)` is "unlimited".
-#[allow(clippy::option_option, reason = "the outer one is a fault, the inner one is a word")]
-fn rate_of(field: &Field<'_>, hint: &str) -> Option<Option<Rate>> {
-    let word = field.word()?;
-    if word.text == "unlimited" {
-        return Some(None);
-    }
-    let rate = parse_rate(word.text);
-    if rate.is_none() {
-        field.fault(format!("{} is not a rate", quoted(word.text)), hint);
-    }
-    rate.map(Some)
-}
-
-fn parse_rate(text: &str) -> Option<Rate> {
-    let (count, unit) = text.split_once('/')?;
-    let requests = u32::try_from(parse_decimal(count)?.units()).ok().filter(|count| *count > 0)?;
-    let per = match unit {
-        "s" => Span::parse("1s")?,
-        "m" => Span::parse("1m")?,
-        _ => return None,
-    };
-    Some(Rate { requests, per })
-}
-
 fn deny(field: &Field<'_>) -> BTreeSet<DenyWord> {
     let words = field.words(DENY_MAX).unwrap_or_default();
     refuse_repeats(field, &words);
@@ -414,68 +265,6 @@ fn deploy(field: &Field<'_>) -> BTreeSet<B256> {
     hashes
 }
 
-/// `[[key.LABEL.call]]`.
-fn calls(field: &Field<'_>, scope: &Scope<'_>) -> BTreeMap<(ChainId, Address, [u8; 4]), CallRule> {
-    let mut rules: BTreeMap<_, CallRule> = BTreeMap::new();
-    for field in field.elements(CALLS_MAX) {
-        let Some(fields) = field.fields(CALL) else { continue };
-        bounds(&fields);
-        let contract = fields.required("contract", "write contract = \"@NAME\"");
-        let contract = contract.and_then(|field| scope.names.contract(&field, &scope.chains));
-        let function = fields.required("function", FUNCTION_HINT);
-        let Some((function, (signature, selector))) = function.and_then(read_function) else {
-            continue;
-        };
-        let Some((chain, address)) = contract else { continue };
-        if scope.names.registry.token(chain, address).is_some() {
-            refuse_token_function(&function, &signature);
-        }
-        let rule = CallRule { signature: signature.clone() };
-        if let Some(other) = rules.insert((chain, address, selector), rule) {
-            let message = format!("{signature} has the selector of {}", other.signature);
-            function.fault(message, "one contract and selector has one rule");
-        }
-    }
-    rules
-}
-
-fn read_function(field: Field<'_>) -> Option<(Field<'_>, (String, [u8; 4]))> {
-    let word = field.word()?;
-    match canonical_signature(word.text) {
-        Ok(function) => Some((field, function)),
-        Err(why) => {
-            field.fault(format!("{} {why}", quoted(word.text)), FUNCTION_HINT);
-            None
-        }
-    }
-}
-
-/// Signed without being understood, these would move money past the token's limits.
-fn refuse_token_function(field: &Field<'_>, signature: &str) {
-    let moves = matches!(
-        signature,
-        "transfer(address,uint256)"
-            | "transferFrom(address,address,uint256)"
-            | "approve(address,uint256)"
-            | "increaseAllowance(address,uint256)"
-    );
-    if moves {
-        let message = format!("{signature} of a registered token moves money");
-        field.fault(message, "write a token.NAME rule for it, with limits");
-    }
-}
-
-/// `where`: only "any" yet.
-fn bounds(fields: &Fields<'_>) {
-    let hint = "write where = \"any\": any arguments at all are signed";
-    let Some(field) = fields.required("where", hint) else { return };
-    if field.is_table() {
-        field.fault("bounds on arguments are not supported yet by this version", hint);
-    } else {
-        closed_word(&field, "word", Vocabulary { known: &["any"], later: &[] });
-    }
-}
-
 /// A field that must hold at least one string, none twice.
 fn some_words<'a>(
     fields: &Fields<'a>,
@@ -507,18 +296,12 @@ const FEES: Vocabulary = Vocabulary {
 const TOKEN: Vocabulary =
     Vocabulary { known: &["to", "per_tx", "window", "from", "allowance"], later: &["unsettled"] };
 const ALLOWANCE: Vocabulary = Vocabulary { known: &["spender", "per_tx"], later: &["outstanding"] };
-const RATE: Vocabulary =
-    Vocabulary { known: &["per_caller", "per_key", "parked"], later: &["nonce_ahead"] };
-const CALL: Vocabulary = Vocabulary { known: &["contract", "function", "where"], later: &[] };
 const DENY: Vocabulary = Vocabulary {
     known: &["contract-creation", "eip7702", "unlimited-allowance"],
     later: &["delegatecall"],
 };
 
-const PER_TX_HINT: &str =
-    "write per_tx = \"AMOUNT\" or \"unlimited\"; what is absent permits nothing";
 const RATE_HINT: &str = "write rate = { per_caller = \"20/s\", per_key = \"50/s\", parked = 25 }";
-const FUNCTION_HINT: &str = "write it as in its source: \"deposit(uint256 amount, address to)\"";
 
 /// Keys of one vault; a vault with more is several.
 const KEYS_MAX: usize = 10_000;
@@ -529,17 +312,8 @@ const MEMBERS_MAX: usize = 10_000;
 /// Each token has windows that every transfer is checked against.
 const TOKENS_MAX: usize = 1_000;
 
-/// Every window of an account is summed for every decision.
-const WINDOWS_MAX: usize = 16;
-
-/// Functions of one key that people have read.
-const CALLS_MAX: usize = 10_000;
-
 /// Contracts of one key that people have read.
 const DEPLOY_MAX: usize = 10_000;
 
 /// More than there are words.
 const DENY_MAX: usize = 100;
-
-/// Approvers asked too often stop reading.
-const PARKED_MAX: u64 = 10_000;

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::file::{Field, Fields, Vocabulary, Word, quoted};
+use super::file::{Field, Fields, Word};
+use super::limits::{Zero, amount, span_of};
 use super::names::Thing;
-use super::rules::{Scope, Zero, amount, span_of};
+use super::rules::Scope;
 use super::units::{UnitDef, native_units, split_amount};
+use super::words::{Vocabulary, nearest, quoted};
 use super::{Limit, Quorum, QuorumPart, Threshold, Tier};
 use crate::id::{CallerId, PersonId};
 use crate::money::{Account, Asset, parse_decimal};
@@ -120,13 +122,14 @@ fn quorum(field: &Field<'_>, scope: &Scope<'_>, owners: &BTreeSet<&PersonId>) ->
         field.fault("names a group twice", "add its numbers up");
         return None;
     }
-    if !can_be_met(&parts, owners) {
+    let quorum = Quorum { parts };
+    if !quorum.is_met(|person| !owners.contains(person)) {
         let message = format!("{} can never be met", quoted(word.text));
         let hint = "people who own a caller of this key do not count, and nobody counts twice";
         field.fault(message, hint);
         return None;
     }
-    Some(Quorum { parts })
+    Some(quorum)
 }
 
 fn part(field: &Field<'_>, text: &str, scope: &Scope<'_>) -> Option<QuorumPart> {
@@ -142,7 +145,7 @@ fn part(field: &Field<'_>, text: &str, scope: &Scope<'_>) -> Option<QuorumPart> 
     };
     let Some(members) = scope.names.groups.get(*group) else {
         let known = scope.names.groups.keys().map(String::as_str);
-        let hint = match super::file::nearest(group, known) {
+        let hint = match nearest(group, known) {
             Some(near) => format!("did you mean {near:?}?"),
             None => "define it under [group]".to_owned(),
         };
@@ -150,24 +153,6 @@ fn part(field: &Field<'_>, text: &str, scope: &Scope<'_>) -> Option<QuorumPart> 
         return None;
     };
     Some(QuorumPart { count, group: (*group).to_owned(), members: members.clone()? })
-}
-
-/// Whether distinct people who own none of the callers can fill every place.
-///
-/// By Hall's theorem they can exactly if for every choice of parts the people who are in at least
-/// one of them are as many as the places in all of them.
-fn can_be_met(parts: &[QuorumPart], owners: &BTreeSet<&PersonId>) -> bool {
-    let bits = (0..32).map(|bit| 1_u32 << bit);
-    let parts: Vec<(u32, &QuorumPart)> = bits.zip(parts).collect();
-    let all: u32 = parts.iter().fold(0, |all, (bit, _)| all | bit);
-    (1..=all).all(|choice| {
-        let chosen = parts.iter().filter(|(bit, _)| choice & bit != 0);
-        let chosen: Vec<&QuorumPart> = chosen.map(|(_, part)| *part).collect();
-        let people = chosen.iter().flat_map(|part| &part.members);
-        let people: BTreeSet<_> = people.filter(|person| !owners.contains(person)).collect();
-        let places: u64 = chosen.iter().map(|part| u64::from(part.count)).sum();
-        u64::try_from(people.len()).is_ok_and(|people| people >= places)
-    })
 }
 
 const TIER: Vocabulary = Vocabulary { known: &["above", "need", "expires"], later: &[] };

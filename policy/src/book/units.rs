@@ -3,7 +3,7 @@
 
 use alloy_primitives::U256;
 
-use super::{Registry, Token, asset_name};
+use super::{Registry, Token};
 use crate::money::{Account, Amount, Asset};
 
 /// An amount with its unit, for people: `0.05 ETH`, `500000.5 USDC`.
@@ -20,6 +20,17 @@ pub fn format_amount(registry: &Registry, account: Account, amount: Amount) -> S
     match decimals {
         Some(decimals) => format!("{} {name}", decimal(amount, decimals)),
         None => format!("{amount} base units of {name} on chain {}", account.chain),
+    }
+}
+
+/// The asset a registered account is counted in, as people call it.
+pub fn asset_name(registry: &Registry, account: Account) -> String {
+    let native = registry.chain(account.chain).map_or("native", |chain| chain.native.as_str());
+    match account.asset {
+        Asset::Native | Asset::Fee => native.to_owned(),
+        Asset::Token(contract) => registry
+            .token(account.chain, contract)
+            .map_or_else(|| contract.to_checksum(None), |token| token.name.clone()),
     }
 }
 

@@ -347,12 +347,7 @@ impl Writer {
         Ok(())
     }
 
-    fn close_failed(
-        &mut self,
-        pending: Pending,
-        fault: &str,
-        now: Interval,
-    ) -> Result<(), Fatal> {
+    fn close_failed(&mut self, pending: Pending, fault: &str, now: Interval) -> Result<(), Fatal> {
         let record = Failed { asked: pending.asked, fault: fault.into() };
         self.append(now, Record::Failed(Box::new(record)), pending.attachment)?;
         Figures::count(&self.figures.failed);
