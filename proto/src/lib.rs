@@ -10,6 +10,7 @@
     unused_qualifications,
     elided_lifetimes_in_paths,
     clippy::all,
+    clippy::pedantic,
     clippy::restriction,
     reason = "generated"
 )]
