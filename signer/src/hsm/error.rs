@@ -1,0 +1,247 @@
+//! What can go wrong at the token, and what a request is told about it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cryptoki::error::Error;
+use portcullis_policy::id::KeyId;
+
+use super::config::TokenSelector;
+use super::drift::Drift;
+use crate::pin::PinError;
+use crate::signature::InvalidPoint;
+
+/// Why a request got no signature. Closed: what a caller is told is decided by a `match` on it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SignFault {
+    /// The queue was full, or the request's turn did not come in time. Surely nothing was signed.
+    #[error("the token's queue is full")]
+    Overloaded,
+    /// The token did not answer in time. It may have signed: the answer is wiped if it comes.
+    #[error("the token did not answer in time")]
+    TimedOut,
+    /// No session is usable, or the call failed; the token's health says why.
+    #[error("the token is unavailable")]
+    Unavailable,
+    /// The answer was no signature of this digest by this key (invariant 10). Wiped and counted.
+    #[error("the token's signature does not verify for key {key}")]
+    BadSignature {
+        /// The key asked for.
+        key: KeyId,
+    },
+    /// No private key of this id on the token.
+    #[error("key {key} is not on the token")]
+    KeyMissing {
+        /// The key asked for.
+        key: KeyId,
+    },
+    /// Several private keys of this id on the token: somebody copied one.
+    #[error("key {key} is on the token more than once")]
+    KeyAmbiguous {
+        /// The key asked for.
+        key: KeyId,
+    },
+    /// The token refuses to sign with this key: `CKA_SIGN` is false.
+    #[error("key {key} is fenced on the token")]
+    KeyFenced {
+        /// The key asked for.
+        key: KeyId,
+    },
+    /// Gave bad signatures before; not asked again until a restart.
+    #[error("key {key} is quarantined after bad signatures")]
+    KeyQuarantined {
+        /// The key asked for.
+        key: KeyId,
+    },
+    /// We are shutting down.
+    #[error("the token is closed")]
+    Closed,
+}
+
+impl SignFault {
+    /// After how long asking again may help; `None` if only a person can help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded => Some(Duration::from_millis(100)),
+            Self::TimedOut | Self::Unavailable | Self::Closed => Some(Duration::from_secs(1)),
+            Self::BadSignature { .. }
+            | Self::KeyMissing { .. }
+            | Self::KeyAmbiguous { .. }
+            | Self::KeyFenced { .. }
+            | Self::KeyQuarantined { .. } => None,
+        }
+    }
+}
+
+/// Why the token could not be opened, searched or given a key.
+#[derive(Debug, thiserror::Error)]
+pub enum HsmError {
+    /// Not a loadable PKCS#11 module.
+    #[error("PKCS#11 module {path} could not be loaded")]
+    Module {
+        /// As configured.
+        path: PathBuf,
+        /// What the loader said.
+        #[source]
+        source: Error,
+    },
+    /// One process loads one module: two would share login state in unknown ways.
+    #[error("PKCS#11 module {path} cannot be loaded beside {loaded}")]
+    SecondModule {
+        /// As configured.
+        path: PathBuf,
+        /// The one that is loaded.
+        loaded: PathBuf,
+    },
+    /// The module refused to start.
+    #[error("PKCS#11 module {path} could not be initialised")]
+    Initialise {
+        /// As configured.
+        path: PathBuf,
+        /// What the module said.
+        #[source]
+        source: Error,
+    },
+    /// The module could not list its slots.
+    #[error("the module's tokens could not be listed")]
+    Slots(#[source] Error),
+    /// No initialised token fits.
+    #[error("no token with {selector}")]
+    TokenMissing {
+        /// As configured.
+        selector: TokenSelector,
+    },
+    /// Several tokens fit: name one by its serial number.
+    #[error("{count} tokens with {selector}: select one by its serial number")]
+    TokenAmbiguous {
+        /// As configured.
+        selector: TokenSelector,
+        /// How many fit.
+        count: usize,
+    },
+    /// Under the same name there is another token than the one we started with.
+    #[error("token {selector} is now serial number {found:?}, was {expected:?}")]
+    TokenExchanged {
+        /// As configured.
+        selector: TokenSelector,
+        /// The serial number at start.
+        expected: String,
+        /// The serial number now.
+        found: String,
+    },
+    /// The token cannot do what we need.
+    #[error("the token does not offer {mechanism}")]
+    Mechanism {
+        /// The PKCS#11 name.
+        mechanism: &'static str,
+    },
+    /// No session to be had.
+    #[error("a session could not be opened")]
+    Session(#[source] Error),
+    /// The PIN could not be read.
+    #[error("the PIN could not be read")]
+    Pin(#[source] PinError),
+    /// The token refused the PIN. Never tried again in the life of the process, because a token
+    /// locks itself after a few.
+    #[error("the token refused the PIN; it is not tried again until a restart")]
+    WrongPin,
+    /// The token refused the login for a reason we do not know to be harmless. Never tried again.
+    #[error("the token refused the login; it is not tried again until a restart")]
+    LoginRefused,
+    /// The login failed before the PIN was looked at.
+    #[error("the login did not reach the token")]
+    Login(#[source] Error),
+    /// A call on a signing session failed.
+    #[error("signing with key {key} failed")]
+    Sign {
+        /// The key asked for.
+        key: KeyId,
+        /// What the module said.
+        #[source]
+        source: Error,
+    },
+    /// A signature did not verify; its session is not used again.
+    #[error("a signature of key {key} did not verify")]
+    BadSignature {
+        /// The key asked for.
+        key: KeyId,
+    },
+    /// The module's code panicked in our hands.
+    #[error("a call into the module panicked")]
+    Panicked,
+    /// The token did not answer in time.
+    #[error("the token did not answer in time")]
+    TimedOut,
+    /// The thread that looks after keys is busy, stuck or has no session.
+    #[error("the token is unavailable")]
+    Unavailable,
+    /// A thread could not be started.
+    #[error("a thread could not be started")]
+    Thread(#[source] std::io::Error),
+    /// There is a key of this id already.
+    #[error("key {key} exists already")]
+    KeyExists {
+        /// The id asked for.
+        key: KeyId,
+    },
+    /// The token could not make the key.
+    #[error("key {key} could not be generated")]
+    Generate {
+        /// The id asked for.
+        key: KeyId,
+        /// What the module said.
+        #[source]
+        source: Error,
+    },
+    /// The objects could not be listed or read.
+    #[error("the token's objects could not be read")]
+    Read(#[source] Error),
+    /// The key was made otherwise than we asked, and destroyed again.
+    #[error("the token made key {key} otherwise than asked: {}", list(drift))]
+    Drifted {
+        /// The id asked for.
+        key: KeyId,
+        /// Everything that differs.
+        drift: Vec<Drift>,
+    },
+    /// The key has no public object with a point.
+    #[error("key {key} has no public point on the token")]
+    PointMissing {
+        /// The key.
+        key: KeyId,
+    },
+    /// The public object's point is none.
+    #[error("the public point of key {key} cannot be understood")]
+    Point {
+        /// The key.
+        key: KeyId,
+        /// Why.
+        #[source]
+        source: InvalidPoint,
+    },
+    /// A fresh key's first signature did not come or did not verify.
+    #[error("key {key} failed its self-test")]
+    SelfTest {
+        /// The key.
+        key: KeyId,
+        /// Why.
+        #[source]
+        source: SignFault,
+    },
+}
+
+fn list(drift: &[Drift]) -> String {
+    drift.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// An error and what caused it, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

@@ -1,0 +1,206 @@
+//! Makes wallet keys in the token, and says of every key there how it differs from those.
+//!
+//! Never imports, copies, changes or un-fences a key, and destroys only one that it has just made
+//! and that came out wrong.
+
+use std::collections::BTreeMap;
+
+use cryptoki::error::Error;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use portcullis_policy::id::{KeyId, KeyLabel};
+
+use super::drift::{self, Drift, SECP256K1};
+use super::error::{HsmError, SignFault};
+use super::quirks::{self, CopyVerdict};
+use super::session::{Purpose, c_sign, find_private, self_test_digest};
+use crate::signature::{PublicPoint, verify_and_recover};
+
+/// A private key on the token, ours or not.
+#[derive(Debug)]
+pub struct TokenKey {
+    /// Its `CKA_ID`, if that is one of ours by length.
+    pub id: Option<KeyId>,
+    /// Its `CKA_ID` as it is.
+    pub raw_id: Vec<u8>,
+    /// Its `CKA_LABEL`; what is not UTF-8 is replaced. Anyone with the PIN can change it.
+    pub label: String,
+    /// Everything in which it differs from a key that [`create`] makes.
+    pub drift: Vec<Drift>,
+    /// From its public object, if there is exactly one and it can be understood. Not proof of
+    /// anything: the pinned point is the truth.
+    pub point: Option<PublicPoint>,
+}
+
+/// Generates a key in the token, reads it back, and has it sign the self-test constant.
+///
+/// # Errors
+///
+/// The id is taken; or the key came out otherwise than asked or does not sign: then it is destroyed
+/// again, since nobody can have come to rely on it.
+pub(super) fn create(
+    session: &Session,
+    id: &KeyId,
+    label: &KeyLabel,
+) -> Result<PublicPoint, HsmError> {
+    let same_id = session.find_objects(&[Attribute::Id(id.bytes().to_vec())]);
+    if !same_id.map_err(HsmError::Read)?.is_empty() {
+        return Err(HsmError::KeyExists { key: *id });
+    }
+    let (public, private) = session
+        .generate_key_pair(
+            &Mechanism::EccKeyPairGen,
+            &public_template(id, label),
+            &private_template(id, label),
+        )
+        .map_err(|source| HsmError::Generate { key: *id, source })?;
+    prove(session, id, public, private).inspect_err(|_| {
+        for object in [private, public] {
+            if let Err(error) = session.destroy_object(object) {
+                tracing::error!(key = %id, %error, "a key that came out wrong is still there");
+            }
+        }
+    })
+}
+
+/// Every private key on the token.
+///
+/// # Errors
+///
+/// The token cannot be read; a single key that cannot is listed as [`Drift::Unreadable`].
+pub(super) fn inspect(session: &Session) -> Result<Vec<TokenKey>, HsmError> {
+    let private = [Attribute::Class(ObjectClass::PRIVATE_KEY)];
+    let handles = session.find_objects(&private).map_err(HsmError::Read)?;
+    let keys: Result<Vec<_>, _> = handles.into_iter().map(|handle| read(session, handle)).collect();
+    let mut keys = keys?;
+    let mut times: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+    for key in &keys {
+        let count = times.entry(key.raw_id.clone()).or_default();
+        *count = count.saturating_add(1);
+    }
+    for key in &mut keys {
+        if times.get(&key.raw_id).is_some_and(|count| *count > 1) {
+            key.drift.push(Drift::Duplicate);
+        }
+    }
+    Ok(keys)
+}
+
+/// Every usage is named, so that no token's default decides: only SIGN is true.
+///
+/// MODIFIABLE stays true on purpose. False would freeze the flags for good, but then `CKA_SIGN`
+/// could not be cleared either, and a fence that stops every process holding a handle is worth more
+/// than a flag that the PIN's holder could not turn on: what matters most (SENSITIVE, EXTRACTABLE,
+/// COPYABLE) the standard lets nobody weaken, and the rest is read again and again as drift.
+fn private_template(id: &KeyId, label: &KeyLabel) -> [Attribute; 16] {
+    [
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::KeyType(KeyType::EC),
+        Attribute::Id(id.bytes().to_vec()),
+        Attribute::Label(label.as_str().as_bytes().to_vec()),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Copyable(false),
+        Attribute::Modifiable(true),
+        Attribute::Sign(true),
+        Attribute::SignRecover(false),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
+        Attribute::WrapWithTrusted(true),
+    ]
+}
+
+fn public_template(id: &KeyId, label: &KeyLabel) -> [Attribute; 12] {
+    [
+        Attribute::Class(ObjectClass::PUBLIC_KEY),
+        Attribute::KeyType(KeyType::EC),
+        Attribute::EcParams(SECP256K1.to_vec()),
+        Attribute::Id(id.bytes().to_vec()),
+        Attribute::Label(label.as_str().as_bytes().to_vec()),
+        Attribute::Token(true),
+        Attribute::Private(false),
+        Attribute::Verify(true),
+        Attribute::VerifyRecover(false),
+        Attribute::Encrypt(false),
+        Attribute::Wrap(false),
+        Attribute::Derive(false),
+    ]
+}
+
+fn prove(
+    session: &Session,
+    id: &KeyId,
+    public: ObjectHandle,
+    private: ObjectHandle,
+) -> Result<PublicPoint, HsmError> {
+    let key = read(session, private)?;
+    if !key.drift.is_empty() {
+        return Err(HsmError::Drifted { key: *id, drift: key.drift });
+    }
+    let point = ec_point(session, public).map_err(HsmError::Read)?;
+    let point = point.ok_or(HsmError::PointMissing { key: *id })?;
+    let point = quirks::ec_point(&point).map_err(|source| HsmError::Point { key: *id, source })?;
+    let failed = |source| HsmError::SelfTest { key: *id, source };
+    let raw = c_sign(session, private, &Purpose::SelfTest(id))
+        .map_err(|source| HsmError::Sign { key: *id, source })?
+        .ok_or_else(|| failed(SignFault::BadSignature { key: *id }))?;
+    verify_and_recover(&point, &self_test_digest(), &raw)
+        .map_err(|_| failed(SignFault::BadSignature { key: *id }))?;
+    match find_private(session, id).map_err(HsmError::Read)?.as_slice() {
+        [_] => Ok(point),
+        _ => Err(HsmError::Drifted { key: *id, drift: vec![Drift::Duplicate] }),
+    }
+}
+
+fn read(session: &Session, handle: ObjectHandle) -> Result<TokenKey, HsmError> {
+    let attributes = match session.get_attributes(handle, &drift::READ) {
+        Ok(attributes) => attributes,
+        Err(source @ Error::Pkcs11(..)) => return Err(HsmError::Read(source)),
+        // The object holds something that the binding does not understand.
+        Err(_) => return Ok(TokenKey::unreadable()),
+    };
+    let mut drift = drift::of(&attributes, || {
+        matches!(quirks::try_copy(session, handle), CopyVerdict::Refused)
+    });
+    let raw_id = attributes.iter().find_map(|attribute| {
+        if let Attribute::Id(id) = attribute { Some(id.clone()) } else { None }
+    });
+    let raw_id = raw_id.unwrap_or_default();
+    let label = attributes.iter().find_map(|attribute| {
+        let Attribute::Label(label) = attribute else { return None };
+        Some(String::from_utf8_lossy(label).into_owned())
+    });
+    let label = label.unwrap_or_default();
+    let id = <[u8; 16]>::try_from(raw_id.as_slice()).ok().map(KeyId::from_bytes);
+    if id.is_none() {
+        drift.push(Drift::ForeignId);
+    }
+    let point = public_point(session, &raw_id).map_err(HsmError::Read)?;
+    Ok(TokenKey { id, raw_id, label, drift, point })
+}
+
+impl TokenKey {
+    fn unreadable() -> Self {
+        let drift = vec![Drift::Unreadable];
+        Self { id: None, raw_id: Vec::new(), label: String::new(), drift, point: None }
+    }
+}
+
+fn public_point(session: &Session, raw_id: &[u8]) -> Result<Option<PublicPoint>, Error> {
+    let id = Attribute::Id(raw_id.to_vec());
+    let found = session.find_objects(&[Attribute::Class(ObjectClass::PUBLIC_KEY), id])?;
+    let [public] = found.as_slice() else { return Ok(None) };
+    let point = ec_point(session, *public)?;
+    Ok(point.and_then(|point| quirks::ec_point(&point).ok()))
+}
+
+fn ec_point(session: &Session, public: ObjectHandle) -> Result<Option<Vec<u8>>, Error> {
+    let attributes = session.get_attributes(public, &[AttributeType::EcPoint])?;
+    Ok(attributes.into_iter().find_map(|attribute| {
+        if let Attribute::EcPoint(point) = attribute { Some(point) } else { None }
+    }))
+}

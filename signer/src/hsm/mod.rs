@@ -1,0 +1,317 @@
+//! The token: signs what the sequencer permitted, makes keys, looks after its own sessions.
+//!
+//! Decides nothing. Has no method that takes a caller's bytes: a digest comes only inside a
+//! [`Reserved`], and every signature is verified against the pinned point before it leaves here
+//! (invariant 10).
+
+mod alarms;
+mod config;
+mod drift;
+mod error;
+mod keys;
+mod module;
+mod pool;
+mod quirks;
+mod session;
+mod token;
+
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use cryptoki::session::Session;
+use portcullis_policy::id::{KeyId, KeyLabel};
+
+pub use config::{HsmConfig, TokenSelector};
+pub use drift::Drift;
+pub use error::{HsmError, SignFault};
+pub use keys::TokenKey;
+pub use token::TokenFacts;
+
+use crate::sequencer::{Reserved, Signed};
+use crate::signature::{PublicPoint, RawSignature, verify_and_recover};
+use alarms::Alarms;
+use error::chain;
+use pool::{After, Census, Pool, PoolFault, Sizes};
+use session::{CallFault, Purpose, SigningSession, self_test_digest};
+use token::{Access, Token};
+
+/// An opened token. Dropping it lets its threads finish what is queued and end.
+pub struct Hsm {
+    token: Arc<Token>,
+    signing: Pool<SigningSession>,
+    /// One session of its own, so that making a key never waits behind requests.
+    keeping: Pool<Session>,
+    alarms: Arc<Alarms>,
+}
+
+/// How busy and how well the token is; for metrics.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HsmCounters {
+    /// Sessions there should be.
+    pub sessions_wanted: usize,
+    /// Sessions that can sign now.
+    pub sessions_usable: usize,
+    /// Requests waiting for a session.
+    pub queued: usize,
+    /// Calls past their deadline that have not returned.
+    pub stuck: usize,
+    /// Answers that came after their deadline, wiped.
+    pub late: u64,
+    /// Signatures that did not verify, wiped.
+    pub bad_signatures: u64,
+}
+
+impl Hsm {
+    /// Loads the module, finds the token, logs in, opens the sessions. Blocks, at most for the
+    /// configured `admin_deadline`.
+    ///
+    /// # Errors
+    ///
+    /// Anything missing or refused. A wrong PIN has then been tried once.
+    pub fn open(config: &HsmConfig) -> Result<Self, HsmError> {
+        let (token, first, keeper) = connect(config)?;
+        let open_signing = {
+            let token = Arc::clone(&token);
+            move || token.open(Access::Sign).map(SigningSession::new)
+        };
+        let open_keeping = {
+            let token = Arc::clone(&token);
+            move || token.open(Access::Manage)
+        };
+        let signing = Sizes {
+            name: "hsm-sign",
+            workers: sessions(config, token.facts().sessions_max),
+            queue_max: config.queue_max,
+            stuck_max: config.stuck_max,
+            deadline: config.deadline,
+        };
+        let keeping = Sizes {
+            name: "hsm-keys",
+            workers: 1,
+            queue_max: KEEPING_QUEUE_MAX,
+            stuck_max: 1,
+            deadline: config.admin_deadline,
+        };
+        Ok(Self {
+            signing: Pool::start(&signing, SigningSession::new(first), open_signing)?,
+            keeping: Pool::start(&keeping, keeper, open_keeping)?,
+            token,
+            alarms: Arc::default(),
+        })
+    }
+
+    /// Signs exactly what was permitted, and verifies the answer against the pinned point.
+    ///
+    /// # Errors
+    ///
+    /// [`SignFault`]. The permission is used up either way; only after [`SignFault::TimedOut`] can
+    /// a signature exist that we do not have.
+    pub async fn sign(&self, reserved: Reserved) -> Result<Signed, SignFault> {
+        let alarms = self.admit(reserved.key())?;
+        let answer = self.signing.run(move |session| {
+            let key = *reserved.key();
+            let signed = session.sign(&Purpose::Permitted(&reserved));
+            verified(&alarms, key, signed, |raw| reserved.attach(raw))
+        });
+        answer.await?
+    }
+
+    /// Proves that the token still holds the private key of this point: has it sign a constant that
+    /// is no transaction. The signature goes nowhere.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hsm::sign`].
+    pub async fn self_test(&self, key: &KeyId, point: &Arc<PublicPoint>) -> Result<(), SignFault> {
+        let alarms = self.admit(key)?;
+        let (key, point) = (*key, Arc::clone(point));
+        let answer = self.signing.run(move |session| {
+            let signed = session.sign(&Purpose::SelfTest(&key));
+            verified(&alarms, key, signed, |raw| {
+                verify_and_recover(&point, &self_test_digest(), &raw).map(drop)
+            })
+        });
+        answer.await?
+    }
+
+    /// Generates a secp256k1 key in the token: every usage set by us and only SIGN true, read back,
+    /// and proved by a self-test (invariant 1).
+    ///
+    /// # Errors
+    ///
+    /// The id is taken, or the key came out wrong and is destroyed again. After
+    /// [`HsmError::TimedOut`] the key may exist.
+    pub async fn create_key(&self, id: &KeyId, label: &KeyLabel) -> Result<PublicPoint, HsmError> {
+        let (id, label) = (*id, label.clone());
+        self.keep(move |session| keys::create(session, &id, &label)).await
+    }
+
+    /// Every private key on the token, ours or not, and how it differs from what we make.
+    ///
+    /// # Errors
+    ///
+    /// The token cannot be read.
+    pub async fn inspect(&self) -> Result<Vec<TokenKey>, HsmError> {
+        self.keep(keys::inspect).await
+    }
+
+    /// What the token says of itself.
+    pub fn facts(&self) -> &TokenFacts {
+        self.token.facts()
+    }
+
+    /// Troubles, each a sentence that names the token. Empty if all is well.
+    pub fn health(&self) -> Vec<String> {
+        let mut troubles = sick("signing", &self.signing.census());
+        troubles.extend(sick("key-keeping", &self.keeping.census()));
+        for (key, count) in self.alarms.list() {
+            let quarantine =
+                if self.alarms.is_quarantined(&key) { "; it is quarantined" } else { "" };
+            troubles.push(format!("key {key} gave {count} bad signatures{quarantine}"));
+        }
+        let label = &self.token.facts().label;
+        troubles.into_iter().map(|trouble| format!("token {label:?}: {trouble}")).collect()
+    }
+
+    /// Figures for metrics.
+    pub fn counters(&self) -> HsmCounters {
+        let census = self.signing.census();
+        let bad = self.alarms.list().into_iter().map(|(_, count)| u64::from(count));
+        HsmCounters {
+            sessions_wanted: census.wanted,
+            sessions_usable: census.usable,
+            queued: census.queued,
+            stuck: census.stuck,
+            late: census.late,
+            bad_signatures: bad.fold(0, u64::saturating_add),
+        }
+    }
+
+    /// Takes no more requests, and waits until the threads have left the module, so that the
+    /// process can end without pulling it from under them. A stuck thread is not waited for.
+    pub async fn close(&self) {
+        self.signing.close();
+        self.keeping.close();
+        while self.signing.census().workers > 0 || self.keeping.census().workers > 0 {
+            tokio::time::sleep(CLOSE_POLL).await;
+        }
+    }
+
+    fn admit(&self, key: &KeyId) -> Result<Arc<Alarms>, SignFault> {
+        if self.alarms.is_quarantined(key) {
+            return Err(SignFault::KeyQuarantined { key: *key });
+        }
+        Ok(Arc::clone(&self.alarms))
+    }
+
+    async fn keep<R: Send + 'static>(
+        &self,
+        chore: impl FnOnce(&Session) -> Result<R, HsmError> + Send + 'static,
+    ) -> Result<R, HsmError> {
+        let answer = self.keeping.run(|session| {
+            let result = chore(session);
+            let after = match &result {
+                Ok(_) | Err(HsmError::KeyExists { .. } | HsmError::Drifted { .. }) => After::Keep,
+                Err(error) => After::Discard(chain(error)),
+            };
+            (result, after)
+        });
+        answer.await.map_err(|fault| match fault {
+            PoolFault::TimedOut => HsmError::TimedOut,
+            PoolFault::Full | PoolFault::Unavailable | PoolFault::Closed => HsmError::Unavailable,
+        })?
+    }
+}
+
+/// Nobody makes keys by the hundred at once.
+const KEEPING_QUEUE_MAX: usize = 16;
+
+/// Sessions that do not sign: one that makes keys, one to spare for a replaced thread.
+const SESSIONS_KEPT_BACK: u64 = 2;
+
+const CLOSE_POLL: Duration = Duration::from_millis(5);
+
+/// On a thread of its own, because a module may hang in its first call as well as in any other.
+fn connect(config: &HsmConfig) -> Result<(Arc<Token>, Session, Session), HsmError> {
+    let (done, outcome) = mpsc::channel();
+    let wanted = config.clone();
+    let opening = move || {
+        let token = Token::find(&wanted)?;
+        let keeper = token.open(Access::Manage)?;
+        let first = token.open(Access::Sign)?;
+        Ok((token, first, keeper))
+    };
+    thread::Builder::new()
+        .name("hsm-connect".to_owned())
+        // Nobody listens any more: then it came too late.
+        .spawn(move || drop(done.send(opening())))
+        .map_err(HsmError::Thread)?;
+    outcome.recv_timeout(config.admin_deadline).map_err(|error| match error {
+        mpsc::RecvTimeoutError::Timeout => HsmError::TimedOut,
+        mpsc::RecvTimeoutError::Disconnected => HsmError::Panicked,
+    })?
+}
+
+/// As many as configured, and no more than the token allows beside those kept back.
+fn sessions(config: &HsmConfig, sessions_max: Option<u64>) -> usize {
+    let wanted = config.sessions.get();
+    let Some(allowed) = sessions_max else { return wanted };
+    let allowed = allowed.saturating_sub(SESSIONS_KEPT_BACK).max(1);
+    wanted.min(usize::try_from(allowed).unwrap_or(usize::MAX))
+}
+
+/// Joins the token's answer to what was asked; one that does not verify is an alarm.
+fn verified<V, B>(
+    alarms: &Alarms,
+    key: KeyId,
+    signed: Result<RawSignature, CallFault>,
+    verify: impl FnOnce(RawSignature) -> Result<V, B>,
+) -> (Result<V, SignFault>, After) {
+    let bad = SignFault::BadSignature { key };
+    match signed {
+        Ok(raw) => match verify(raw) {
+            Ok(value) => (Ok(value), After::Keep),
+            Err(_) => {
+                alarms.raise(key);
+                (Err(bad), After::Discard(HsmError::BadSignature { key }.to_string()))
+            }
+        },
+        Err(CallFault { fault, after }) => {
+            if fault == bad {
+                alarms.raise(key);
+            }
+            (Err(fault), after)
+        }
+    }
+}
+
+fn sick(what: &str, census: &Census) -> Vec<String> {
+    let mut troubles = Vec::new();
+    if census.usable < census.wanted {
+        let Census { usable, wanted, .. } = census;
+        let why = census.trouble.as_deref().unwrap_or("they are being opened");
+        troubles.push(format!("{usable} of {wanted} {what} sessions usable: {why}"));
+    }
+    if census.stuck > 0 {
+        let stuck = census.stuck;
+        troubles.push(format!("{stuck} {what} calls are stuck past their deadline"));
+    }
+    troubles
+}
+
+impl From<PoolFault> for SignFault {
+    fn from(fault: PoolFault) -> Self {
+        match fault {
+            PoolFault::Full => Self::Overloaded,
+            PoolFault::TimedOut => Self::TimedOut,
+            PoolFault::Unavailable => Self::Unavailable,
+            PoolFault::Closed => Self::Closed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

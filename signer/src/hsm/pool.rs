@@ -1,0 +1,182 @@
+//! Threads that each own one session, a bounded queue in front of them, a deadline on every call.
+//!
+//! Knows nothing of PKCS#11: `S` is whatever a thread owns. Never delivers an answer after its
+//! deadline, never runs a job twice, and never waits for a thread that is stuck: its job is given
+//! up, its thread set aside and replaced, up to a bound.
+
+mod desk;
+mod ticket;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use desk::{Job, Shared};
+use ticket::{Given, Ticket};
+
+use super::error::HsmError;
+
+/// How many threads, how long a queue, how patient.
+pub(super) struct Sizes {
+    /// Names the threads.
+    pub(super) name: &'static str,
+    /// Threads with a session each.
+    pub(super) workers: usize,
+    /// Jobs that may wait.
+    pub(super) queue_max: usize,
+    /// Threads that may be set aside and replaced.
+    pub(super) stuck_max: usize,
+    /// From the call of [`Pool::run`] to its answer.
+    pub(super) deadline: Duration,
+}
+
+/// What becomes of a session after a job.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum After {
+    /// It is as good as before.
+    Keep,
+    /// It is not used again, for this reason.
+    Discard(String),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum PoolFault {
+    /// The queue is full, or the job's turn did not come in time. It has not run.
+    Full,
+    /// The job began and did not end in time.
+    TimedOut,
+    /// No session is usable.
+    Unavailable,
+    /// The pool takes no more jobs.
+    Closed,
+}
+
+/// How it stands with the threads.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Census {
+    /// Threads there should be.
+    pub(super) wanted: usize,
+    /// Threads with a session and without a stuck call.
+    pub(super) usable: usize,
+    /// Threads, the stuck ones not counted.
+    pub(super) workers: usize,
+    /// Threads in a call past its deadline.
+    pub(super) stuck: usize,
+    /// Answers that came after their deadline, and were dropped.
+    pub(super) late: u64,
+    /// Jobs waiting.
+    pub(super) queued: usize,
+    /// Why a session was lost or not opened, last.
+    pub(super) trouble: Option<String>,
+}
+
+/// The threads and their queue. Dropping it lets the threads finish what is queued and end.
+pub(super) struct Pool<S: 'static> {
+    shared: Arc<Shared<S>>,
+    deadline: Duration,
+}
+
+impl<S: Send + 'static> Pool<S> {
+    /// Starts the threads; the first one owns `first`, the others open their own.
+    ///
+    /// # Errors
+    ///
+    /// A thread could not be started.
+    pub(super) fn start(
+        sizes: &Sizes,
+        first: S,
+        open: impl Fn() -> Result<S, HsmError> + Send + Sync + 'static,
+    ) -> Result<Self, HsmError> {
+        let shared = Shared::new(sizes, Box::new(open));
+        let pool = Self { shared: Arc::clone(&shared), deadline: sizes.deadline };
+        Shared::hire(&shared, Some(first)).map_err(HsmError::Thread)?;
+        for _ in 1..sizes.workers {
+            Shared::hire(&shared, None).map_err(HsmError::Thread)?;
+        }
+        Ok(pool)
+    }
+
+    /// Runs `job` on some session and brings back its answer.
+    ///
+    /// Dropping the future does not stop a job that has begun: its answer is dropped, and its
+    /// thread is still watched until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolFault`]; only after [`PoolFault::TimedOut`] may the job have had an effect.
+    pub(super) async fn run<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut S) -> (R, After) + Send + 'static,
+    ) -> Result<R, PoolFault> {
+        let ticket = Arc::new(Ticket::default());
+        let (answer, mut answered) = oneshot::channel();
+        let work = {
+            let ticket = Arc::clone(&ticket);
+            Box::new(move |session: &mut S| {
+                let (value, after) = job(session);
+                if ticket.answer() {
+                    // A caller that went away leaves its answer to be dropped here.
+                    drop(answer.send(value));
+                }
+                after
+            })
+        };
+        self.shared.push(Job { work, ticket: Arc::clone(&ticket) })?;
+        let mut watch = Watch { pool: self, ticket: &ticket, over: false };
+        let waited = tokio::time::timeout(self.deadline, &mut answered).await;
+        watch.over = true;
+        match waited {
+            Ok(answer) => answer.map_err(|_| PoolFault::Unavailable),
+            Err(_) => match Shared::give_up(&self.shared, &ticket) {
+                Given::Answered => answered.await.map_err(|_| PoolFault::Unavailable),
+                Given::BeforeStart => Err(PoolFault::Full),
+                Given::Running => Err(PoolFault::TimedOut),
+            },
+        }
+    }
+
+    /// How it stands with the threads, now.
+    pub(super) fn census(&self) -> Census {
+        self.shared.census()
+    }
+
+    /// Takes no more jobs; what is queued is still done.
+    pub(super) fn close(&self) {
+        self.shared.close();
+    }
+}
+
+impl<S: 'static> Drop for Pool<S> {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// Sees to it that a stuck thread is noticed even if the one who waited for it went away.
+struct Watch<'a, S: Send + 'static> {
+    pool: &'a Pool<S>,
+    ticket: &'a Arc<Ticket>,
+    over: bool,
+}
+
+impl<S: Send + 'static> Drop for Watch<'_, S> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let (shared, ticket) = (Arc::clone(&self.pool.shared), Arc::clone(self.ticket));
+        let deadline = self.pool.deadline;
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(deadline).await;
+                Shared::give_up(&shared, &ticket);
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

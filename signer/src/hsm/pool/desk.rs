@@ -1,0 +1,271 @@
+//! What the threads of a pool share: the queue, the census, and how one of them works.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::ticket::{Given, Ticket};
+use super::{After, Census, PoolFault, Sizes};
+use crate::hsm::error::{HsmError, chain};
+
+/// A job and its progress.
+pub(super) struct Job<S> {
+    pub(super) work: Box<dyn FnOnce(&mut S) -> After + Send>,
+    pub(super) ticket: Arc<Ticket>,
+}
+
+type Open<S> = Box<dyn Fn() -> Result<S, HsmError> + Send + Sync>;
+
+/// Lock order: a ticket before the state.
+pub(super) struct Shared<S> {
+    state: Mutex<State<S>>,
+    /// A job came, or the pool closes.
+    news: Condvar,
+    open: Open<S>,
+    name: &'static str,
+    queue_max: usize,
+    stuck_max: usize,
+}
+
+struct State<S> {
+    queue: VecDeque<Job<S>>,
+    census: Census,
+    closed: bool,
+}
+
+/// Why a thread stops using its session.
+enum End {
+    Discard(String),
+    Superseded,
+    Closed,
+}
+
+impl<S: Send + 'static> Shared<S> {
+    pub(super) fn new(sizes: &Sizes, open: Open<S>) -> Arc<Self> {
+        let census = Census { wanted: sizes.workers, ..Census::default() };
+        Arc::new(Self {
+            state: Mutex::new(State { queue: VecDeque::new(), census, closed: false }),
+            news: Condvar::new(),
+            open,
+            name: sizes.name,
+            queue_max: sizes.queue_max,
+            stuck_max: sizes.stuck_max,
+        })
+    }
+
+    /// Starts one more thread, with a session or to open its own.
+    pub(super) fn hire(shared: &Arc<Self>, first: Option<S>) -> io::Result<()> {
+        {
+            let census = &mut shared.state.lock().census;
+            census.workers = census.workers.saturating_add(1);
+            if first.is_some() {
+                census.usable = census.usable.saturating_add(1);
+            }
+        }
+        let worker = Arc::clone(shared);
+        let started =
+            thread::Builder::new().name(shared.name.to_owned()).spawn(move || worker.work(first));
+        if let Err(error) = started {
+            let census = &mut shared.state.lock().census;
+            census.workers = census.workers.saturating_sub(1);
+            census.trouble = Some(format!("a thread could not be started: {error}"));
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Queues a job, or says at once why not.
+    pub(super) fn push(&self, job: Job<S>) -> Result<(), PoolFault> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(PoolFault::Closed);
+        }
+        if state.census.usable == 0 || state.census.stuck > self.stuck_max {
+            return Err(PoolFault::Unavailable);
+        }
+        if state.queue.len() >= self.queue_max {
+            return Err(PoolFault::Full);
+        }
+        state.queue.push_back(job);
+        drop(state);
+        self.news.notify_one();
+        Ok(())
+    }
+
+    /// Gives a job up. If it is inside a call, its thread is set aside, and replaced while the
+    /// bound allows.
+    pub(super) fn give_up(shared: &Arc<Self>, ticket: &Ticket) -> Given {
+        let mut replace = false;
+        let given = ticket.give_up(|| replace = shared.set_aside());
+        if replace && let Err(error) = Self::hire(shared, None) {
+            tracing::error!(pool = shared.name, %error, "a stuck thread could not be replaced");
+        }
+        given
+    }
+
+    fn set_aside(&self) -> bool {
+        let mut state = self.state.lock();
+        let closed = state.closed;
+        let census = &mut state.census;
+        census.usable = census.usable.saturating_sub(1);
+        census.workers = census.workers.saturating_sub(1);
+        census.stuck = census.stuck.saturating_add(1);
+        tracing::error!(pool = self.name, stuck = census.stuck, "a call passed its deadline");
+        !closed && census.stuck <= self.stuck_max
+    }
+
+    pub(super) fn census(&self) -> Census {
+        let state = self.state.lock();
+        Census { queued: state.queue.len(), ..state.census.clone() }
+    }
+
+    /// One thread's life.
+    fn work(&self, mut first: Option<S>) {
+        let mut strikes = 0;
+        while let Some(mut session) = first.take().or_else(|| self.session(&mut strikes)) {
+            match self.serve(&mut session, &mut strikes) {
+                End::Discard(reason) => self.lose(reason),
+                End::Superseded => return,
+                End::Closed => {
+                    let census = &mut self.state.lock().census;
+                    census.usable = census.usable.saturating_sub(1);
+                    break;
+                }
+            }
+            strikes = strikes.saturating_add(1);
+        }
+        let census = &mut self.state.lock().census;
+        census.workers = census.workers.saturating_sub(1);
+    }
+
+    /// Works off jobs until the session is no good or the pool is closed.
+    fn serve(&self, session: &mut S, strikes: &mut u32) -> End {
+        while let Some(Job { work, ticket }) = self.next() {
+            // A panic in a binding to foreign code must cost a session, not a thread.
+            let after = catch_unwind(AssertUnwindSafe(|| work(session)))
+                .unwrap_or_else(|_| After::Discard(HsmError::Panicked.to_string()));
+            if ticket.was_given_up() {
+                // The session was stuck once: it is not trusted again.
+                let stays = self.come_back();
+                return if stays { End::Discard(LATE.to_owned()) } else { End::Superseded };
+            }
+            match after {
+                After::Keep => *strikes = 0,
+                After::Discard(reason) => return End::Discard(reason),
+            }
+        }
+        End::Closed
+    }
+
+    fn next(&self) -> Option<Job<S>> {
+        loop {
+            let job = self.pop()?;
+            if job.ticket.start() {
+                return Some(job);
+            }
+        }
+    }
+
+    fn pop(&self) -> Option<Job<S>> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                return Some(job);
+            }
+            if state.closed {
+                return None;
+            }
+            self.news.wait(&mut state);
+        }
+    }
+
+    /// A stuck call has ended after all; `true` if its thread is needed.
+    fn come_back(&self) -> bool {
+        let mut state = self.state.lock();
+        let closed = state.closed;
+        let census = &mut state.census;
+        census.stuck = census.stuck.saturating_sub(1);
+        census.late = census.late.saturating_add(1);
+        tracing::warn!(pool = self.name, late = census.late, "a late answer was dropped");
+        let needed = census.workers < census.wanted && !closed;
+        if needed {
+            census.workers = census.workers.saturating_add(1);
+            census.usable = census.usable.saturating_add(1);
+        }
+        needed
+    }
+
+    fn lose(&self, reason: String) {
+        tracing::warn!(pool = self.name, reason, "a session is discarded");
+        let census = &mut self.state.lock().census;
+        census.usable = census.usable.saturating_sub(1);
+        census.trouble = Some(reason);
+    }
+
+    /// Opens a session, at ever longer intervals; `None` once the pool is closed.
+    fn session(&self, strikes: &mut u32) -> Option<S> {
+        loop {
+            if !self.rest(back_off(*strikes)) {
+                return None;
+            }
+            match (self.open)() {
+                Ok(session) => {
+                    let census = &mut self.state.lock().census;
+                    census.usable = census.usable.saturating_add(1);
+                    return Some(session);
+                }
+                Err(error) => {
+                    *strikes = strikes.saturating_add(1);
+                    let reason = chain(&error);
+                    tracing::warn!(pool = self.name, reason, "no session could be opened");
+                    self.state.lock().census.trouble = Some(reason);
+                }
+            }
+        }
+    }
+
+    /// Waits. With no session left anywhere, what is queued is answered as unavailable now.
+    /// `false` once the pool is closed.
+    fn rest(&self, time: Duration) -> bool {
+        let stranded = {
+            let mut state = self.state.lock();
+            if state.census.usable == 0 {
+                std::mem::take(&mut state.queue)
+            } else {
+                VecDeque::new()
+            }
+        };
+        drop(stranded);
+        if !time.is_zero() && !self.state.lock().closed {
+            thread::sleep(time);
+        }
+        !self.state.lock().closed
+    }
+}
+
+impl<S> Shared<S> {
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
+        self.news.notify_all();
+    }
+}
+
+const LATE: &str = "a call on it passed its deadline";
+
+/// None after the first failure, which a fresh session usually cures; then 50 ms, doubling up to a
+/// second, so that recovery takes at most that long once the fault is over.
+fn back_off(strikes: u32) -> Duration {
+    let doublings = match strikes {
+        0 | 1 => return Duration::ZERO,
+        more => more.saturating_sub(2).min(5),
+    };
+    BACK_OFF_MIN.saturating_mul(1 << doublings).min(BACK_OFF_MAX)
+}
+
+const BACK_OFF_MIN: Duration = Duration::from_millis(50);
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,154 @@
+//! A session that signs; the one call of `C_Sign` in this crate.
+//!
+//! Signs for a [`Purpose`], never for bytes: nobody who holds a digest alone gets a signature.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::keccak256;
+use cryptoki::context::Function;
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, SessionState};
+use portcullis_policy::id::{Digest, KeyId};
+use zeroize::Zeroizing;
+
+use super::error::{HsmError, SignFault, chain};
+use super::pool::After;
+use crate::sequencer::Reserved;
+use crate::signature::RawSignature;
+
+/// What may be signed, and with which key. Closed: there is no variant for a bare digest.
+pub(super) enum Purpose<'a> {
+    /// What the sequencer permitted.
+    Permitted(&'a Reserved),
+    /// A constant that is no transaction.
+    SelfTest(&'a KeyId),
+}
+
+impl Purpose<'_> {
+    fn key(&self) -> &KeyId {
+        match self {
+            Self::Permitted(reserved) => reserved.key(),
+            Self::SelfTest(key) => key,
+        }
+    }
+
+    fn digest(&self) -> Digest {
+        match self {
+            Self::Permitted(reserved) => *reserved.digest(),
+            Self::SelfTest(_) => self_test_digest(),
+        }
+    }
+}
+
+/// Keccak-256 over a text that is no transaction and no message, now or ever: EIP-2718 reserves the
+/// first byte 0xff, and EIP-191 begins with 0x19. The same for every vault.
+pub(super) fn self_test_digest() -> Digest {
+    keccak256(b"\xffportcullis self-test v1")
+}
+
+/// A session and the keys it has found.
+pub(super) struct SigningSession {
+    session: Session,
+    handles: BTreeMap<KeyId, ObjectHandle>,
+}
+
+/// A failed call: what the request is told, and what becomes of the session.
+pub(super) struct CallFault {
+    pub(super) fault: SignFault,
+    pub(super) after: After,
+}
+
+impl CallFault {
+    fn keep(fault: SignFault) -> Self {
+        Self { fault, after: After::Keep }
+    }
+
+    fn discard(error: &HsmError) -> Self {
+        Self { fault: SignFault::Unavailable, after: After::Discard(chain(error)) }
+    }
+}
+
+impl SigningSession {
+    pub(super) fn new(session: Session) -> Self {
+        Self { session, handles: BTreeMap::new() }
+    }
+
+    /// Asks the token for one signature, unverified.
+    pub(super) fn sign(&mut self, purpose: &Purpose<'_>) -> Result<RawSignature, CallFault> {
+        let key = *purpose.key();
+        let handle = self.handle(key)?;
+        let signed = c_sign(&self.session, handle, purpose);
+        signed.map_err(|error| self.judge(key, error))?.ok_or_else(|| CallFault {
+            fault: SignFault::BadSignature { key },
+            after: After::Discard(HsmError::BadSignature { key }.to_string()),
+        })
+    }
+
+    fn handle(&mut self, key: KeyId) -> Result<ObjectHandle, CallFault> {
+        if let Some(handle) = self.handles.get(&key) {
+            return Ok(*handle);
+        }
+        let failed = |source| CallFault::discard(&HsmError::Read(source));
+        let found = find_private(&self.session, &key).map_err(failed)?;
+        match *found.as_slice() {
+            [handle] => {
+                self.handles.insert(key, handle);
+                Ok(handle)
+            }
+            [] => Err(self.absent(key)),
+            [_, _, ..] => Err(CallFault::keep(SignFault::KeyAmbiguous { key })),
+        }
+    }
+
+    /// A session that lost its login sees no private keys at all: that is no missing key.
+    fn absent(&self, key: KeyId) -> CallFault {
+        match self.session.get_session_info().map(|info| info.session_state()) {
+            Ok(SessionState::RoUser | SessionState::RwUser) => {
+                CallFault::keep(SignFault::KeyMissing { key })
+            }
+            Ok(_) => CallFault {
+                fault: SignFault::Unavailable,
+                after: After::Discard("its login is lost".to_owned()),
+            },
+            Err(source) => CallFault::discard(&HsmError::Session(source)),
+        }
+    }
+
+    /// After a failed `C_Sign` an operation may still be active in the session, and every later
+    /// `C_SignInit` in it would fail (CKR_OPERATION_ACTIVE): it is not used again. A `C_SignInit`
+    /// refused because of the *key* leaves none, and must not let one bad key wear out sessions
+    /// that serve all others.
+    fn judge(&mut self, key: KeyId, error: Error) -> CallFault {
+        let Error::Pkcs11(code, Function::SignInit) = error else {
+            return CallFault::discard(&HsmError::Sign { key, source: error });
+        };
+        if matches!(code, RvError::KeyFunctionNotPermitted) {
+            return CallFault::keep(SignFault::KeyFenced { key });
+        }
+        if matches!(code, RvError::KeyHandleInvalid | RvError::ObjectHandleInvalid) {
+            self.handles.remove(&key);
+            let again = self.handle(key);
+            return again.err().unwrap_or(CallFault::keep(SignFault::Unavailable));
+        }
+        CallFault::discard(&HsmError::Sign { key, source: error })
+    }
+}
+
+/// The private keys of this id. One, if all is well.
+pub(super) fn find_private(session: &Session, key: &KeyId) -> Result<Vec<ObjectHandle>, Error> {
+    let id = Attribute::Id(key.bytes().to_vec());
+    session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY), id])
+}
+
+/// Signs. `None` if the answer is not 64 bytes long.
+#[expect(clippy::disallowed_methods, reason = "the one call site of C_Sign")]
+pub(super) fn c_sign(
+    session: &Session,
+    key: ObjectHandle,
+    purpose: &Purpose<'_>,
+) -> Result<Option<RawSignature>, Error> {
+    let answer = session.sign(&Mechanism::Ecdsa, key, purpose.digest().as_slice())?;
+    Ok(RawSignature::from_slice(&Zeroizing::new(answer)))
+}
