@@ -233,7 +233,9 @@ mod tests {
     #[test]
     fn a_key_id_is_exactly_32_lower_case_hex_digits() {
         assert!("0123456789abcdef0123456789abcdef".parse::<KeyId>().is_ok());
-        for bad in ["", "0123", "0123456789ABCDEF0123456789abcdef", "g123456789abcdef0123456789abcdef"] {
+        for bad in
+            ["", "0123", "0123456789ABCDEF0123456789abcdef", "g123456789abcdef0123456789abcdef"]
+        {
             assert!(bad.parse::<KeyId>().is_err(), "{bad}");
         }
     }

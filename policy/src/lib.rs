@@ -6,8 +6,19 @@
 
 pub mod abi;
 pub mod book;
+pub mod decide;
+pub mod effect;
+pub mod finding;
 pub mod id;
+pub mod ledger;
+pub mod limits;
 pub mod money;
+pub mod record;
+pub mod request;
+pub mod reservation;
+pub mod state;
+pub mod stops;
 pub mod time;
 pub mod tree;
 pub mod tx;
+pub mod verify;

@@ -1,6 +1,24 @@
-//! The signing service: edge, sequencer, journal, HSM.
+//! The signing service: edge, sequencer, journal, HSM. Touches the world, decides nothing.
+//!
+//! Start reading in [`pipeline`]: it carries one request from the wire to its reply. The rules are in
+//! `portcullis-policy`.
 
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod edge;
+pub mod gate;
+pub mod genesis;
+pub mod health;
 pub mod hsm;
+pub mod journal;
+pub mod keys;
 pub mod pin;
+pub mod pipeline;
+pub mod process;
+pub mod recent;
+pub mod refusal;
+pub mod roster;
 pub mod sequencer;
 pub mod signature;
+pub mod throttle;

@@ -1,2 +1,136 @@
-//! Stub.
-fn main() {}
+//! The signer's command line: `init` makes a vault's journal, `serve` serves it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use portcullis::app::{self, AppError};
+use portcullis::config::{Config, ConfigError};
+use portcullis::genesis::{self, InitError};
+use portcullis::hsm::HsmError;
+
+/// Portcullis: signs Ethereum transactions with keys that never leave an HSM, under a policy.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 ok; 64 usage; 65 journal; 69 token; 74 I/O; \
+    78 configuration. Start with deploy/quickstart, which sets everything up."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Make a vault's journal from a genesis proposal: environment, people, first book.
+    Init {
+        /// The signer's configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// The proposal.
+        #[arg(long)]
+        genesis: PathBuf,
+    },
+    /// Serve until SIGTERM.
+    Serve {
+        /// The signer's configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Read the configuration and say whether it can be used.
+    Check {
+        /// The signer's configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
+        }
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(arguments.verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let chain = chain(&failure);
+            tracing::error!("{chain}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    #[error("no vault was made")]
+    Init(#[from] InitError),
+    #[error("the signer stopped")]
+    App(#[from] AppError),
+    #[error("the asynchronous runtime cannot be started")]
+    Runtime(#[from] std::io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Init(_) => 78,
+            Self::Runtime(_) => 74,
+            Self::App(error) => match error {
+                AppError::Journal(_) | AppError::Start(_) => 65,
+                AppError::Hsm(HsmError::Pin(_)) | AppError::Config(_) | AppError::Trust { .. } => {
+                    78
+                }
+                AppError::Hsm(_) => 69,
+                AppError::Process(_)
+                | AppError::Listen { .. }
+                | AppError::Loopback(_)
+                | AppError::Addresses { .. }
+                | AppError::Signals(_)
+                | AppError::Reflection(_)
+                | AppError::Writer(_)
+                | AppError::WriterPanicked => 74,
+            },
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Init { config, genesis } => {
+            let vault = genesis::init(&Config::read(&config)?, &genesis)?;
+            tracing::info!(%vault, "vault made; serve it with `portcullis serve`");
+            Ok(())
+        }
+        Verb::Check { config } => {
+            Config::read(&config)?;
+            tracing::info!("the configuration can be used");
+            Ok(())
+        }
+        Verb::Serve { config } => {
+            let config = Config::read(&config)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            Ok(runtime.block_on(app::serve(&config))?)
+        }
+    }
+}
+
+/// An error and all its causes, each said once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

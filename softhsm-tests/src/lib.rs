@@ -1,1 +1,26 @@
-//! Stub.
+//! The rig: everything a black-box suite needs around the real signer and a real token.
+//!
+//! It runs the shipped binary, never links its code, and holds its own opinion of what was signed
+//! ([`ledger`]). It must not use the policy crate for that opinion.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "a test rig: a panic here is a failed test, not a lost signature"
+)]
+
+pub mod anvil;
+pub mod child;
+pub mod curve;
+pub mod fault;
+pub mod http;
+pub mod ledger;
+pub mod pki;
+pub mod place;
+pub mod probe;
+pub mod raw;
+pub mod server;
+pub mod token;
+pub mod tx;
+pub mod wait;
+pub mod witness;

@@ -3,20 +3,32 @@
 //! A `Book` exists only if its text had no fault at all ([`Book::parse`]). Names are resolved: rules
 //! speak of chain ids, contract addresses and base units, so renaming changes no ledger.
 
+mod calls;
 mod check;
+mod compare;
 mod diff;
 mod file;
+mod limits;
+mod names;
+mod quorum;
+mod report;
+mod rules;
+mod tiers;
 mod units;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 
 pub use self::diff::Difference;
-pub use self::units::format_amount;
+pub use self::quorum::{Quorum, QuorumPart};
+pub use self::report::{Fault, Faults};
+pub use self::units::{asset_name, format_amount};
 use crate::id::{BookHash, CallerId, ChainId, KeyLabel, PersonId};
-use crate::money::{Account, Amount, Asset};
+use crate::money::{Account, Amount};
 use crate::time::Span;
 
 /// A sound book and the text it came from.
@@ -61,6 +73,11 @@ impl Book {
         self.callers.get(caller)
     }
 
+    /// The people of a group, if the book has one of that name.
+    pub fn group(&self, name: &str) -> Option<&BTreeSet<PersonId>> {
+        self.groups.get(name)
+    }
+
     /// All callers the book knows.
     pub fn callers(&self) -> impl Iterator<Item = (&CallerId, &CallerEntry)> {
         self.callers.iter()
@@ -102,7 +119,8 @@ impl Registry {
         self.tokens.get(&(chain, contract))
     }
 
-    /// The name somebody gave an address, for display only.
+    /// The name somebody gave an address, for display only: all of them, with commas, if there are
+    /// several. A name does not say on which chain; whoever shows it shows the address too.
     pub fn label(&self, address: Address) -> Option<&str> {
         self.labels.get(&address).map(String::as_str)
     }
@@ -164,7 +182,7 @@ pub struct KeyRules {
     /// Init code that may be deployed, by Keccak-256.
     pub deploy: BTreeSet<B256>,
     /// Contracts that an EIP-7702 authorisation carried in a transaction may delegate to.
-    pub delegate: BTreeSet<Address>,
+    pub delegate: Addresses,
     /// Above which amounts people are asked.
     pub approve: Vec<Tier>,
 }
@@ -203,7 +221,7 @@ pub struct TokenRule {
     /// Who may receive it.
     pub to: Recipients,
     /// Whose tokens `transferFrom` may move, besides the key's own.
-    pub from: BTreeSet<Address>,
+    pub from: Addresses,
     /// How much. Allowances granted count as spent.
     pub limits: Limits,
     /// Who may be granted an allowance, and how much at once. `None`: nobody.
@@ -214,7 +232,7 @@ pub struct TokenRule {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AllowanceRule {
     /// Who may be granted one.
-    pub spender: BTreeSet<Address>,
+    pub spender: Addresses,
     /// How much in one transaction.
     pub per_tx: Limit,
 }
@@ -226,13 +244,16 @@ pub struct CallRule {
     pub signature: String,
 }
 
+/// Addresses. Shared, because one list of a million may stand in many rules.
+pub type Addresses = Arc<BTreeSet<Address>>;
+
 /// Addresses that may receive.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Recipients {
     /// Somebody wrote "anyone".
     Anyone,
     /// These.
-    Only(BTreeSet<Address>),
+    Only(Addresses),
 }
 
 impl Recipients {
@@ -311,6 +332,14 @@ pub struct Rate {
     pub per: Span,
 }
 
+impl fmt::Display for Rate {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per = self.per.to_string();
+        let one = per.strip_prefix('1').filter(|unit| unit.len() == 1);
+        write!(out, "{}/{}", self.requests, one.unwrap_or(&per))
+    }
+}
+
 /// Words in `deny`: any of them wins over every rule.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum DenyWord {
@@ -331,7 +360,15 @@ impl DenyWord {
     ];
 }
 
-/// Above an amount, people are asked.
+impl fmt::Display for DenyWord {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spelling = Self::ALL.into_iter().find(|(word, _)| word == self);
+        out.write_str(spelling.map_or("", |(_, spelling)| spelling))
+    }
+}
+
+/// Above an amount, people are asked. Each tier whose amount is exceeded asks for its own quorum,
+/// and all of them must be met; [`Book::difference`] relies on that.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tier {
     /// A charge to one of these accounts of more than its amount asks for the quorum.
@@ -349,61 +386,4 @@ pub struct Threshold {
     pub accounts: Vec<Account>,
     /// More than so much in one transaction.
     pub amount: Amount,
-}
-
-/// "2 of treasury + 1 of security".
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Quorum {
-    /// How many of which group, each at least 1.
-    pub parts: Vec<QuorumPart>,
-}
-
-/// "2 of treasury".
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct QuorumPart {
-    /// How many.
-    pub count: u32,
-    /// Name of the group.
-    pub group: String,
-    /// Who is in it.
-    pub members: BTreeSet<PersonId>,
-}
-
-impl fmt::Display for Quorum {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, part) in self.parts.iter().enumerate() {
-            let plus = if at == 0 { "" } else { " + " };
-            write!(out, "{plus}{} of {}", part.count, part.group)?;
-        }
-        Ok(())
-    }
-}
-
-/// One thing wrong with a book.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Fault {
-    /// Line, from 1; 0 if it has none.
-    pub line: usize,
-    /// Column, from 1; 0 if it has none.
-    pub column: usize,
-    /// What is wrong.
-    pub message: String,
-    /// What to do about it.
-    pub hint: String,
-}
-
-/// Everything wrong with a book, in order of line. Never empty.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the book has {} fault(s)", .0.len())]
-pub struct Faults(pub Vec<Fault>);
-
-/// The asset a registered account is counted in, as people call it.
-pub fn asset_name(registry: &Registry, account: Account) -> String {
-    let native = registry.chain(account.chain).map_or("native", |chain| chain.native.as_str());
-    match account.asset {
-        Asset::Native | Asset::Fee => native.to_owned(),
-        Asset::Token(contract) => registry
-            .token(account.chain, contract)
-            .map_or_else(|| contract.to_checksum(None), |token| token.name.clone()),
-    }
 }

@@ -1,5 +1,172 @@
-//! Decides in one order, charges, records: the only writer.
+//! One order. Every decision, stop and book change of a vault has one place in one journal, given by
+//! one thread.
+//!
+//! This handle queues commands for that thread and waits for its answers. It holds no rule.
 
+mod command;
+mod flood;
 mod proof;
+mod start;
+mod view;
+mod writer;
 
-pub use proof::{Reserved, Signed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use arc_swap::ArcSwap;
+use portcullis_policy::id::{CallerId, DecisionNumber, KeyId, Sequence};
+use portcullis_policy::record::{Adopted, Frozen, KeyIntended};
+use portcullis_policy::request::Request;
+use tokio::sync::{oneshot, watch};
+
+use self::command::{Answer, Command};
+pub use self::proof::{Recorded, Reserved, Signed};
+pub use self::start::{StartError, Started, start};
+pub use self::view::{KeyView, View};
+pub use self::writer::{Fatal, Figures};
+use crate::gate::Gate;
+use crate::journal::Head;
+use crate::refusal::Refusal;
+use crate::signature::PublicPoint;
+
+/// What the sequencer made of a decoded request.
+#[derive(Debug)]
+#[must_use]
+pub enum Charged {
+    /// Allowed and charged: go and have it signed.
+    Reserved(Box<Reserved>),
+    /// It waits for people.
+    Parked(ParkedAnswer),
+}
+
+/// A recorded parking.
+#[derive(Clone, Debug)]
+pub struct ParkedAnswer {
+    /// Names it.
+    pub parked: String,
+    /// The quorums missing, in the words of the book.
+    pub missing: Vec<String>,
+    /// When it expires, milliseconds since 1970.
+    pub expires_ms: u64,
+    /// The record.
+    pub sequence: Sequence,
+}
+
+/// The acknowledgement of a stop.
+#[derive(Clone, Copy, Debug)]
+pub struct FrozenAnswer {
+    /// The record; `None` if it could not be written: fenced, not recorded.
+    pub sequence: Option<Sequence>,
+    /// The last signature in scope that was released.
+    pub last_released: Sequence,
+    /// Signatures in scope that were ready or under way.
+    pub withheld: u64,
+}
+
+/// The way to the writer.
+#[derive(Clone, Debug)]
+pub struct Sequencer {
+    queue: mpsc::Sender<Command>,
+    under_way: Arc<AtomicUsize>,
+    view: Arc<ArcSwap<View>>,
+    head: watch::Receiver<Head>,
+    figures: Arc<Figures>,
+    gate: Gate,
+}
+
+impl Sequencer {
+    /// Decides a request and takes its charge, in one step.
+    pub async fn charge(&self, request: Request) -> Result<Charged, Refusal> {
+        // Bounded here and not by the queue, so that a stop never finds the queue full.
+        let _slot = UnderWay::enter(&self.under_way)?;
+        self.ask(|answer| Command::Charge(Box::new(request), answer)).await
+    }
+
+    /// The last look, the record, and the wait until it is durable.
+    pub async fn record(&self, signed: Signed) -> Result<Recorded, Refusal> {
+        self.ask(|answer| Command::Record(Box::new(signed), answer)).await
+    }
+
+    /// Closes a reservation that no signature came for. A signature that comes later is wiped.
+    pub async fn fail(&self, number: DecisionNumber, fault: &'static str) -> Result<(), Refusal> {
+        self.ask(|answer| Command::Fail(number, fault, answer)).await
+    }
+
+    /// Stops a scope: the gate first, then the record. Never refused for want of room.
+    pub async fn freeze(&self, frozen: Frozen) -> FrozenAnswer {
+        let closed = self.gate.close(&frozen.scope);
+        let recorded = self.ask(|answer| Command::Freeze(frozen, answer)).await.ok();
+        FrozenAnswer {
+            sequence: recorded.map(|(sequence, _)| sequence),
+            last_released: closed.last_released,
+            withheld: closed.withheld.saturating_add(recorded.map_or(0, |(_, open)| open)),
+        }
+    }
+
+    /// Puts a book in force, if it only narrows.
+    pub async fn adopt(&self, adopted: Adopted) -> Result<(Sequence, Vec<String>), Refusal> {
+        self.ask(|answer| Command::Adopt(adopted, answer)).await
+    }
+
+    /// Notes that a key is about to be made.
+    pub async fn intend_key(&self, intended: KeyIntended) -> Result<(), Refusal> {
+        self.ask(|answer| Command::IntendKey(intended, answer)).await
+    }
+
+    /// Notes that it was made, and pins its point.
+    pub async fn key_created(&self, key: KeyId, point: PublicPoint) -> Result<(), Refusal> {
+        self.ask(|answer| Command::KeyCreated(key, Arc::new(point), answer)).await
+    }
+
+    /// Counts a request that could not even be read. The count is recorded within a second.
+    pub fn note(&self, caller: CallerId, key: KeyId, code: &'static str) {
+        let _ended_already = self.queue.send(Command::Note(caller, key, code)).is_err();
+    }
+
+    /// What is in force now.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Follows the durable head.
+    pub fn head(&self) -> watch::Receiver<Head> {
+        self.head.clone()
+    }
+
+    /// Counters.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// Ends the writer after everything queued before.
+    pub fn finish(&self) {
+        let _ended_already = self.queue.send(Command::Finish).is_err();
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Refusal> {
+        let (answer, wait) = oneshot::channel();
+        self.queue.send(command(answer)).map_err(|_| Refusal::ShuttingDown)?;
+        wait.await.map_err(|_| Refusal::ShuttingDown)?
+    }
+}
+
+/// A place among the requests that wait for their decision.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn enter(count: &'a AtomicUsize) -> Result<Self, Refusal> {
+        let place = Self(count);
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        if before < QUEUED_MAX { Ok(place) } else { Err(Refusal::Overloaded) }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Requests that may wait for their decision at once: at 20 microseconds each they wait 80 ms.
+const QUEUED_MAX: usize = 4_096;

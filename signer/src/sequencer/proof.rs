@@ -5,7 +5,12 @@
 
 use std::sync::Arc;
 
-use portcullis_policy::id::{DecisionNumber, Digest, KeyId};
+use alloy_primitives::B256;
+use portcullis_policy::id::{DecisionNumber, Digest, KeyId, Sequence};
+use portcullis_policy::request::{Request, sha256};
+
+use crate::gate::Ticket;
+use crate::journal::Durable;
 
 use crate::signature::{
     BadSignature, PublicPoint, RawSignature, RecoverableSignature, verify_and_recover,
@@ -34,7 +39,6 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    #[cfg_attr(not(test), expect(dead_code, reason = "the writer is not built yet"))]
     pub(in crate::sequencer) fn new(
         number: DecisionNumber,
         key: KeyId,
@@ -100,6 +104,81 @@ impl Signed {
     /// Low-s, with its recovery bit. Prints nothing of itself.
     pub fn signature(&self) -> &RecoverableSignature {
         &self.signature
+    }
+}
+
+impl Signed {
+    /// What a record says of the signature, which is in no record itself.
+    pub(in crate::sequencer) fn signature_sha256(&self) -> B256 {
+        let parity = [u8::from(self.signature.y_parity())];
+        let bytes = [&self.signature.r()[..], &self.signature.s()[..], &parity[..]].concat();
+        sha256(&bytes)
+    }
+}
+
+/// A signature whose record has joined a batch. It cannot be sent anywhere.
+///
+/// Made only by the writer, and good for nothing but [`Appended::recorded`].
+#[derive(Debug)]
+#[must_use = "whoever asked waits for this"]
+pub(in crate::sequencer) struct Appended {
+    signed: Signed,
+    request: Request,
+    ticket: Ticket,
+    leaf: B256,
+}
+
+impl Appended {
+    pub(in crate::sequencer) fn new(
+        signed: Signed,
+        request: Request,
+        ticket: Ticket,
+        leaf: B256,
+    ) -> Self {
+        Self { signed, request, ticket, leaf }
+    }
+
+    /// After the disk has said so, and only then: [`Durable`] is made by a commit alone.
+    pub(in crate::sequencer) fn recorded(self, _proof: &Durable) -> Recorded {
+        let Self { signed, request, ticket, leaf } = self;
+        Recorded { signature: signed.signature, request, ticket, leaf }
+    }
+}
+
+/// A signature whose record is durable. Only this becomes a reply, and only through the gate.
+#[derive(Debug)]
+#[must_use = "whoever asked waits for this"]
+pub struct Recorded {
+    signature: RecoverableSignature,
+    request: Request,
+    ticket: Ticket,
+    leaf: B256,
+}
+
+impl Recorded {
+    /// The signature.
+    pub fn signature(&self) -> &RecoverableSignature {
+        &self.signature
+    }
+
+    /// What was asked.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The record's RFC 6962 leaf hash.
+    pub fn leaf(&self) -> B256 {
+        self.leaf
+    }
+
+    /// The record's place in the journal.
+    pub fn sequence(&self) -> Sequence {
+        self.ticket.sequence()
+    }
+
+    /// Its place at the gate, to be passed when the reply is sent.
+    pub fn into_ticket(self) -> Ticket {
+        self.ticket
     }
 }
 

@@ -1,0 +1,355 @@
+//! The way from a book's text to a [`Book`]: reads the registry, then the keys, and finds all
+//! faults. One fault refuses the whole book.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use alloy_primitives::Address;
+
+use super::file::{self, Field, Fields, Word};
+use super::names::{LIST_ADDRESSES_MAX, Names, Thing, address};
+use super::report::Report;
+use super::words::{Vocabulary, nearest, quoted, unknown};
+use super::{Addresses, Book, CallerEntry, Chain, Fault, Faults, Token, rules};
+use crate::id::{BookHash, CallerId, ChainId, PersonId};
+
+/// Reads a book, or says everything that is wrong with it.
+pub(super) fn parse(text: &str) -> Result<Book, Faults> {
+    let report = Report::default();
+    let document = file::document(text, &report);
+    let book = document.as_ref().and_then(|table| {
+        let root = Fields::root(table.get_ref(), ROOT, &report);
+        read(text, &root)
+    });
+    match (report.into_faults(text), book) {
+        (None, Some(book)) => Ok(book),
+        (Some(faults), _) => Err(faults),
+        (None, None) => Err(Faults(vec![unreadable()])),
+    }
+}
+
+/// The book, worth nothing if there were faults. `None` if it is of another version: then no word
+/// in it can be trusted to mean what it means here.
+fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
+    let hint = "write version = 1 on the first line";
+    if let Some(version) = root.required("version", hint) {
+        version.number(1, 1)?;
+    }
+    let mut names = Names::default();
+    read_chains(root, &mut names);
+    read_tokens(root, &mut names);
+    read_addresses(root, &mut names);
+    read_contracts(root, &mut names);
+    read_lists(root, &mut names);
+    read_groups(root, &mut names);
+    read_callers(root, &mut names);
+    let keys = rules::keys(root, &names);
+    let owners = |(caller, owners): (CallerId, Option<BTreeSet<PersonId>>)| {
+        (caller, CallerEntry { owners: owners.unwrap_or_default() })
+    };
+    let group =
+        |(name, people): (String, Option<BTreeSet<PersonId>>)| (name, people.unwrap_or_default());
+    Some(Book {
+        text: text.to_owned(),
+        hash: BookHash::of(text),
+        registry: names.registry,
+        callers: names.callers.into_iter().map(owners).collect(),
+        groups: names.groups.into_iter().map(group).collect(),
+        keys,
+    })
+}
+
+/// `[chain.NAME]`.
+fn read_chains(root: &Fields<'_>, names: &mut Names) {
+    for (word, field) in entries(root, "chain", CHAINS_MAX) {
+        let named = plain_name(&field, word);
+        let chain = read_chain(&field, names, word.text).filter(|_| named);
+        if let Some((id, chain)) = &chain {
+            names.registry.chains.insert(*id, chain.clone());
+        }
+        names.chains.insert(word.text.to_owned(), chain.map(|(id, _)| id));
+    }
+}
+
+fn read_chain(field: &Field<'_>, names: &Names, name: &str) -> Option<(ChainId, Chain)> {
+    let fields = field.fields(CHAIN)?;
+    let native = fields.required("native", "write native = \"ETH\", the symbol of its coin");
+    let native = native.and_then(|native| {
+        let word = native.word()?;
+        let others = names.registry.chains.values().map(|chain| chain.native.as_str());
+        symbol(&native, word, others.filter(|other| *other != word.text)).then_some(word.text)
+    });
+    let id_field = fields.required("id", "write id = 1, the chain id of EIP-155")?;
+    let id = ChainId(id_field.number(1, CHAIN_ID_MAX)?);
+    if let Some(other) = names.registry.chain(id) {
+        let message = format!("chain {id} is already registered as {}", other.name);
+        id_field.fault(message, "one chain has one entry: leave one of them out");
+        return None;
+    }
+    Some((id, Chain { name: name.to_owned(), native: native?.to_owned() }))
+}
+
+/// `[asset.NAME]`.
+fn read_tokens(root: &Fields<'_>, names: &mut Names) {
+    for (word, field) in entries(root, "asset", NAMES_MAX) {
+        let natives = names.registry.chains.values().map(|chain| chain.native.as_str());
+        let tokens = names.things.keys().map(String::as_str);
+        let named = symbol(&field, word, natives.chain(tokens));
+        let token = read_token(&field, names, word.text).filter(|_| named);
+        if let Some((chain, contract, token)) = &token {
+            names.registry.tokens.insert((*chain, *contract), token.clone());
+            label(names, *contract, word.text);
+        }
+        let thing = token.map(|(chain, contract, _)| Thing::Token(chain, contract));
+        names.things.insert(word.text.to_owned(), thing);
+    }
+}
+
+fn read_token(field: &Field<'_>, names: &Names, name: &str) -> Option<(ChainId, Address, Token)> {
+    let fields = field.fields(ASSET)?;
+    if let Some(kind) = fields.required("kind", "write kind = \"erc20\"") {
+        closed_word(&kind, "kind", KINDS);
+    }
+    let decimals = fields.required("decimals", "write how many digits its amounts have");
+    let decimals = decimals.and_then(|field| field.number(0, TOKEN_DECIMALS_MAX));
+    let (chain, contract) = place(&fields, names)?;
+    if let Some(other) = names.registry.token(chain, contract) {
+        let message = format!("the same contract is already registered as {}", other.name);
+        field.fault(message, "one token has one entry: leave one of them out");
+        return None;
+    }
+    let decimals = u8::try_from(decimals?).ok()?;
+    Some((chain, contract, Token { name: name.to_owned(), decimals }))
+}
+
+/// `[address]`.
+fn read_addresses(root: &Fields<'_>, names: &mut Names) {
+    for (word, field) in entries(root, "address", NAMES_MAX) {
+        let found = field.word().and_then(|text| address(&field, text));
+        if let Some(found) = found {
+            label(names, found, word.text);
+        }
+        define(names, &field, word, found.map(Thing::Address));
+    }
+}
+
+/// `[contract.NAME]`.
+fn read_contracts(root: &Fields<'_>, names: &mut Names) {
+    for (word, field) in entries(root, "contract", NAMES_MAX) {
+        let found = field.fields(CONTRACT).and_then(|fields| place(&fields, names));
+        if let Some((_, contract)) = found {
+            label(names, contract, word.text);
+        }
+        let thing = found.map(|(chain, contract)| Thing::Contract(chain, contract));
+        define(names, &field, word, thing);
+    }
+}
+
+/// `[list]`, after the addresses that it may name.
+fn read_lists(root: &Fields<'_>, names: &mut Names) {
+    for (word, field) in entries(root, "list", NAMES_MAX) {
+        let words = field.words(LIST_ADDRESSES_MAX);
+        let list = words.map(|words| members(&field, &words, names));
+        define(names, &field, word, list.map(Thing::List));
+    }
+}
+
+/// The addresses of a list. An address that is there twice is a fault: once by name and once by
+/// its digits, it was meant to be two.
+fn members(field: &Field<'_>, words: &[Word<'_>], names: &Names) -> Addresses {
+    let found = words.iter().filter_map(|word| Some((member(field, *word, names)?, word.at)));
+    let mut found: Vec<(Address, usize)> = found.collect();
+    found.sort_unstable();
+    for (one, other) in found.iter().zip(found.iter().skip(1)).filter(|(a, b)| a.0 == b.0) {
+        let message = format!("{} stands here twice", one.0.to_checksum(None));
+        field.fault_at(other.1, message, "leave one of them out");
+    }
+    Arc::new(found.into_iter().map(|(address, _)| address).collect())
+}
+
+fn member(field: &Field<'_>, word: Word<'_>, names: &Names) -> Option<Address> {
+    if word.text.starts_with("0x") {
+        return address(field, word);
+    }
+    match names.things.get(word.text) {
+        Some(Some(Thing::Address(address))) => Some(*address),
+        Some(None) => None,
+        Some(Some(Thing::Contract(..) | Thing::Token(..) | Thing::List(_))) => {
+            let message = format!("{} is not a name under [address]", quoted(word.text));
+            field.fault_at(word.at, message, "a list holds single addresses, good on every chain");
+            None
+        }
+        None => {
+            let hint = match nearest(word.text, names.things.keys().map(String::as_str)) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => "define it under [address]".to_owned(),
+            };
+            field.fault_at(word.at, format!("unknown name {}", quoted(word.text)), hint);
+            None
+        }
+    }
+}
+
+/// `[group]`.
+fn read_groups(root: &Fields<'_>, names: &mut Names) {
+    for (word, field) in entries(root, "group", NAMES_MAX) {
+        let named = plain_name(&field, word);
+        let people = people(&field).filter(|_| named);
+        names.groups.insert(word.text.to_owned(), people);
+    }
+}
+
+/// `[caller."ID"]`.
+fn read_callers(root: &Fields<'_>, names: &mut Names) {
+    for (word, field) in entries(root, "caller", NAMES_MAX) {
+        let hint = "write owners = [\"alice\"]: the people who never approve its requests";
+        let owners = field.fields(CALLER).and_then(|fields| fields.required("owners", hint));
+        let people = owners.as_ref().and_then(people);
+        if let (Some(field), true) = (&owners, people.as_ref().is_some_and(BTreeSet::is_empty)) {
+            field.fault("names nobody", hint);
+        }
+        match word.text.parse::<CallerId>() {
+            Ok(caller) => drop(names.callers.insert(caller, people)),
+            Err(invalid) => field.fault_at(word.at, invalid.to_string(), CALLER_HINT),
+        }
+    }
+}
+
+fn people(field: &Field<'_>) -> Option<BTreeSet<PersonId>> {
+    let words = field.words(GROUP_PEOPLE_MAX)?;
+    super::names::refuse_repeats(field, &words);
+    let mut people = BTreeSet::new();
+    for word in words {
+        match word.text.parse::<PersonId>() {
+            Ok(person) => drop(people.insert(person)),
+            Err(invalid) => field.fault_at(word.at, invalid.to_string(), "write the person's id"),
+        }
+    }
+    Some(people)
+}
+
+/// `chain` and `address` of a contract.
+fn place(fields: &Fields<'_>, names: &Names) -> Option<(ChainId, Address)> {
+    let contract = fields.required("address", "write the contract's address");
+    let contract = contract.and_then(|field| address(&field, field.word()?));
+    let chain = fields.required("chain", "write the name of a [chain.NAME]")?;
+    Some((chain_named(&chain, chain.word()?, names)?, contract?))
+}
+
+/// The chain of that name.
+pub(super) fn chain_named(field: &Field<'_>, word: Word<'_>, names: &Names) -> Option<ChainId> {
+    if let Some(chain) = names.chains.get(word.text) {
+        return *chain;
+    }
+    let hint = match nearest(word.text, names.chains.keys().map(String::as_str)) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => "register it as [chain.NAME]".to_owned(),
+    };
+    field.fault_at(word.at, format!("unknown chain {}", quoted(word.text)), hint);
+    None
+}
+
+/// Whether the field holds a word of a closed list; a fault if not.
+pub(super) fn closed_word(field: &Field<'_>, kind: &str, words: Vocabulary) -> bool {
+    let Some(word) = field.word() else { return false };
+    let known = words.known.contains(&word.text);
+    if !known {
+        let (message, hint) = unknown(kind, word.text, words);
+        field.fault(message, hint);
+    }
+    known
+}
+
+/// Gives `@name` its meaning. All kinds share one name space, so that `@name` has one meaning.
+fn define(names: &mut Names, field: &Field<'_>, word: Word<'_>, thing: Option<Thing>) {
+    let named = plain_name(field, word);
+    if names.things.contains_key(word.text) {
+        let message = "the name already stands for something else";
+        let hint = "assets, addresses, lists and contracts share their names: choose another";
+        field.fault_at(word.at, message, hint);
+        return;
+    }
+    names.things.insert(word.text.to_owned(), thing.filter(|_| named));
+}
+
+fn label(names: &mut Names, address: Address, name: &str) {
+    let label = names.registry.labels.entry(address).or_default();
+    if !label.is_empty() {
+        label.push_str(", ");
+    }
+    label.push_str(name);
+}
+
+/// Whether it is a name for anything but assets; a fault if not.
+fn plain_name(field: &Field<'_>, word: Word<'_>) -> bool {
+    let plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    let fits = (1..=64).contains(&word.text.len()) && word.text.bytes().all(plain);
+    // A name that looks like an address would be read as one in a list.
+    let sound = fits && !word.text.starts_with("0x");
+    if !sound {
+        let hint = "write 1 to 64 of a-z, 0-9 and -, not beginning with 0x";
+        field.fault_at(word.at, format!("{} is not a name", quoted(word.text)), hint);
+    }
+    sound
+}
+
+/// Whether it can name an asset and so be a unit; a fault if not. What differs from another only in
+/// case is one too: people read amounts aloud.
+fn symbol<'n>(
+    field: &Field<'_>,
+    word: Word<'_>,
+    mut others: impl Iterator<Item = &'n str>,
+) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let fits = (1..=32).contains(&word.text.len()) && word.text.bytes().all(plain);
+    if !fits || word.text.starts_with("0x") {
+        let hint = "write 1 to 32 of A-Z, a-z, 0-9, ., - and _";
+        field.fault_at(word.at, format!("{} is not a symbol", quoted(word.text)), hint);
+        return false;
+    }
+    let reserved = ["wei", "gwei"].into_iter();
+    let taken = reserved.chain(&mut others).find(|other| other.eq_ignore_ascii_case(word.text));
+    if let Some(other) = taken {
+        let message = format!("the symbol {} reads like {other}, another unit", word.text);
+        field.fault_at(word.at, message, "choose one that nobody can take for it");
+    }
+    taken.is_none()
+}
+
+fn entries<'a>(root: &Fields<'a>, section: &str, most: usize) -> Vec<(Word<'a>, Field<'a>)> {
+    root.optional(section).map(|field| field.entries(most)).unwrap_or_default()
+}
+
+/// Said if a reader gave up without saying why, which would be a mistake in this crate.
+fn unreadable() -> Fault {
+    let message = "the book cannot be read".to_owned();
+    Fault { line: 0, column: 0, message, hint: "report this with the book".to_owned() }
+}
+
+const ROOT: Vocabulary = Vocabulary {
+    known: &["version", "chain", "asset", "address", "list", "contract", "group", "caller", "key"],
+    later: &[],
+};
+const CHAIN: Vocabulary = Vocabulary { known: &["id", "native"], later: &[] };
+const ASSET: Vocabulary =
+    Vocabulary { known: &["kind", "chain", "address", "decimals"], later: &[] };
+const KINDS: Vocabulary = Vocabulary { known: &["erc20"], later: &["erc721", "erc1155"] };
+const CONTRACT: Vocabulary = Vocabulary { known: &["chain", "address"], later: &[] };
+const CALLER: Vocabulary = Vocabulary { known: &["owners"], later: &[] };
+
+const CALLER_HINT: &str = "write the SPIFFE URI or DNS name of its certificate";
+
+/// Every limit over a native coin sums over chains.
+const CHAINS_MAX: usize = 1_000;
+
+/// Names are given by people.
+const NAMES_MAX: usize = 100_000;
+
+/// A quorum of more is a meeting.
+const GROUP_PEOPLE_MAX: usize = 1_000;
+
+/// Larger numbers are not exact in JSON, and records are JSON.
+const CHAIN_ID_MAX: u64 = (1 << 53) - 1;
+
+/// 10^77 is the largest power of ten below 2^256.
+const TOKEN_DECIMALS_MAX: u64 = 77;

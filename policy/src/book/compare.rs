@@ -1,0 +1,339 @@
+//! Compares the amounts, recipients and quorums of one key in two books.
+//!
+//! Never says that something is narrower because it looks smaller: each comparison is an
+//! implication, and its comment says why it holds.
+
+use alloy_primitives::Address;
+
+use super::diff::Lines;
+use super::units::{format_amount, format_gwei};
+use super::{
+    Addresses, AllowanceRule, KeyRules, Limit, Limits, Rate, RateRule, Recipients, Registry,
+    Threshold, Tier, TokenRule, Window,
+};
+use crate::id::ChainId;
+use crate::money::{Account, Amount, Asset};
+
+/// The rules of a key, and the registry its amounts and addresses are shown with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) rules: &'a KeyRules,
+}
+
+impl<'a> Rules<'a> {
+    fn unit(self, account: Account) -> Unit<'a> {
+        Unit { registry: self.registry, account }
+    }
+
+    /// All native coins of a key are one.
+    fn native(self) -> Unit<'a> {
+        let chain = self.rules.chains.first().copied().unwrap_or_default();
+        self.unit(Account { chain, asset: Asset::Native })
+    }
+}
+
+/// How amounts of an account are shown.
+#[derive(Clone, Copy, Debug)]
+struct Unit<'a> {
+    registry: &'a Registry,
+    account: Account,
+}
+
+impl Unit<'_> {
+    fn amount(self, amount: Amount) -> String {
+        format_amount(self.registry, self.account, amount)
+    }
+
+    fn limit(self, limit: Limit) -> String {
+        match limit {
+            Limit::Unlimited => "unlimited".to_owned(),
+            Limit::AtMost(amount) => self.amount(amount),
+        }
+    }
+
+    fn window(self, window: &Window) -> String {
+        format!("{} / {}", self.amount(window.limit), window.span)
+    }
+}
+
+/// Native coin and fees.
+pub(super) fn coins(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
+    let units = (old.native(), new.native());
+    match (&old.rules.native, &new.rules.native) {
+        (None, None) => {}
+        (None, Some(rule)) => {
+            lines.wider(format!("native added: per_tx {}", units.1.limit(rule.limits.per_tx)));
+        }
+        (Some(before), None) => {
+            lines.narrower("native removed");
+            still_bound(&before.limits, new, lines);
+        }
+        (Some(before), Some(after)) => {
+            recipients("native to", (&before.to, &after.to), new.registry, lines);
+            limits("native", (&before.limits, &after.limits), units, lines);
+        }
+    }
+    match (&old.rules.fees, &new.rules.fees) {
+        (None, None) => {}
+        (None, Some(rule)) => {
+            lines.wider(format!("fees added: per_tx {}", units.1.limit(rule.limits.per_tx)));
+        }
+        (Some(_), None) => lines.narrower("fees removed"),
+        (Some(before), Some(after)) => {
+            limits("fees", (&before.limits, &after.limits), units, lines);
+            let (before, after) = (before.max_priority_fee, after.max_priority_fee);
+            limit("fees max_priority_fee", (before, after), lines, |_, limit| gwei(limit));
+        }
+    }
+}
+
+/// Fees count as native spend, so a native rule bounds them too, and goes with its bounds.
+///
+/// A fee window, however small, does not replace a native one: it does not count the payments of
+/// the past, which would have left less room for fees.
+fn still_bound(gone: &Limits, new: Rules<'_>, lines: &mut Lines<'_>) {
+    let Some(fees) = &new.rules.fees else { return };
+    let windows = gone.windows.iter().next().is_some();
+    if windows || !at_most(fees.limits.per_tx, gone.per_tx) {
+        lines.wider("fees no longer count in native limits: rather keep native, to fewer");
+    }
+}
+
+/// Tokens, each by its contract.
+pub(super) fn tokens(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
+    for (place, after) in &new.rules.tokens {
+        let units = (old.unit(token(*place)), new.unit(token(*place)));
+        let what = format!("token {}", super::asset_name(new.registry, token(*place)));
+        match old.rules.tokens.get(place) {
+            Some(before) => token_rule(&what, (before, after), units, lines),
+            None => {
+                let per_tx = units.1.limit(after.limits.per_tx);
+                lines.wider(format!("{what} added: per_tx {per_tx}"));
+            }
+        }
+    }
+    for place in old.rules.tokens.keys().filter(|place| !new.rules.tokens.contains_key(*place)) {
+        let name = super::asset_name(old.registry, token(*place));
+        lines.narrower(format!("token {name} removed"));
+    }
+}
+
+fn token((chain, contract): (ChainId, Address)) -> Account {
+    Account { chain, asset: Asset::Token(contract) }
+}
+
+fn token_rule(
+    what: &str,
+    (old, new): (&TokenRule, &TokenRule),
+    units: (Unit<'_>, Unit<'_>),
+    lines: &mut Lines<'_>,
+) {
+    let registry = units.1.registry;
+    recipients(&format!("{what} to"), (&old.to, &new.to), registry, lines);
+    addresses(&format!("{what} from"), (&old.from, &new.from), registry, lines);
+    limits(what, (&old.limits, &new.limits), units, lines);
+    match (&old.allowance, &new.allowance) {
+        (None, None) => {}
+        (None, Some(AllowanceRule { per_tx, .. })) => {
+            lines.wider(format!("{what} allowance added: per_tx {}", units.1.limit(*per_tx)));
+        }
+        (Some(_), None) => lines.narrower(format!("{what} allowance removed")),
+        (Some(before), Some(after)) => {
+            let spenders = (&before.spender, &after.spender);
+            addresses(&format!("{what} allowance spender"), spenders, registry, lines);
+            let per_tx = (before.per_tx, after.per_tx);
+            limit(&format!("{what} allowance per_tx"), per_tx, lines, |new, limit| {
+                if new { units.1.limit(limit) } else { units.0.limit(limit) }
+            });
+        }
+    }
+}
+
+/// Per transaction, and windows.
+///
+/// A window of L in S is kept if a new one admits no more than L in no less than S: in any stretch
+/// of S lies within one of S', so no more than L' <= L is spent in it, history included.
+fn limits(
+    what: &str,
+    (old, new): (&Limits, &Limits),
+    (old_unit, new_unit): (Unit<'_>, Unit<'_>),
+    lines: &mut Lines<'_>,
+) {
+    limit(&format!("{what} per_tx"), (old.per_tx, new.per_tx), lines, |is_new, limit| {
+        if is_new { new_unit.limit(limit) } else { old_unit.limit(limit) }
+    });
+    let same_span = |limits: &Limits, window: &Window| {
+        limits.windows.iter().find(|other| other.span == window.span).copied()
+    };
+    for window in old.windows.iter().filter(|window| !kept(window, new)) {
+        let shown = old_unit.window(window);
+        lines.wider(match same_span(new, window) {
+            Some(after) => format!("{what} window {shown} -> {}", new_unit.window(&after)),
+            None => format!("{what} window {shown} removed"),
+        });
+    }
+    for window in new.windows.iter().filter(|window| !kept(window, old)) {
+        let shown = new_unit.window(window);
+        lines.narrower(match same_span(old, window) {
+            Some(before) => format!("{what} window {} -> {shown}", old_unit.window(&before)),
+            None => format!("{what} window {shown} added"),
+        });
+    }
+}
+
+fn kept(window: &Window, by: &Limits) -> bool {
+    by.windows.iter().any(|other| other.limit <= window.limit && other.span >= window.span)
+}
+
+/// One bound. `show` is told whether it shows the new one.
+fn limit(
+    what: &str,
+    (old, new): (Limit, Limit),
+    lines: &mut Lines<'_>,
+    show: impl Fn(bool, Limit) -> String,
+) {
+    if old == new {
+        return;
+    }
+    let line = format!("{what} {} -> {}", show(false, old), show(true, new));
+    if at_most(new, old) { lines.narrower(line) } else { lines.wider(line) }
+}
+
+fn at_most(one: Limit, other: Limit) -> bool {
+    match (one, other) {
+        (_, Limit::Unlimited) => true,
+        (Limit::Unlimited, Limit::AtMost(_)) => false,
+        (Limit::AtMost(one), Limit::AtMost(other)) => one <= other,
+    }
+}
+
+fn gwei(limit: Limit) -> String {
+    match limit {
+        Limit::Unlimited => "unlimited".to_owned(),
+        Limit::AtMost(amount) => format_gwei(amount),
+    }
+}
+
+/// "anyone" contains everybody; a list, however long, never contains "anyone".
+fn recipients(
+    what: &str,
+    (old, new): (&Recipients, &Recipients),
+    registry: &Registry,
+    lines: &mut Lines<'_>,
+) {
+    match (old, new) {
+        (Recipients::Anyone, Recipients::Anyone) => {}
+        (Recipients::Only(these), Recipients::Anyone) => {
+            lines.wider(format!("{what} {} addresses -> anyone", these.len()));
+        }
+        (Recipients::Anyone, Recipients::Only(these)) => {
+            lines.narrower(format!("{what} anyone -> {} addresses", these.len()));
+        }
+        (Recipients::Only(before), Recipients::Only(after)) => {
+            addresses(what, (before, after), registry, lines);
+        }
+    }
+}
+
+/// Addresses that each may do something.
+pub(super) fn addresses(
+    what: &str,
+    (old, new): (&Addresses, &Addresses),
+    registry: &Registry,
+    lines: &mut Lines<'_>,
+) {
+    let sets = (old.as_ref(), new.as_ref());
+    lines.permitted(what, sets, |address| named_address(*address, registry));
+}
+
+/// An address in full, with its name if it has one.
+pub(super) fn named_address(address: Address, registry: &Registry) -> String {
+    match registry.label(address) {
+        Some(label) => format!("{label} ({})", address.to_checksum(None)),
+        None => address.to_checksum(None),
+    }
+}
+
+/// A rate is kept if there are no more requests in no less time: then neither the burst nor the
+/// refill is larger. 60/m instead of 1/s is wider: all 60 may come at once.
+pub(super) fn rates(old: RateRule, new: RateRule, lines: &mut Lines<'_>) {
+    rate("rate per_caller", (old.per_caller, new.per_caller), lines);
+    rate("rate per_key", (old.per_key, new.per_key), lines);
+    let line = format!("rate parked {} -> {}", old.parked, new.parked);
+    match new.parked.cmp(&old.parked) {
+        std::cmp::Ordering::Less => lines.narrower(line),
+        std::cmp::Ordering::Equal => {}
+        std::cmp::Ordering::Greater => lines.wider(line),
+    }
+}
+
+fn rate(what: &str, (old, new): (Option<Rate>, Option<Rate>), lines: &mut Lines<'_>) {
+    let kept = match (old, new) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(old), Some(new)) => new.requests <= old.requests && new.per >= old.per,
+    };
+    let show = |rate: Option<Rate>| rate.map_or("unlimited".to_owned(), |rate| rate.to_string());
+    let line = format!("{what} {} -> {}", show(old), show(new));
+    match (old == new, kept) {
+        (true, _) => {}
+        (false, true) => lines.narrower(line),
+        (false, false) => lines.wider(line),
+    }
+}
+
+/// Every tier whose amount a charge exceeds asks for its own quorum, so tiers never replace each
+/// other, and each old one must be asked for by a new one: at no larger an amount of the same
+/// account, of a quorum that is at least as hard, and to wait no longer.
+pub(super) fn tiers_kept(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
+    for (tier, threshold) in thresholds(old.rules) {
+        if !asked(threshold, tier, new.rules, new.rules) {
+            lines.wider(format!("approve {} no longer asked for", describe(old, tier, threshold)));
+        }
+    }
+    for (tier, threshold) in thresholds(new.rules) {
+        if !asked(threshold, tier, old.rules, new.rules) {
+            lines.narrower(format!("approve {} added", describe(new, tier, threshold)));
+        }
+    }
+}
+
+fn thresholds(rules: &KeyRules) -> impl Iterator<Item = (&Tier, &Threshold)> {
+    rules.approve.iter().flat_map(|tier| tier.above.iter().map(move |above| (tier, above)))
+}
+
+/// Whether `by` asks for this too, on every account that can be charged at all. Where nothing can
+/// be charged, nobody needs to be asked.
+fn asked(threshold: &Threshold, tier: &Tier, by: &KeyRules, charged: &KeyRules) -> bool {
+    let accounts = threshold.accounts.iter().filter(|account| can_be_charged(charged, **account));
+    accounts.into_iter().all(|account| {
+        thresholds(by).any(|(other, above)| {
+            above.accounts.contains(account)
+                && above.amount <= threshold.amount
+                && other.expires <= tier.expires
+                && other.need.at_least_as_hard_as(&tier.need)
+        })
+    })
+}
+
+fn can_be_charged(rules: &KeyRules, account: Account) -> bool {
+    let ruled = match account.asset {
+        Asset::Native => rules.native.is_some() || rules.fees.is_some(),
+        Asset::Fee => rules.fees.is_some(),
+        Asset::Token(contract) => rules.tokens.contains_key(&(account.chain, contract)),
+    };
+    ruled && rules.chains.contains(&account.chain)
+}
+
+fn describe(key: Rules<'_>, tier: &Tier, threshold: &Threshold) -> String {
+    let account = threshold.accounts.first().copied();
+    let account = account.map_or_else(|| key.native(), |account| key.unit(account));
+    let amount = account.amount(threshold.amount);
+    let people = tier.need.parts.iter().map(|part| {
+        let members: Vec<&str> = part.members.iter().map(|person| person.as_str()).collect();
+        format!("{} of {}", part.count, members.join("/"))
+    });
+    let people: Vec<String> = people.collect();
+    format!("above {amount}, {}, within {}", people.join(" + "), tier.expires)
+}

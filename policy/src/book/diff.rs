@@ -1,0 +1,256 @@
+//! What a new book permits that an old one does not, and the other way round.
+//!
+//! A book that only narrows may be adopted by one person, at once. So a change counts as wider
+//! unless it is shown here, rule by rule, that no request gains by it in any state of the ledger.
+//! Rules are compared as they were resolved, so a renamed list or group is no change. Narrowing is
+//! reflexive and transitive: a narrowing reached in two steps is one that could be taken in one.
+
+use std::collections::BTreeSet;
+
+use super::compare::{Rules, addresses, named_address, tiers_kept};
+use super::{Book, KeyRules, Registry};
+use crate::id::{CallerId, ChainId, KeyLabel};
+
+/// Compares two books.
+pub(super) fn difference(old: &Book, new: &Book) -> Difference {
+    let mut found = Difference::default();
+    compare_chains(old, new, &mut found);
+    compare_tokens(&old.registry, &new.registry, &mut found);
+    compare_labels(&old.registry, &new.registry, &mut found);
+    compare_owners(old, new, &mut found);
+    let labels: BTreeSet<&KeyLabel> = old.keys.keys().chain(new.keys.keys()).collect();
+    for label in labels {
+        match (old.keys.get(label), new.keys.get(label)) {
+            (Some(old_rules), Some(new_rules)) => {
+                let before = Rules { registry: &old.registry, rules: old_rules };
+                let after = Rules { registry: &new.registry, rules: new_rules };
+                let mut lines = found.about(format!("key {label}"));
+                compare_key(before, after, &mut lines);
+            }
+            (None, Some(_)) => found.wider.push(format!("key {label}: added")),
+            (Some(_), None) => found.narrower.push(format!("key {label}: removed")),
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+/// What one book permits more and less than another, a line for people each.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Difference {
+    /// What the new book permits and the old one may not: `key hot: native per_tx 5 ETH -> 10 ETH`.
+    pub wider: Vec<String>,
+    /// What the old book permits and the new one may not.
+    pub narrower: Vec<String>,
+}
+
+impl Difference {
+    /// Whether no request gains, no limit's scope loses a member, and no quorum gets easier.
+    pub fn is_narrowing(&self) -> bool {
+        self.wider.is_empty()
+    }
+
+    fn about(&mut self, subject: String) -> Lines<'_> {
+        Lines { subject, found: self }
+    }
+}
+
+/// Takes the lines about one thing.
+#[derive(Debug)]
+pub(super) struct Lines<'a> {
+    subject: String,
+    found: &'a mut Difference,
+}
+
+impl Lines<'_> {
+    /// Something is permitted that was not.
+    pub(super) fn wider(&mut self, line: impl AsRef<str>) {
+        self.found.wider.push(format!("{}: {}", self.subject, line.as_ref()));
+    }
+
+    /// Something is no longer permitted.
+    pub(super) fn narrower(&mut self, line: impl AsRef<str>) {
+        self.found.narrower.push(format!("{}: {}", self.subject, line.as_ref()));
+    }
+
+    /// A set whose members each permit something.
+    pub(super) fn permitted<T: Ord>(
+        &mut self,
+        what: &str,
+        (old, new): (&BTreeSet<T>, &BTreeSet<T>),
+        show: impl Fn(&T) -> String,
+    ) {
+        if let Some(added) = some_of(new.difference(old), &show) {
+            self.wider(format!("{what} added: {added}"));
+        }
+        if let Some(removed) = some_of(old.difference(new), &show) {
+            self.narrower(format!("{what} removed: {removed}"));
+        }
+    }
+
+    /// A set whose members each forbid something.
+    pub(super) fn forbidden<T: Ord>(
+        &mut self,
+        what: &str,
+        (old, new): (&BTreeSet<T>, &BTreeSet<T>),
+        show: impl Fn(&T) -> String,
+    ) {
+        if let Some(added) = some_of(new.difference(old), &show) {
+            self.narrower(format!("{what} added: {added}"));
+        }
+        if let Some(removed) = some_of(old.difference(new), &show) {
+            self.wider(format!("{what} removed: {removed}"));
+        }
+    }
+}
+
+/// The first few, and how many more there are. `None` if there are none.
+fn some_of<'t, T: 't>(
+    mut all: impl Iterator<Item = &'t T>,
+    show: impl Fn(&T) -> String,
+) -> Option<String> {
+    let shown: Vec<String> = all.by_ref().take(SHOWN_MAX).map(show).collect();
+    let more = all.count();
+    let shown_text = shown.join(", ");
+    match (shown.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(shown_text),
+        (false, more) => Some(format!("{shown_text} and {more} more")),
+    }
+}
+
+/// A chain that a key uses must keep the name and the coin that people see.
+///
+/// No request gains by another name, but the people who approve it would be told of another chain
+/// or coin. A chain that no key of the new book uses is shown to nobody. That a limit's sum loses a
+/// chain is looked at with each key.
+fn compare_chains(old: &Book, new: &Book, found: &mut Difference) {
+    let used: BTreeSet<ChainId> =
+        new.keys.values().flat_map(|rules| &rules.chains).copied().collect();
+    for id in used {
+        let (Some(before), Some(after)) = (old.registry.chain(id), new.registry.chain(id)) else {
+            continue; // New to the keys that use it, which is told of them.
+        };
+        let mut lines = found.about(format!("chain {id}"));
+        if before.name != after.name {
+            lines.wider(format!("name {} -> {}", before.name, after.name));
+        }
+        if before.native != after.native {
+            lines.wider(format!("native {} -> {}", before.native, after.native));
+        }
+    }
+}
+
+/// What the registry says of a contract decides how calldata sent to it is read, and how its
+/// amounts are shown to those who approve.
+///
+/// New decimals or a new name change what people are told, and so may never come with a narrowing.
+/// A contract that becomes a token is read in another way. A token that leaves the registry is read
+/// as any contract: its transfers need a call rule, which would be wider by itself.
+fn compare_tokens(old: &Registry, new: &Registry, found: &mut Difference) {
+    for ((chain, contract), token) in &new.tokens {
+        let shown = contract.to_checksum(None);
+        let mut lines = found.about(format!("token {} ({shown}) on chain {chain}", token.name));
+        match old.token(*chain, *contract) {
+            None => lines.wider("registered: calls to it are now read as transfers"),
+            Some(before) if before.name != token.name => {
+                lines.wider(format!("name {} -> {}", before.name, token.name));
+            }
+            Some(_) => {}
+        }
+        if let Some(before) = old.token(*chain, *contract)
+            && before.decimals != token.decimals
+        {
+            lines.wider(format!("decimals {} -> {}", before.decimals, token.decimals));
+        }
+    }
+    for ((chain, contract), token) in &old.tokens {
+        if new.token(*chain, *contract).is_none() {
+            let line = format!("token {} on chain {chain}: no longer registered", token.name);
+            found.narrower.push(line);
+        }
+    }
+}
+
+/// Approvers see names. A name that an address did not have could make a stranger look like a
+/// supplier, so it needs more than one person. A name less tells them nothing false.
+fn compare_labels(old: &Registry, new: &Registry, found: &mut Difference) {
+    for (address, label) in &new.labels {
+        let before: BTreeSet<&str> = old.label(*address).map(names_in).unwrap_or_default();
+        if !names_in(label).is_subset(&before) {
+            let line = format!("address {}: now called {label}", address.to_checksum(None));
+            found.wider.push(line);
+        }
+    }
+}
+
+fn names_in(label: &str) -> BTreeSet<&str> {
+    label.split(", ").collect()
+}
+
+/// Owners of a caller never count in its quorums: one less is a voter more. A caller that no key of
+/// the new book names asks for nothing; if a key names it that did not, the key says so.
+fn compare_owners(old: &Book, new: &Book, found: &mut Difference) {
+    let used: BTreeSet<&CallerId> = new.keys.values().flat_map(|rules| &rules.callers).collect();
+    for caller in used {
+        if let (Some(before), Some(after)) = (old.caller(caller), new.caller(caller)) {
+            let mut lines = found.about(format!("caller {caller}"));
+            lines.forbidden("owners", (&before.owners, &after.owners), ToString::to_string);
+        }
+    }
+}
+
+fn compare_key(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
+    let (before, after) = (old.rules, new.rules);
+    lines.permitted("callers", (&before.callers, &after.callers), ToString::to_string);
+    let chain = |id: &ChainId| {
+        let chain = new.registry.chain(*id).or_else(|| old.registry.chain(*id));
+        chain.map_or_else(|| id.to_string(), |chain| chain.name.clone())
+    };
+    lines.permitted("chains", (&before.chains, &after.chains), chain);
+    compare_scope(old, new, lines);
+    super::compare::coins(old, new, lines);
+    super::compare::tokens(old, new, lines);
+    super::compare::rates(before.rate, after.rate, lines);
+    lines.forbidden("deny", (&before.deny, &after.deny), |word| word.to_string());
+    compare_calls(old, new, lines);
+    lines.permitted("deploy", (&before.deploy, &after.deploy), ToString::to_string);
+    addresses("delegate", (&before.delegate, &after.delegate), new.registry, lines);
+    tiers_kept(old, new, lines);
+}
+
+/// Which chains a native or fee limit sums over. What was spent on a chain that leaves the sum
+/// would be room to spend again.
+fn compare_scope(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
+    let limited = |rules: &KeyRules| rules.native.is_some() || rules.fees.is_some();
+    if limited(old.rules) && limited(new.rules) {
+        let what = "chains counted in native and fee limits";
+        lines.forbidden(what, (&scope(old), &scope(new)), ToString::to_string);
+    }
+}
+
+fn scope(key: Rules<'_>) -> BTreeSet<ChainId> {
+    let chains = key.rules.chains.iter().filter_map(|id| key.registry.chain(*id));
+    chains.flat_map(|chain| key.registry.chains_with_native(&chain.native)).collect()
+}
+
+/// Calls are not understood, so one is like another only if it is the same function. Another
+/// function with the same selector is told to people as something else.
+fn compare_calls(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
+    for (place, rule) in &new.rules.calls {
+        let same = old.rules.calls.get(place) == Some(rule);
+        if !same {
+            let contract = named_address(place.1, new.registry);
+            lines.wider(format!("call added: {} of {contract}", rule.signature));
+        }
+    }
+    for (place, rule) in &old.rules.calls {
+        if !new.rules.calls.contains_key(place) {
+            let contract = named_address(place.1, old.registry);
+            lines.narrower(format!("call removed: {} of {contract}", rule.signature));
+        }
+    }
+}
+
+/// More than a few addresses on a line are not read.
+const SHOWN_MAX: usize = 5;

@@ -1,0 +1,319 @@
+//! Reads what each key may do: `[key.LABEL]`. An absent limit is a fault, never "no limit".
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::{Address, B256};
+
+use super::calls::calls;
+use super::check::{chain_named, closed_word};
+use super::file::{Field, Fields, Word};
+use super::limits::{PER_TX_HINT, Zero, ceiling, limit, limits, rate};
+use super::names::{Names, Thing, refuse_repeats};
+use super::units::{UnitDef, native_units};
+use super::words::{Vocabulary, nearest, quoted, unknown};
+use super::{
+    Addresses, AllowanceRule, DenyWord, FeeRule, KeyRules, Limit, NativeRule, Recipients,
+    TokenRule, tiers,
+};
+use crate::id::{CallerId, ChainId, KeyLabel};
+
+/// The rules of all keys.
+pub(super) fn keys(root: &Fields<'_>, names: &Names) -> BTreeMap<KeyLabel, KeyRules> {
+    let entries = root.optional("key").map(|field| field.entries(KEYS_MAX)).unwrap_or_default();
+    let mut keys = BTreeMap::new();
+    for (word, field) in entries {
+        let rules = field.fields(KEY).map(|fields| key(&fields, names));
+        match word.text.parse::<KeyLabel>() {
+            Ok(label) => drop(keys.insert(label, rules.unwrap_or_default())),
+            Err(invalid) => field.fault_at(word.at, invalid.to_string(), "rename the key"),
+        }
+    }
+    keys
+}
+
+/// What the rules of one key are read against.
+#[derive(Debug)]
+pub(super) struct Scope<'a> {
+    /// The registry.
+    pub(super) names: &'a Names,
+    /// The key's chains; none if they could not be read.
+    pub(super) chains: BTreeSet<ChainId>,
+    /// The symbol of their native coin, if they have one in common.
+    pub(super) native: Option<&'a str>,
+    /// What can be spent at once at most, by unit. `None`: that rule has faults.
+    pub(super) ceilings: BTreeMap<&'a str, Option<Limit>>,
+}
+
+fn key(fields: &Fields<'_>, names: &Names) -> KeyRules {
+    let callers = callers(fields, names);
+    let mut scope = scope(fields, names);
+    let rate = fields.required("rate", RATE_HINT).and_then(|field| rate(&field));
+    let native = fields.optional("native");
+    let fees = fields.optional("fees");
+    refuse_mixed_coins(&scope, native.as_ref().or(fees.as_ref()));
+    let (native, fees) = coin_rules(&mut scope, native, fees);
+    let tokens = fields.optional("token").map(|field| tokens(&field, &mut scope));
+    let calls = fields.optional("call").map(|field| calls(&field, &scope));
+    let tiers = fields.optional("approve").map(|field| tiers::tiers(&field, &scope, &callers));
+    let delegate = fields.optional("delegate");
+    KeyRules {
+        callers,
+        native,
+        fees,
+        rate: rate.unwrap_or_default(),
+        deny: fields.optional("deny").map(|field| deny(&field)).unwrap_or_default(),
+        tokens: tokens.unwrap_or_default(),
+        calls: calls.unwrap_or_default(),
+        deploy: fields.optional("deploy").map(|field| deploy(&field)).unwrap_or_default(),
+        delegate: delegate.map(|f| names.addresses(&f, &scope.chains)).unwrap_or_default(),
+        approve: tiers.unwrap_or_default(),
+        chains: scope.chains,
+    }
+}
+
+fn callers(fields: &Fields<'_>, names: &Names) -> BTreeSet<CallerId> {
+    let hint = "write callers = [\"ID\"]: who may ask for signatures of this key";
+    let Some((field, words)) = some_words(fields, "callers", hint) else { return BTreeSet::new() };
+    let mut callers = BTreeSet::new();
+    for word in words {
+        let caller = word.text.parse::<CallerId>().ok();
+        if let Some(caller) = caller.filter(|caller| names.callers.contains_key(caller)) {
+            callers.insert(caller);
+            continue;
+        }
+        let hint = match nearest(word.text, names.callers.keys().map(CallerId::as_str)) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => "give it an entry [caller.\"ID\"] with its owners".to_owned(),
+        };
+        field.fault_at(word.at, format!("unknown caller {}", quoted(word.text)), hint);
+    }
+    callers
+}
+
+/// The key's chains. If one of them has a fault none is known, so that nothing else is blamed.
+fn scope<'a>(fields: &Fields<'_>, names: &'a Names) -> Scope<'a> {
+    let hint = "write chains = [\"NAME\"]: where this key may sign";
+    let found = some_words(fields, "chains", hint).and_then(|(field, words)| {
+        let chains: Vec<_> = words.iter().map(|word| chain_named(&field, *word, names)).collect();
+        chains.into_iter().collect::<Option<BTreeSet<ChainId>>>()
+    });
+    let chains = found.unwrap_or_default();
+    let natives = chains.iter().filter_map(|id| names.registry.chain(*id));
+    let natives: BTreeSet<&str> = natives.map(|chain| chain.native.as_str()).collect();
+    let native = if natives.len() == 1 { natives.first().copied() } else { None };
+    Scope { names, chains, native, ceilings: BTreeMap::new() }
+}
+
+fn refuse_mixed_coins(scope: &Scope<'_>, field: Option<&Field<'_>>) {
+    if let (Some(field), None, false) = (field, scope.native, scope.chains.is_empty()) {
+        let message = "the key's chains have different native coins";
+        field.fault(message, "no limit can count two coins: give each coin a key of its own");
+    }
+}
+
+fn coin_rules<'a>(
+    scope: &mut Scope<'a>,
+    native: Option<Field<'_>>,
+    fees: Option<Field<'_>>,
+) -> (Option<NativeRule>, Option<FeeRule>) {
+    let Some(symbol) = scope.native else { return (None, None) };
+    let units = native_units(symbol);
+    let native_rule = native.as_ref().and_then(|field| native_rule(field, scope, &units));
+    let fee_rule = fees.as_ref().and_then(|field| fee_rule(field, &units));
+    // Fees count as native spend, so without a native rule they are all that can be spent.
+    if native.is_some() {
+        let ceiling = native_rule.as_ref().map(|rule| ceiling(&rule.limits));
+        scope.ceilings.insert(symbol, ceiling);
+    } else if fees.is_some() {
+        let ceiling = fee_rule.as_ref().map(|rule| ceiling(&rule.limits));
+        scope.ceilings.insert(symbol, ceiling);
+    }
+    (native_rule, fee_rule)
+}
+
+fn native_rule(field: &Field<'_>, scope: &Scope<'_>, units: &[UnitDef<'_>]) -> Option<NativeRule> {
+    let fields = field.fields(NATIVE)?;
+    let to = recipients(&fields, scope.names, &scope.chains);
+    let limits = limits(&fields, units);
+    Some(NativeRule { to, limits: limits? })
+}
+
+fn fee_rule(field: &Field<'_>, units: &[UnitDef<'_>]) -> Option<FeeRule> {
+    let fields = field.fields(FEES)?;
+    let limits = limits(&fields, units);
+    let hint = "write max_priority_fee = \"5 gwei\": the most per unit of gas for the builder";
+    let priority = fields.required("max_priority_fee", hint);
+    let priority = priority.and_then(|field| limit(&field, units, Zero::Allowed));
+    let hint = "write counts_as = \"native\": fees always count as native spend too";
+    if let Some(counts_as) = fields.required("counts_as", hint) {
+        closed_word(&counts_as, "word", Vocabulary { known: &["native"], later: &[] });
+    }
+    Some(FeeRule { limits: limits?, max_priority_fee: priority? })
+}
+
+/// `token.NAME = { .. }`.
+fn tokens<'a>(field: &Field<'a>, scope: &mut Scope<'a>) -> BTreeMap<(ChainId, Address), TokenRule> {
+    let mut rules = BTreeMap::new();
+    for (word, field) in field.entries(TOKENS_MAX) {
+        let Some((account, decimals)) = token(&field, word, scope) else { continue };
+        let chain = BTreeSet::from([account.0]);
+        let unit = [UnitDef { name: word.text, decimals }];
+        let rule = token_rule(&field, scope.names, &chain, &unit);
+        scope.ceilings.insert(word.text, rule.as_ref().map(|rule| ceiling(&rule.limits)));
+        rules.extend(rule.map(|rule| (account, rule)));
+    }
+    rules
+}
+
+fn token(field: &Field<'_>, word: Word<'_>, scope: &Scope<'_>) -> Option<((ChainId, Address), u8)> {
+    let tokens = &scope.names.registry.tokens;
+    let Some(thing) = scope.names.things.get(word.text) else {
+        let hint = match nearest(word.text, tokens.values().map(|token| token.name.as_str())) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => "register it as [asset.NAME]".to_owned(),
+        };
+        field.fault_at(word.at, "unknown asset", hint);
+        return None;
+    };
+    let Thing::Token(chain, contract) = *thing.as_ref()? else {
+        field.fault_at(word.at, "not an asset", "register it as [asset.NAME]");
+        return None;
+    };
+    if !scope.chains.is_empty() && !scope.chains.contains(&chain) {
+        let hint = "add the chain to the key's chains, or leave the rule out";
+        field.fault_at(word.at, "the token is on a chain this key may not use", hint);
+    }
+    let decimals = scope.names.registry.token(chain, contract)?.decimals;
+    Some(((chain, contract), decimals))
+}
+
+fn token_rule(
+    field: &Field<'_>,
+    names: &Names,
+    chain: &BTreeSet<ChainId>,
+    unit: &[UnitDef<'_>],
+) -> Option<TokenRule> {
+    let fields = field.fields(TOKEN)?;
+    let to = recipients(&fields, names, chain);
+    let from = fields.optional("from").map(|field| names.addresses(&field, chain));
+    let limits = limits(&fields, unit);
+    let given = fields.optional("allowance");
+    let allowance = given.as_ref().map(|field| allowance_rule(field, names, chain, unit));
+    let allowance = match allowance {
+        Some(rule) => Some(rule?),
+        None => None,
+    };
+    Some(TokenRule { to, from: from.unwrap_or_default(), limits: limits?, allowance })
+}
+
+fn allowance_rule(
+    field: &Field<'_>,
+    names: &Names,
+    chain: &BTreeSet<ChainId>,
+    unit: &[UnitDef<'_>],
+) -> Option<AllowanceRule> {
+    let fields = field.fields(ALLOWANCE)?;
+    let spender = fields.required("spender", "write spender = \"@NAME\": who may be allowed");
+    let spender: Option<Addresses> = spender.map(|field| names.addresses(&field, chain));
+    let per_tx = fields.required("per_tx", PER_TX_HINT);
+    let per_tx = per_tx.and_then(|field| limit(&field, unit, Zero::Fault));
+    Some(AllowanceRule { spender: spender?, per_tx: per_tx? })
+}
+
+fn recipients(fields: &Fields<'_>, names: &Names, chains: &BTreeSet<ChainId>) -> Recipients {
+    let hint = "write to = \"@NAME\", an array, or \"anyone\"; what is absent permits nothing";
+    let Some(field) = fields.required("to", hint) else {
+        return Recipients::Only(Addresses::default());
+    };
+    if field.as_word().is_some_and(|word| word.text == "anyone") {
+        return Recipients::Anyone;
+    }
+    Recipients::Only(names.addresses(&field, chains))
+}
+
+fn deny(field: &Field<'_>) -> BTreeSet<DenyWord> {
+    let words = field.words(DENY_MAX).unwrap_or_default();
+    refuse_repeats(field, &words);
+    let mut denied = BTreeSet::new();
+    for word in words {
+        match DenyWord::ALL.into_iter().find(|(_, spelling)| *spelling == word.text) {
+            Some((deny, _)) => drop(denied.insert(deny)),
+            None => {
+                let (message, hint) = unknown("word", word.text, DENY);
+                field.fault_at(word.at, message, hint);
+            }
+        }
+    }
+    denied
+}
+
+fn deploy(field: &Field<'_>) -> BTreeSet<B256> {
+    let words = field.words(DEPLOY_MAX).unwrap_or_default();
+    let mut hashes = BTreeSet::new();
+    for word in words {
+        let mut bytes = [0; 32];
+        let digits = word.text.strip_prefix("0x");
+        let read = digits.map(|digits| hex::decode_to_slice(digits, &mut bytes));
+        if !matches!(read, Some(Ok(()))) {
+            let hint = "write 0x and 64 hexadecimal digits: the Keccak-256 of the init code";
+            field.fault_at(word.at, format!("{} is not a hash", quoted(word.text)), hint);
+        } else if !hashes.insert(B256::from(bytes)) {
+            let message = format!("{} stands here twice", quoted(word.text));
+            field.fault_at(word.at, message, "leave one of them out");
+        }
+    }
+    hashes
+}
+
+/// A field that must hold at least one string, none twice.
+fn some_words<'a>(
+    fields: &Fields<'a>,
+    name: &str,
+    hint: &str,
+) -> Option<(Field<'a>, Vec<Word<'a>>)> {
+    let field = fields.required(name, hint)?;
+    let words = field.words(MEMBERS_MAX)?;
+    if words.is_empty() {
+        field.fault("is empty", "leave the key out: what is absent permits nothing");
+        return None;
+    }
+    refuse_repeats(&field, &words);
+    Some((field, words))
+}
+
+const KEY: Vocabulary = Vocabulary {
+    known: &[
+        "callers", "chains", "native", "fees", "rate", "approve", "deny", "deploy", "delegate",
+        "token", "call",
+    ],
+    later: &["typed"],
+};
+const NATIVE: Vocabulary = Vocabulary { known: &["to", "per_tx", "window"], later: &["unsettled"] };
+const FEES: Vocabulary = Vocabulary {
+    known: &["per_tx", "window", "max_priority_fee", "counts_as"],
+    later: &["unsettled"],
+};
+const TOKEN: Vocabulary =
+    Vocabulary { known: &["to", "per_tx", "window", "from", "allowance"], later: &["unsettled"] };
+const ALLOWANCE: Vocabulary = Vocabulary { known: &["spender", "per_tx"], later: &["outstanding"] };
+const DENY: Vocabulary = Vocabulary {
+    known: &["contract-creation", "eip7702", "unlimited-allowance"],
+    later: &["delegatecall"],
+};
+
+const RATE_HINT: &str = "write rate = { per_caller = \"20/s\", per_key = \"50/s\", parked = 25 }";
+
+/// Keys of one vault; a vault with more is several.
+const KEYS_MAX: usize = 10_000;
+
+/// Callers or chains of one key.
+const MEMBERS_MAX: usize = 10_000;
+
+/// Each token has windows that every transfer is checked against.
+const TOKENS_MAX: usize = 1_000;
+
+/// Contracts of one key that people have read.
+const DEPLOY_MAX: usize = 10_000;
+
+/// More than there are words.
+const DENY_MAX: usize = 100;

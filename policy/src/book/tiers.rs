@@ -1,0 +1,169 @@
+//! Reads above which amounts people are asked, and who: `approve`. A tier that can never be
+//! reached, or a quorum that can never be met, is a fault: somebody relies on it.
+
+use std::collections::BTreeSet;
+
+use super::file::{Field, Fields, Word};
+use super::limits::{Zero, amount, span_of};
+use super::names::Thing;
+use super::rules::Scope;
+use super::units::{UnitDef, native_units, split_amount};
+use super::words::{Vocabulary, nearest, quoted};
+use super::{Limit, Quorum, QuorumPart, Threshold, Tier};
+use crate::id::{CallerId, PersonId};
+use crate::money::{Account, Asset, parse_decimal};
+
+/// The tiers of one key.
+pub(super) fn tiers(
+    field: &Field<'_>,
+    scope: &Scope<'_>,
+    callers: &BTreeSet<CallerId>,
+) -> Vec<Tier> {
+    let owners = callers.iter().filter_map(|caller| scope.names.callers.get(caller)?.as_ref());
+    let owners: BTreeSet<&PersonId> = owners.flatten().collect();
+    let elements = field.elements(TIERS_MAX);
+    elements.iter().filter_map(|field| tier(&field.fields(TIER)?, scope, &owners)).collect()
+}
+
+fn tier(fields: &Fields<'_>, scope: &Scope<'_>, owners: &BTreeSet<&PersonId>) -> Option<Tier> {
+    let hint = "write above = \"1 ETH\", or an array with an amount for each asset";
+    let above = fields.required("above", hint).and_then(|field| thresholds(&field, scope));
+    let need = fields.required("need", NEED_HINT).and_then(|field| quorum(&field, scope, owners));
+    let hint = "write expires = \"30m\": how long a request may wait";
+    let expires = fields.required("expires", hint);
+    let expires = expires.and_then(|field| span_of(&field, field.word()?));
+    Some(Tier { above: above?, need: need?, expires: expires? })
+}
+
+fn thresholds(field: &Field<'_>, scope: &Scope<'_>) -> Option<Vec<Threshold>> {
+    let words = field.one_or_more(THRESHOLDS_MAX)?;
+    if words.is_empty() {
+        field.fault("is empty", "name an amount, or leave the tier out");
+        return None;
+    }
+    let read: Vec<_> = words.iter().map(|word| threshold(field, *word, scope)).collect();
+    let mut seen = BTreeSet::new();
+    for (word, threshold) in words.iter().zip(&read) {
+        let account = threshold.as_ref().and_then(|threshold| threshold.accounts.first());
+        if account.is_some_and(|account| !seen.insert(*account)) {
+            let message = format!("{} is a second amount of the same asset", quoted(word.text));
+            field.fault_at(word.at, message, "keep the smaller one");
+        }
+    }
+    read.into_iter().collect()
+}
+
+fn threshold(field: &Field<'_>, word: Word<'_>, scope: &Scope<'_>) -> Option<Threshold> {
+    let unit = split_amount(word.text).map_or("", |(_, unit)| unit);
+    if is_native(unit, scope) {
+        let symbol = scope.native?;
+        let amount = amount(field, word, &native_units(symbol), Zero::Allowed)?;
+        let chains = scope.names.registry.chains_with_native(symbol);
+        let accounts = chains.map(|chain| Account { chain, asset: Asset::Native }).collect();
+        let threshold = Threshold { accounts, amount };
+        return reachable(field, word, scope.ceilings.get(symbol), threshold);
+    }
+    let Some(thing) = scope.names.things.get(unit) else {
+        let message = format!("{} has a unit that is no asset of this key", quoted(word.text));
+        field.fault_at(word.at, message, "write the key's native coin or a registered token");
+        return None;
+    };
+    let Thing::Token(chain, contract) = *thing.as_ref()? else {
+        field.fault_at(word.at, format!("{} is not an asset", quoted(unit)), "name an asset");
+        return None;
+    };
+    let decimals = scope.names.registry.token(chain, contract)?.decimals;
+    let amount = amount(field, word, &[UnitDef { name: unit, decimals }], Zero::Allowed)?;
+    let account = Account { chain, asset: Asset::Token(contract) };
+    let threshold = Threshold { accounts: vec![account], amount };
+    reachable(field, word, scope.ceilings.get(unit), threshold)
+}
+
+/// Whether the unit is the native coin's. A text that has no unit is taken for one, so that it is
+/// told what an amount looks like.
+fn is_native(unit: &str, scope: &Scope<'_>) -> bool {
+    matches!(unit, "" | "gwei" | "wei") || scope.native == Some(unit)
+}
+
+/// The threshold, unless every charge above it is refused anyway.
+fn reachable(
+    field: &Field<'_>,
+    word: Word<'_>,
+    ceiling: Option<&Option<Limit>>,
+    threshold: Threshold,
+) -> Option<Threshold> {
+    let (message, hint) = match ceiling {
+        None => {
+            ("can never be reached: the key has no rule for it", "add the rule, or leave it out")
+        }
+        Some(Some(Limit::AtMost(most))) if threshold.amount >= *most => (
+            "can never be reached: more is refused by per_tx or a window",
+            "ask people below that limit, or raise the limit",
+        ),
+        Some(None | Some(Limit::Unlimited | Limit::AtMost(_))) => return Some(threshold),
+    };
+    field.fault_at(word.at, format!("{} {message}", quoted(word.text)), hint);
+    None
+}
+
+/// `"2 of treasury + 1 of security"`.
+fn quorum(field: &Field<'_>, scope: &Scope<'_>, owners: &BTreeSet<&PersonId>) -> Option<Quorum> {
+    let word = field.word()?;
+    let texts: Vec<&str> = word.text.split('+').map(str::trim).collect();
+    if texts.len() > PARTS_MAX {
+        field.fault(format!("asks for more than {PARTS_MAX} groups"), "join groups");
+        return None;
+    }
+    let parts: Vec<Option<QuorumPart>> =
+        texts.iter().map(|text| part(field, text, scope)).collect();
+    let parts = parts.into_iter().collect::<Option<Vec<_>>>()?;
+    let groups: BTreeSet<&str> = parts.iter().map(|part| part.group.as_str()).collect();
+    if groups.len() < parts.len() {
+        field.fault("names a group twice", "add its numbers up");
+        return None;
+    }
+    let quorum = Quorum { parts };
+    if !quorum.is_met(|person| !owners.contains(person)) {
+        let message = format!("{} can never be met", quoted(word.text));
+        let hint = "people who own a caller of this key do not count, and nobody counts twice";
+        field.fault(message, hint);
+        return None;
+    }
+    Some(quorum)
+}
+
+fn part(field: &Field<'_>, text: &str, scope: &Scope<'_>) -> Option<QuorumPart> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [count, "of", group] = words.as_slice() else {
+        field.fault(format!("{} is not a quorum", quoted(text)), NEED_HINT);
+        return None;
+    };
+    let count = parse_decimal(count).and_then(|count| u32::try_from(count.units()).ok());
+    let Some(count) = count.filter(|count| *count > 0) else {
+        field.fault(format!("{} is not a number of people", quoted(text)), NEED_HINT);
+        return None;
+    };
+    let Some(members) = scope.names.groups.get(*group) else {
+        let known = scope.names.groups.keys().map(String::as_str);
+        let hint = match nearest(group, known) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => "define it under [group]".to_owned(),
+        };
+        field.fault(format!("unknown group {}", quoted(group)), hint);
+        return None;
+    };
+    Some(QuorumPart { count, group: (*group).to_owned(), members: members.clone()? })
+}
+
+const TIER: Vocabulary = Vocabulary { known: &["above", "need", "expires"], later: &[] };
+
+const NEED_HINT: &str = "write need = \"2 of treasury + 1 of security\"";
+
+/// Amounts that people can keep apart.
+const TIERS_MAX: usize = 16;
+
+/// One for each asset of the key.
+const THRESHOLDS_MAX: usize = 1_000;
+
+/// Every choice of parts is looked at: 2^8.
+const PARTS_MAX: usize = 8;

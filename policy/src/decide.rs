@@ -1,0 +1,299 @@
+//! The one place where a signature is permitted.
+//!
+//! No clock, file, lock or log in here: time, spending, votes and key states arrive in [`Facts`].
+//! The same inputs give the same answer in a test, in `portctl policy explain`, and in a replay.
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::Address;
+
+use crate::book::{Book, KeyRules, Quorum};
+use crate::effect::{self, Effect};
+use crate::finding::{Findings, Rule, Seen};
+use crate::id::{BookHash, DecisionNumber, Digest, KeyLabel, PersonId, Sequence, Tag};
+use crate::ledger::Ledger;
+use crate::limits;
+use crate::money::Charges;
+use crate::request::Request;
+use crate::reservation::Reservations;
+use crate::stops::{Stops, Subject};
+use crate::time::{Interval, Span};
+
+/// Judges one request. All branching about whether to sign is here; the rules only look.
+pub fn decide(book: &Book, facts: &Facts<'_>, request: Request) -> Decision {
+    let verdict = judge(book, facts, &request);
+    let findings = verdict.findings;
+    let Some(charge) = verdict.charge.filter(|_| findings.all_passed()) else {
+        return Decision::Deny(Denial { request, findings });
+    };
+    if verdict.missing.is_empty() {
+        let revision = book.hash();
+        let repeat = facts.repeats(&request);
+        return Decision::Allow(Box::new(Allowed { request, charge, revision, repeat, findings }));
+    }
+    Decision::Park(Parked { request, findings, missing: verdict.missing, expires: verdict.expires })
+}
+
+/// Decides again, without charging: is what was allowed still allowed at this moment?
+pub fn still_allows(book: &Book, facts: &Facts<'_>, request: &Request) -> Result<(), Findings> {
+    let verdict = judge(book, facts, request);
+    let allowed = verdict.findings.all_passed() && verdict.missing.is_empty();
+    if allowed { Ok(()) } else { Err(verdict.findings) }
+}
+
+/// What policy says of one request. Closed: a new variant must break every `match`.
+#[derive(Debug)]
+#[must_use]
+pub enum Decision {
+    /// Sign it, after charging it.
+    Allow(Box<Allowed>),
+    /// Do not.
+    Deny(Denial),
+    /// Ask people.
+    Park(Parked),
+}
+
+/// Proof that policy allowed exactly this request, under this revision of the book.
+///
+/// Made only by [`decide`]. Never derive `Clone`, `Default` or `Deserialize` here: each would be a
+/// second way to make one.
+///
+/// ```compile_fail
+/// fn twice(allowed: portcullis_policy::decide::Allowed) {
+///     let copy = allowed.clone();
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a permission loses the request"]
+pub struct Allowed {
+    request: Request,
+    charge: Charges,
+    revision: BookHash,
+    repeat: Option<Sequence>,
+    findings: Findings,
+}
+
+impl Allowed {
+    /// The request.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// What it may cost at most.
+    pub fn charge(&self) -> &Charges {
+        &self.charge
+    }
+
+    /// The book it was allowed under.
+    pub fn revision(&self) -> BookHash {
+        self.revision
+    }
+
+    /// The record that first signed the same digest: then it is not charged again.
+    pub fn repeat(&self) -> Option<Sequence> {
+        self.repeat
+    }
+
+    /// The trace.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    /// The request, for whoever goes on with it.
+    pub fn into_request(self) -> Request {
+        self.request
+    }
+}
+
+/// A refusal, with everything every rule said.
+#[derive(Debug)]
+pub struct Denial {
+    /// The request.
+    pub request: Request,
+    /// The trace.
+    pub findings: Findings,
+}
+
+/// A request that people must agree to.
+#[derive(Debug)]
+pub struct Parked {
+    /// The request.
+    pub request: Request,
+    /// The trace.
+    pub findings: Findings,
+    /// The quorums that are not met.
+    pub missing: Vec<Quorum>,
+    /// How long it may wait.
+    pub expires: Span,
+}
+
+/// Everything a decision may depend on besides book and request.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// What time it is.
+    pub now: Interval,
+    /// The key asked for, if there is one and its object is as it was made.
+    pub key: Option<KeyFacts<'a>>,
+    /// All stops: of keys, callers, tags, everything.
+    pub stops: &'a Stops,
+    /// What was authorised.
+    pub ledger: &'a Ledger,
+    /// What is in flight.
+    pub open: &'a Reservations,
+    /// This request's own reservation, if it is decided again.
+    pub own: Option<DecisionNumber>,
+    /// The digest this caller's request id already stands for.
+    pub bound: Option<Digest>,
+    /// Requests of this caller that wait for people, this one not counted.
+    pub parked: u32,
+    /// Who voted for exactly this request. Always empty until votes are records.
+    pub votes: &'a BTreeSet<PersonId>,
+}
+
+/// A key, as far as decisions go.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyFacts<'a> {
+    /// Its name in the book.
+    pub label: &'a KeyLabel,
+    /// Its address.
+    pub address: Address,
+    /// Its tags.
+    pub tags: &'a BTreeSet<Tag>,
+}
+
+impl Facts<'_> {
+    fn repeats(&self, request: &Request) -> Option<Sequence> {
+        self.ledger.held(request.slot()).and_then(|held| held.signed_at(request.digest()))
+    }
+}
+
+struct Verdict {
+    findings: Findings,
+    charge: Option<Charges>,
+    missing: Vec<Quorum>,
+    expires: Span,
+}
+
+impl Verdict {
+    fn refused(findings: Findings) -> Self {
+        Self { findings, charge: None, missing: Vec::new(), expires: Span(0) }
+    }
+}
+
+fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
+    let mut findings = Findings::default();
+    let Some(key) = facts.key else {
+        findings.note(Rule::KeyUsable, Seen::Words(request.asker().key.to_string()), false);
+        return Verdict::refused(findings);
+    };
+    check_standing(facts, &key, request, &mut findings);
+    let rules = book.rules(key.label);
+    findings.note(Rule::KeyHasRules, Seen::Words(key.label.to_string()), rules.is_some());
+    let Some(rules) = rules else { return Verdict::refused(findings) };
+    check_caller_and_chain(book, rules, request, &mut findings);
+
+    let chain = request.transaction().chain();
+    let effects = effect::effects(request.transaction(), book.registry());
+    for one in &effects {
+        check_effect(rules, chain, key.address, one, &mut findings);
+    }
+    let charge = effect::charges(&effects, chain);
+    findings.note(Rule::NoOverflow, Seen::Nothing, charge.is_some());
+    let Some(charge) = charge else { return Verdict::refused(findings) };
+    limits::check(book.registry(), rules, facts, request.slot(), &charge, &mut findings);
+
+    let tiers = rules.approve.iter().filter(|tier| limits::reaches(tier, &charge));
+    let unmet = tiers.filter(|tier| !met(&tier.need, book, facts, request));
+    let unmet: Vec<_> = unmet.collect();
+    if !unmet.is_empty() {
+        let room = facts.parked < rules.rate.parked;
+        findings.note(Rule::ParkedPerCaller, Seen::Words(facts.parked.to_string()), room);
+    }
+    let expires = unmet.iter().map(|tier| tier.expires).min().unwrap_or(Span(0));
+    let missing = unmet.iter().map(|tier| tier.need.clone()).collect();
+    Verdict { findings, charge: Some(charge), missing, expires }
+}
+
+/// Who asks, for which key, under which name: nothing of what.
+fn check_standing(facts: &Facts<'_>, key: &KeyFacts<'_>, request: &Request, out: &mut Findings) {
+    let asker = request.asker();
+    let subject = Subject { key: asker.key, tags: key.tags, caller: &asker.caller };
+    let stop = facts.stops.covering(&subject);
+    let seen = stop.map_or(Seen::Nothing, |scope| Seen::Words(scope.to_string()));
+    out.note(Rule::NotFrozen, seen, stop.is_none());
+    let meant = asker.expected == key.address;
+    out.note(Rule::ExpectedAddress, Seen::Address(asker.expected), meant);
+    let same = facts.bound.is_none_or(|digest| digest == request.digest());
+    out.note(Rule::RequestId, Seen::Words(asker.request.to_string()), same);
+}
+
+fn check_caller_and_chain(book: &Book, rules: &KeyRules, request: &Request, out: &mut Findings) {
+    let caller = &request.asker().caller;
+    let known = rules.callers.contains(caller) && book.caller(caller).is_some();
+    out.note(Rule::CallerAllowed, Seen::Words(caller.to_string()), known);
+    let chain = request.transaction().chain();
+    let known = rules.chains.contains(&chain) && book.registry().chain(chain).is_some();
+    out.note(Rule::ChainAllowed, Seen::Words(chain.to_string()), known);
+}
+
+/// Whether one effect is allowed at all; amounts come later, all together.
+fn check_effect(
+    rules: &KeyRules,
+    chain: crate::id::ChainId,
+    own: Address,
+    effect: &Effect,
+    out: &mut Findings,
+) {
+    if let Some(word) = limits::denied_word(rules, effect) {
+        out.note(Rule::NotDenied, Seen::Words(word.into()), false);
+    }
+    match effect {
+        Effect::Fee { most: _, priority } => limits::check_priority(rules, chain, *priority, out),
+        Effect::PayNative { to, amount: _ } => {
+            let allowed = rules.native.as_ref().is_some_and(|rule| rule.to.include(*to));
+            out.note(Rule::NativeTo, Seen::Address(*to), allowed);
+        }
+        Effect::TransferToken { token, from, to, amount: _ } => {
+            let rule = rules.tokens.get(&(chain, *token));
+            out.note(Rule::TokenAllowed, Seen::Address(*token), rule.is_some());
+            let Some(rule) = rule else { return };
+            out.note(Rule::TokenTo, Seen::Address(*to), rule.to.include(*to));
+            if let Some(holder) = from.filter(|holder| *holder != own) {
+                let allowed = rule.from.contains(&holder);
+                out.note(Rule::TokenFrom, Seen::Address(holder), allowed);
+            }
+        }
+        Effect::GrantAllowance { token, spender, amount } => {
+            limits::check_allowance(rules, (chain, *token), *spender, *amount, out);
+        }
+        Effect::Call { contract, selector } => {
+            let rule = rules.calls.get(&(chain, *contract, *selector));
+            let words = rule.map_or_else(
+                || format!("0x{} of {}", hex::encode(selector), contract.to_checksum(None)),
+                |rule| rule.signature.clone(),
+            );
+            out.note(Rule::CallAllowed, Seen::Words(words), rule.is_some());
+        }
+        Effect::Deploy { init_code, value } => {
+            let known = rules.deploy.contains(init_code) && value.units().is_zero();
+            out.note(Rule::DeployAllowed, Seen::Words(init_code.to_string()), known);
+        }
+        Effect::Delegate { chain: on, to } => {
+            let known = rules.delegate.contains(to) && *on == chain;
+            out.note(Rule::DelegateAllowed, Seen::Address(*to), known);
+        }
+        Effect::Unknown { contract: _, why } => {
+            out.note(Rule::Understood, Seen::Words(why.clone()), false);
+        }
+    }
+}
+
+/// Whether enough distinct people of each group voted, the caller's owners not counted.
+fn met(quorum: &Quorum, book: &Book, facts: &Facts<'_>, request: &Request) -> bool {
+    let owners = book.caller(&request.asker().caller).map(|caller| &caller.owners);
+    let counts = |person: &&PersonId| !owners.is_some_and(|owners| owners.contains(*person));
+    quorum.parts.iter().all(|part| {
+        let voted = part.members.intersection(facts.votes).filter(counts).count();
+        u32::try_from(voted).is_ok_and(|voted| voted >= part.count)
+    })
+}

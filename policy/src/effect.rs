@@ -1,0 +1,152 @@
+//! What a transaction would do, in the words that rules are written in. Rules never see bytes.
+//!
+//! An asset's kind comes from the book's registry, never from a selector: `approve` and
+//! `transferFrom` are shared by ERC-20 and ERC-721.
+
+use alloy_primitives::{Address, B256, keccak256};
+
+use crate::abi::{self, Erc20};
+use crate::book::Registry;
+use crate::id::ChainId;
+use crate::money::{Account, Amount, Asset, Charges};
+use crate::tx::{Destination, UnsignedTx};
+
+/// One thing a transaction would do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Pays a fee of at most so much.
+    Fee {
+        /// Gas limit times maximum fee, plus blobs at their maximum fee. `None`: more than 2^256.
+        most: Option<Amount>,
+        /// Of each unit of gas, at most so much goes to the block's builder.
+        priority: Amount,
+    },
+    /// Pays the native coin.
+    PayNative {
+        /// To whom.
+        to: Address,
+        /// Wei.
+        amount: Amount,
+    },
+    /// Moves a registered ERC-20 token.
+    TransferToken {
+        /// The contract.
+        token: Address,
+        /// Whose; `None`: the key's own.
+        from: Option<Address>,
+        /// To whom.
+        to: Address,
+        /// Base units.
+        amount: Amount,
+    },
+    /// Lets somebody move a registered ERC-20 token. Replaces what was granted before.
+    GrantAllowance {
+        /// The contract.
+        token: Address,
+        /// Who may then move it.
+        spender: Address,
+        /// Base units.
+        amount: Amount,
+    },
+    /// Calls a contract without being understood.
+    Call {
+        /// The contract.
+        contract: Address,
+        /// The function.
+        selector: [u8; 4],
+    },
+    /// Deploys a contract.
+    Deploy {
+        /// Keccak-256 of the init code.
+        init_code: B256,
+        /// Native coin sent along.
+        value: Amount,
+    },
+    /// Carries an EIP-7702 authorisation: an account would run this contract's code.
+    Delegate {
+        /// The chain it is valid on; 0: all of them.
+        chain: ChainId,
+        /// The contract.
+        to: Address,
+    },
+    /// Not understood, so not signed.
+    Unknown {
+        /// What it was sent to.
+        contract: Address,
+        /// Why it is not understood.
+        why: String,
+    },
+}
+
+/// Everything a transaction would do.
+pub fn effects(tx: &UnsignedTx, registry: &Registry) -> Vec<Effect> {
+    let priority = tx.max_priority_fee_per_gas();
+    let mut effects = vec![Effect::Fee { most: tx.worst_case_fee(), priority }];
+    match tx.destination() {
+        Destination::Create => {
+            effects.push(Effect::Deploy { init_code: keccak256(tx.data()), value: tx.value() });
+        }
+        Destination::Call(to) => {
+            if tx.value() > Amount::ZERO || tx.data().is_empty() {
+                effects.push(Effect::PayNative { to, amount: tx.value() });
+            }
+            if !tx.data().is_empty() {
+                effects.push(call(tx.chain(), to, tx.data(), registry));
+            }
+        }
+    }
+    let delegations = tx.authorizations().iter();
+    effects
+        .extend(delegations.map(|one| Effect::Delegate { chain: one.chain(), to: one.address() }));
+    effects
+}
+
+fn call(chain: ChainId, contract: Address, data: &[u8], registry: &Registry) -> Effect {
+    let Some(selector) = abi::selector(data) else {
+        return Effect::Unknown {
+            contract,
+            why: "call data shorter than a function selector".into(),
+        };
+    };
+    let token = contract;
+    if registry.token(chain, token).is_none() {
+        return Effect::Call { contract, selector };
+    }
+    match abi::erc20(data) {
+        Erc20::Transfer { to, amount } => Effect::TransferToken { token, from: None, to, amount },
+        Erc20::TransferFrom { from, to, amount } => {
+            Effect::TransferToken { token, from: Some(from), to, amount }
+        }
+        Erc20::Approve { spender, amount } => Effect::GrantAllowance { token, spender, amount },
+        Erc20::NotCanonical(fault) => Effect::Unknown { contract, why: fault.to_string() },
+        Erc20::NotErc20 => Effect::Call { contract, selector },
+    }
+}
+
+/// What these effects may cost at most. `None` if a sum passes 2^256 - 1.
+///
+/// Fees count as native spend and, again, by themselves. An allowance counts as spent.
+pub fn charges(effects: &[Effect], chain: ChainId) -> Option<Charges> {
+    let native = Account { chain, asset: Asset::Native };
+    let fee = Account { chain, asset: Asset::Fee };
+    let token = |contract| Account { chain, asset: Asset::Token(contract) };
+    let mut charges = Charges::default();
+    for effect in effects {
+        match effect {
+            Effect::Fee { most, priority: _ } => {
+                charges.add(native, (*most)?)?;
+                charges.add(fee, (*most)?)?;
+            }
+            Effect::PayNative { to: _, amount } => charges.add(native, *amount)?,
+            Effect::Deploy { init_code: _, value } => charges.add(native, *value)?,
+            Effect::TransferToken { token: contract, amount, .. } => {
+                charges.add(token(*contract), *amount)?;
+            }
+            Effect::GrantAllowance { token: contract, amount, .. } => {
+                charges.add(token(*contract), *amount)?;
+            }
+            Effect::Call { .. } | Effect::Delegate { .. } | Effect::Unknown { .. } => {}
+        }
+    }
+    Some(charges)
+}

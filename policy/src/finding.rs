@@ -1,0 +1,249 @@
+//! What each rule saw and said: the trace of a decision, and its reasons.
+
+use std::fmt;
+
+use alloy_primitives::Address;
+use serde::{Deserialize, Serialize};
+
+use crate::book::{Registry, format_amount};
+use crate::money::{Account, Amount};
+use crate::time::Span;
+
+/// One rule's verdict on one request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finding {
+    /// Which rule.
+    pub rule: Rule,
+    /// What it saw.
+    pub saw: Seen,
+    /// Whether it passed.
+    pub passed: bool,
+}
+
+/// What a rule saw.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Seen {
+    /// Nothing worth saying.
+    Nothing,
+    /// An address.
+    Address(Address),
+    /// An amount, against a bound.
+    Amount {
+        /// In which account.
+        account: Account,
+        /// The sum, this request included.
+        sum: Amount,
+        /// The bound; `None`: somebody wrote "unlimited".
+        bound: Option<Amount>,
+    },
+    /// A few words.
+    Words(String),
+}
+
+/// Every rule there is. Its failure is a reason with a stable code. Closed: a new rule must find
+/// its code, and its words, here.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Rule {
+    /// No stop covers key, caller, tags or everything.
+    NotFrozen,
+    /// The key exists and its object in the token is as it was made.
+    KeyUsable,
+    /// The caller meant the key's own address.
+    ExpectedAddress,
+    /// The request id does not stand for another digest.
+    RequestId,
+    /// The book has rules for the key.
+    KeyHasRules,
+    /// The key's rules name the caller.
+    CallerAllowed,
+    /// The key's rules name the chain, and the registry knows it.
+    ChainAllowed,
+    /// No sum in the request passes 2^256 - 1.
+    NoOverflow,
+    /// The effect is understood.
+    Understood,
+    /// No word of `deny` covers the effect.
+    NotDenied,
+    /// Native coin may be paid to the recipient.
+    NativeTo,
+    /// Native coin per transaction, fees included.
+    NativePerTx,
+    /// Native coin in a window, fees included.
+    NativeWindow(Span),
+    /// Fees may be paid at all.
+    FeesAllowed,
+    /// Fees per transaction.
+    FeesPerTx,
+    /// Fees in a window.
+    FeesWindow(Span),
+    /// Fee per gas that may go to the builder.
+    MaxPriorityFee,
+    /// The token has rules.
+    TokenAllowed,
+    /// The token may be sent to the recipient.
+    TokenTo,
+    /// The token may be taken from that holder.
+    TokenFrom,
+    /// The token per transaction.
+    TokenPerTx,
+    /// The token in a window.
+    TokenWindow(Span),
+    /// The spender may be granted an allowance.
+    AllowanceSpender,
+    /// Allowance per transaction.
+    AllowancePerTx,
+    /// The function may be called.
+    CallAllowed,
+    /// The init code may be deployed, without value.
+    DeployAllowed,
+    /// The contract may be delegated to, on a named chain.
+    DelegateAllowed,
+    /// Fewer requests wait for people than may.
+    ParkedPerCaller,
+}
+
+impl Rule {
+    /// The stable reason, as in `ErrorInfo.reason` and in denial records.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotFrozen => "FROZEN",
+            Self::KeyUsable => "KEY_UNKNOWN",
+            Self::ExpectedAddress => "ADDRESS_MISMATCH",
+            Self::RequestId => "REQUEST_ID_REUSED",
+            Self::KeyHasRules => "NO_RULE",
+            Self::CallerAllowed => "CALLER_NOT_ALLOWED",
+            Self::ChainAllowed => "CHAIN_NOT_ALLOWED",
+            Self::NoOverflow => "AMOUNT_OVERFLOW",
+            Self::Understood => "NOT_UNDERSTOOD",
+            Self::NotDenied => "DENIED_BY_WORD",
+            Self::NativeTo => "RECIPIENT_NOT_ALLOWED",
+            Self::NativePerTx => "OVER_TRANSACTION_LIMIT",
+            Self::NativeWindow(_) => "OVER_WINDOW_LIMIT",
+            Self::FeesAllowed => "FEES_NOT_ALLOWED",
+            Self::FeesPerTx => "FEE_OVER_TRANSACTION_LIMIT",
+            Self::FeesWindow(_) => "FEE_OVER_WINDOW_LIMIT",
+            Self::MaxPriorityFee => "PRIORITY_FEE_TOO_HIGH",
+            Self::TokenAllowed => "TOKEN_NOT_ALLOWED",
+            Self::TokenTo => "TOKEN_RECIPIENT_NOT_ALLOWED",
+            Self::TokenFrom => "TOKEN_HOLDER_NOT_ALLOWED",
+            Self::TokenPerTx => "TOKEN_OVER_TRANSACTION_LIMIT",
+            Self::TokenWindow(_) => "TOKEN_OVER_WINDOW_LIMIT",
+            Self::AllowanceSpender => "SPENDER_NOT_ALLOWED",
+            Self::AllowancePerTx => "ALLOWANCE_OVER_LIMIT",
+            Self::CallAllowed => "CALL_NOT_ALLOWED",
+            Self::DeployAllowed => "DEPLOY_NOT_ALLOWED",
+            Self::DelegateAllowed => "DELEGATE_NOT_ALLOWED",
+            Self::ParkedPerCaller => "TOO_MANY_PARKED",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    /// Where it stands in the book, or what it asks.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFrozen => out.write_str("not frozen"),
+            Self::KeyUsable => out.write_str("key exists"),
+            Self::ExpectedAddress => out.write_str("expected address"),
+            Self::RequestId => out.write_str("request id"),
+            Self::KeyHasRules => out.write_str("key has rules"),
+            Self::CallerAllowed => out.write_str("callers"),
+            Self::ChainAllowed => out.write_str("chains"),
+            Self::NoOverflow => out.write_str("amounts below 2^256"),
+            Self::Understood => out.write_str("understood"),
+            Self::NotDenied => out.write_str("deny"),
+            Self::NativeTo => out.write_str("native.to"),
+            Self::NativePerTx => out.write_str("native.per_tx"),
+            Self::NativeWindow(span) => write!(out, "native.window {span}"),
+            Self::FeesAllowed => out.write_str("fees"),
+            Self::FeesPerTx => out.write_str("fees.per_tx"),
+            Self::FeesWindow(span) => write!(out, "fees.window {span}"),
+            Self::MaxPriorityFee => out.write_str("fees.max_priority_fee"),
+            Self::TokenAllowed => out.write_str("token"),
+            Self::TokenTo => out.write_str("token.to"),
+            Self::TokenFrom => out.write_str("token.from"),
+            Self::TokenPerTx => out.write_str("token.per_tx"),
+            Self::TokenWindow(span) => write!(out, "token.window {span}"),
+            Self::AllowanceSpender => out.write_str("token.allowance.spender"),
+            Self::AllowancePerTx => out.write_str("token.allowance.per_tx"),
+            Self::CallAllowed => out.write_str("call"),
+            Self::DeployAllowed => out.write_str("deploy"),
+            Self::DelegateAllowed => out.write_str("delegate"),
+            Self::ParkedPerCaller => out.write_str("rate.parked"),
+        }
+    }
+}
+
+/// Why a request was refused: a failed finding, in a form that keeps.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// The stable code.
+    pub code: String,
+    /// The bound, if there is one: base units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Amount>,
+    /// The rule.
+    pub rule: String,
+    /// What it saw: base units, an address, or words. Empty if nothing.
+    pub saw: String,
+}
+
+impl From<&Finding> for Reason {
+    fn from(finding: &Finding) -> Self {
+        let (saw, limit) = match &finding.saw {
+            Seen::Nothing => (String::new(), None),
+            Seen::Address(address) => (address.to_checksum(None), None),
+            Seen::Amount { sum, bound, .. } => (sum.to_string(), *bound),
+            Seen::Words(words) => (words.clone(), None),
+        };
+        Self { code: finding.rule.code().into(), limit, rule: finding.rule.to_string(), saw }
+    }
+}
+
+/// A finding as a line for people: `native.window 1h: 24 ETH of 25 ETH`.
+pub fn describe(finding: &Finding, registry: &Registry) -> String {
+    let verdict = if finding.passed { "" } else { " (refused)" };
+    let saw = match &finding.saw {
+        Seen::Nothing => String::new(),
+        Seen::Address(address) => match registry.label(*address) {
+            Some(label) => format!(": {label} ({})", address.to_checksum(None)),
+            None => format!(": {}", address.to_checksum(None)),
+        },
+        Seen::Amount { account, sum, bound } => {
+            let sum = format_amount(registry, *account, *sum);
+            match bound {
+                Some(bound) => format!(": {sum} of {}", format_amount(registry, *account, *bound)),
+                None => format!(": {sum}, unlimited"),
+            }
+        }
+        Seen::Words(words) => format!(": {words}"),
+    };
+    format!("{}{saw}{verdict}", finding.rule)
+}
+
+/// What all rules said of one request, in the order they were asked.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Findings(Vec<Finding>);
+
+impl Findings {
+    /// Notes one verdict.
+    pub fn note(&mut self, rule: Rule, saw: Seen, passed: bool) {
+        self.0.push(Finding { rule, saw, passed });
+    }
+
+    /// Whether no rule refused.
+    pub fn all_passed(&self) -> bool {
+        self.0.iter().all(|finding| finding.passed)
+    }
+
+    /// Why it is refused; empty if it is not.
+    pub fn reasons(&self) -> Vec<Reason> {
+        self.0.iter().filter(|finding| !finding.passed).map(Reason::from).collect()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Finding> {
+        self.0.iter()
+    }
+}

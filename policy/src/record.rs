@@ -1,0 +1,481 @@
+//! Everything that can happen to a vault, and the one way it is written down.
+//!
+//! A record is one line of canonical JSON (RFC 8785 subset: sorted ASCII keys, no floats, no null,
+//! integers below 2^53, 256-bit numbers as decimal strings). Those bytes are what is hashed.
+//! Signatures, raw signed transactions, secrets and people's names are never in it.
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::{Address, B256};
+use serde::{Deserialize, Serialize};
+
+use crate::finding::Reason;
+use crate::id::{
+    BookHash, CallerId, ChainId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId,
+    Sequence, Tag,
+};
+use crate::ledger::Slot;
+use crate::money::Charges;
+use crate::request::{Asker, Input, sha256};
+use crate::stops::Scope;
+use crate::time::{Interval, Millis};
+
+/// A record at its place in the journal.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// When it was written.
+    pub at: Interval,
+    /// What happened.
+    pub record: Record,
+    /// Its place. Genesis is 1.
+    pub seq: Sequence,
+}
+
+/// What can happen. Closed: a new kind must break every `match`, and its meaning never changes
+/// within a format version.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Record {
+    /// The first record. Its leaf hash is the vault's id.
+    Genesis(Genesis),
+    /// The process started.
+    Started(Started),
+    /// A key is about to be made in the token.
+    KeyIntended(KeyIntended),
+    /// It was made.
+    KeyCreated(KeyCreated),
+    /// A book came into force.
+    Adopted(Adopted),
+    /// A stop.
+    Frozen(Frozen),
+    /// A request was allowed, signed, verified, and allowed again.
+    Signed(Box<SignedRecord>),
+    /// A request was refused.
+    Denied(Box<Denied>),
+    /// A request waits for people.
+    Parked(Box<ParkedRecord>),
+    /// A request was allowed and signed, and refused at the last look.
+    Withheld(Box<Withheld>),
+    /// A request was allowed and could not be signed.
+    Failed(Box<Failed>),
+    /// Equal refusals, counted instead of written one by one.
+    Suppressed(Suppressed),
+}
+
+/// The first people, rules and names. Signed by nobody yet: the ceremony comes with quorums.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// The first book.
+    pub book: String,
+    /// Development, staging or production: each a vault of its own.
+    pub environment: Environment,
+    /// Version of the records' form and of what decisions mean.
+    pub format: u64,
+    /// The first people.
+    pub people: Vec<Person>,
+    /// 32 random bytes, so that no two vaults share an id.
+    pub salt: B256,
+}
+
+/// What a vault is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Environment {
+    /// Play.
+    Development,
+    /// Rehearsal.
+    Staging,
+    /// Money.
+    Production,
+}
+
+/// A person: an id, what they may do, and how they are known on the control plane.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    /// The one name (SPIFFE URI or DNS) in their control certificate.
+    pub control: String,
+    /// Their id. Not a name: journals are handed to auditors.
+    pub id: PersonId,
+    /// What they may do.
+    pub roles: BTreeSet<Role>,
+}
+
+/// What a person may do.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Votes on parked requests.
+    Approver,
+    /// Reads everything.
+    Auditor,
+    /// Makes keys, proposes books.
+    Operator,
+    /// Freezes.
+    Security,
+}
+
+/// The process started.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Started {
+    /// The machine's boot, as the kernel names it: within one boot the boot clock goes on.
+    pub boot: String,
+    /// What the boot clock said, milliseconds.
+    pub boot_clock: Millis,
+    /// Bytes of an incomplete batch that were cut from the end.
+    pub cut: u64,
+    /// Which start this is.
+    pub epoch: Epoch,
+    /// Decisions that were open when the process before ended.
+    pub lost: Vec<DecisionNumber>,
+    /// Version of the program.
+    pub version: String,
+    /// What the wall clock said.
+    pub wall_clock: Millis,
+}
+
+/// A key is about to be made.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyIntended {
+    /// Who asked for it.
+    pub by: PersonId,
+    /// Its id.
+    pub key: KeyId,
+    /// Its name in books.
+    pub label: KeyLabel,
+    /// Who answers for it.
+    pub owner: PersonId,
+    /// What it is for.
+    pub purpose: String,
+    /// Its tags.
+    pub tags: BTreeSet<Tag>,
+}
+
+/// A key was made, checked, and proved by a signature.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyCreated {
+    /// Its address.
+    pub address: Address,
+    /// Its id, as intended.
+    pub key: KeyId,
+    /// Its public point, uncompressed SEC1: 65 bytes as hex.
+    pub point: String,
+}
+
+/// A book came into force.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adopted {
+    /// Its bytes.
+    pub book: String,
+    /// Who adopted it.
+    pub by: PersonId,
+}
+
+/// A stop.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Frozen {
+    /// Who stopped it.
+    pub by: Actor,
+    /// Why.
+    pub reason: String,
+    /// What.
+    pub scope: Scope,
+}
+
+/// Who did something.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Actor {
+    /// A person.
+    Person(PersonId),
+    /// The signer itself, on an alarm.
+    Signer,
+}
+
+/// What a decision was asked, and when.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// When it was decided.
+    pub at: Interval,
+    /// Who asked.
+    pub by: Asker,
+    /// What would be signed.
+    pub digest: Digest,
+    /// The input, or its hash.
+    pub input: RecordedInput,
+    /// Its place in the order of decisions.
+    pub number: DecisionNumber,
+    /// The last record folded when it was decided.
+    pub seen: Sequence,
+}
+
+/// An input as records hold it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RecordedInput {
+    /// An unsigned transaction of at most [`INLINE_BYTES_MAX`], as 0x-hex.
+    Transaction(String),
+    /// A larger one: the SHA-256 of an attachment written just before the record.
+    TransactionSha256(B256),
+}
+
+/// A signature was recorded, and may be released.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedRecord {
+    /// What was asked.
+    pub asked: Asked,
+    /// The book it was allowed under.
+    pub book: BookHash,
+    /// What it may cost at most.
+    pub charge: Charges,
+    /// The record that first signed this digest: it is not charged again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<Sequence>,
+    /// SHA-256 over the 65 bytes of the signature. The signature itself is in no record.
+    pub signature_sha256: B256,
+    /// The slot it is charged to: the chain, and the nonce as a decimal string.
+    pub slot: RecordedSlot,
+}
+
+/// A slot of the key that was asked for.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedSlot {
+    /// The chain.
+    pub chain: ChainId,
+    /// The nonce. A string, because nonces pass 2^53.
+    pub nonce: String,
+}
+
+impl RecordedSlot {
+    /// The form records hold.
+    pub fn of(slot: Slot) -> Self {
+        Self { chain: slot.chain, nonce: slot.nonce.to_string() }
+    }
+}
+
+/// A request was refused.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Denied {
+    /// What was asked.
+    pub asked: Asked,
+    /// The book in force.
+    pub book: BookHash,
+    /// The open reservations that were counted.
+    pub counted: Vec<DecisionNumber>,
+    /// Why: everything every rule had against it.
+    pub reasons: Vec<Reason>,
+}
+
+/// A request waits for people.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParkedRecord {
+    /// What was asked.
+    pub asked: Asked,
+    /// The book in force.
+    pub book: BookHash,
+    /// The open reservations that were counted.
+    pub counted: Vec<DecisionNumber>,
+    /// When it expires.
+    pub expires: Millis,
+    /// The quorums that are missing, in the words of the book.
+    pub missing: Vec<String>,
+    /// Names it: the first 16 bytes of a hash over caller, key and digest, as hex.
+    pub parked: String,
+}
+
+/// A signature was made and not released.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Withheld {
+    /// What was asked.
+    pub asked: Asked,
+    /// What was said at the last look.
+    pub reasons: Vec<Reason>,
+}
+
+/// A request was allowed and could not be signed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failed {
+    /// What was asked.
+    pub asked: Asked,
+    /// Which fault: a stable code.
+    pub fault: String,
+}
+
+/// Equal refusals that were only counted. They change no state and are outside replay.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suppressed {
+    /// Whose.
+    pub caller: CallerId,
+    /// The first reason they shared.
+    pub code: String,
+    /// How many.
+    pub count: u64,
+    /// For which key.
+    pub key: KeyId,
+}
+
+/// An entry as bytes: the line that is hashed, and the attachment that goes before it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Encoded {
+    /// Canonical JSON, without a newline.
+    pub line: Vec<u8>,
+    /// An input too large to be inline.
+    pub attachment: Option<Vec<u8>>,
+}
+
+/// A line that is not the canonical form of an entry.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableEntry {
+    /// It does not parse as one.
+    #[error("not a record: {0}")]
+    Parse(#[from] serde_json::Error),
+    /// It parses, but is not written as it must be.
+    #[error("a record, but not in canonical form")]
+    NotCanonical,
+}
+
+impl Entry {
+    /// The canonical bytes.
+    pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let value = serde_json::to_value(self)?;
+        let mut line = Vec::with_capacity(1024);
+        write_canonical(&value, &mut line)?;
+        Ok(line)
+    }
+
+    /// From canonical bytes, and only from those.
+    pub fn decode(line: &[u8]) -> Result<Self, UnreadableEntry> {
+        let entry: Self = serde_json::from_slice(line)?;
+        if entry.encode()? == line { Ok(entry) } else { Err(UnreadableEntry::NotCanonical) }
+    }
+}
+
+impl RecordedInput {
+    /// How an input is recorded, and the attachment if it is large.
+    pub fn of(input: &Input) -> (Self, Option<Vec<u8>>) {
+        let Input::Transaction(preimage) = input;
+        if preimage.len() <= INLINE_BYTES_MAX {
+            return (Self::Transaction(format!("0x{}", hex::encode(preimage))), None);
+        }
+        (Self::TransactionSha256(sha256(preimage)), Some(preimage.clone()))
+    }
+
+    /// The input again. `attachment` finds bytes by their SHA-256. `None` if they are not there.
+    pub fn resolve(&self, attachment: impl FnOnce(B256) -> Option<Vec<u8>>) -> Option<Input> {
+        match self {
+            Self::Transaction(text) => {
+                let digits = text.strip_prefix("0x")?;
+                hex::decode(digits).ok().map(Input::Transaction)
+            }
+            Self::TransactionSha256(name) => {
+                let bytes = attachment(*name).filter(|bytes| sha256(bytes) == *name);
+                bytes.map(Input::Transaction)
+            }
+        }
+    }
+}
+
+impl Record {
+    /// The decision this record reports, if it reports one.
+    pub fn asked(&self) -> Option<&Asked> {
+        match self {
+            Self::Signed(record) => Some(&record.asked),
+            Self::Denied(record) => Some(&record.asked),
+            Self::Parked(record) => Some(&record.asked),
+            Self::Withheld(record) => Some(&record.asked),
+            Self::Failed(record) => Some(&record.asked),
+            Self::Genesis(_)
+            | Self::Started(_)
+            | Self::KeyIntended(_)
+            | Self::KeyCreated(_)
+            | Self::Adopted(_)
+            | Self::Frozen(_)
+            | Self::Suppressed(_) => None,
+        }
+    }
+
+    /// Its kind, as it stands in the journal.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Genesis(_) => "genesis",
+            Self::Started(_) => "started",
+            Self::KeyIntended(_) => "key_intended",
+            Self::KeyCreated(_) => "key_created",
+            Self::Adopted(_) => "adopted",
+            Self::Frozen(_) => "frozen",
+            Self::Signed(_) => "signed",
+            Self::Denied(_) => "denied",
+            Self::Parked(_) => "parked",
+            Self::Withheld(_) => "withheld",
+            Self::Failed(_) => "failed",
+            Self::Suppressed(_) => "suppressed",
+        }
+    }
+}
+
+/// Sorted keys whatever the map type underneath: a crate elsewhere in the build may have switched
+/// serde_json to insertion order.
+fn write_canonical(value: &serde_json::Value, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+    use serde_json::Value;
+    match value {
+        Value::Null => return Err(serde::ser::Error::custom("null in a record")),
+        Value::Bool(_) | Value::String(_) => serde_json::to_writer(&mut *out, value)?,
+        Value::Number(number) => match number.as_u64() {
+            Some(integer) if integer < JSON_INTEGER_MAX => serde_json::to_writer(out, &integer)?,
+            Some(_) | None => return Err(serde::ser::Error::custom("number out of range")),
+        },
+        Value::Array(items) => write_list(b"[]", items.iter(), out, write_canonical)?,
+        Value::Object(fields) => {
+            let mut sorted: Vec<_> = fields.iter().collect();
+            sorted.sort_by_key(|(key, _)| *key);
+            write_list(b"{}", sorted.into_iter(), out, |(key, value), out| {
+                serde_json::to_writer(&mut *out, key)?;
+                out.push(b':');
+                write_canonical(value, out)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn write_list<T>(
+    brackets: &[u8; 2],
+    items: impl Iterator<Item = T>,
+    out: &mut Vec<u8>,
+    mut write: impl FnMut(T, &mut Vec<u8>) -> Result<(), serde_json::Error>,
+) -> Result<(), serde_json::Error> {
+    let [open, close] = brackets;
+    out.push(*open);
+    for (at, item) in items.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write(item, out)?;
+    }
+    out.push(*close);
+    Ok(())
+}
+
+/// The format that this version writes.
+pub const FORMAT: u64 = 1;
+
+/// Inputs up to this size stand in the record itself; larger ones beside it.
+pub const INLINE_BYTES_MAX: usize = 8 * 1024;
+
+/// 2^53: above it JSON readers lose digits.
+const JSON_INTEGER_MAX: u64 = 1 << 53;

@@ -1,0 +1,441 @@
+//! The fold of the journal, and nothing that is not in a record, but for the open reservations.
+//!
+//! The same type runs live, in replay, and in an auditor's hands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use alloy_primitives::Address;
+
+use crate::book::Book;
+use crate::decide::{Allowed, Facts, KeyFacts};
+use crate::id::{
+    CallerId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId, RequestId, Sequence, Tag,
+};
+use crate::ledger::{Ledger, Slot};
+use crate::record::{
+    Adopted, Entry, Environment, FORMAT, Frozen, Genesis, KeyCreated, KeyIntended, ParkedRecord,
+    Person, Record, SignedRecord, Started,
+};
+use crate::request::{Asker, Request};
+use crate::reservation::{Open, Reservations};
+use crate::stops::{Scope, Stops};
+use crate::time::{Interval, Millis};
+
+/// Everything a vault knows.
+#[derive(Clone, Debug)]
+pub struct State {
+    head: Sequence,
+    at: Interval,
+    epoch: Epoch,
+    started: Option<(Started, Interval)>,
+    environment: Environment,
+    people: BTreeMap<PersonId, Person>,
+    book: Arc<Book>,
+    adopted: Sequence,
+    keys: BTreeMap<KeyId, Key>,
+    stops: Stops,
+    ledger: Ledger,
+    requests: Requests,
+    parked: BTreeMap<(CallerId, KeyId, Digest), Millis>,
+    open: Reservations,
+    last_number: DecisionNumber,
+    unreported: BTreeSet<DecisionNumber>,
+    narrowed: Sequence,
+}
+
+/// A key, as the journal has it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Key {
+    /// Its name in books.
+    pub label: KeyLabel,
+    /// Its tags.
+    pub tags: BTreeSet<Tag>,
+    /// What it is for.
+    pub purpose: String,
+    /// Who answers for it.
+    pub owner: PersonId,
+    /// What became of it; `None` while only intended.
+    pub made: Option<Made>,
+}
+
+/// A key that was made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Made {
+    /// Its address.
+    pub address: Address,
+    /// Its public point: 65 bytes as hex.
+    pub point: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// Which digest a caller's request id stands for.
+#[derive(Clone, Debug, Default)]
+struct Requests {
+    digests: BTreeMap<(CallerId, RequestId), Digest>,
+    ages: BTreeMap<(Millis, Sequence), (CallerId, RequestId)>,
+}
+
+/// A record that cannot follow what came before it.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfoldable {
+    /// The first record is not genesis, or a later one is.
+    #[error("record {0}: genesis must be the first record and only that")]
+    Genesis(Sequence),
+    /// Written by a newer version.
+    #[error("the journal has format {found}; this version reads up to {FORMAT}")]
+    Format {
+        /// What was found.
+        found: u64,
+    },
+    /// The sequence has a gap.
+    #[error("record {found} follows record {after}")]
+    Sequence {
+        /// The record's own number.
+        found: Sequence,
+        /// The one before it.
+        after: Sequence,
+    },
+    /// Sure time went back.
+    #[error("record {0}: sure time goes back")]
+    Time(Sequence),
+    /// A book that was recorded does not parse.
+    #[error("record {0}: the recorded book has faults")]
+    Book(Sequence),
+    /// A key is named that was not intended, or is intended or made twice, or shares a label.
+    #[error("record {0}: does not fit the keys recorded before it")]
+    Key(Sequence),
+    /// A slot that is no number.
+    #[error("record {0}: the nonce is not a 64-bit decimal number")]
+    Nonce(Sequence),
+    /// An epoch that is not newer than the one before.
+    #[error("record {0}: the epoch is not newer")]
+    Epoch(Sequence),
+}
+
+impl State {
+    /// The state after genesis.
+    pub fn genesis(entry: &Entry) -> Result<Self, Unfoldable> {
+        let Record::Genesis(genesis) = &entry.record else {
+            return Err(Unfoldable::Genesis(entry.seq));
+        };
+        if entry.seq != Sequence(1) {
+            return Err(Unfoldable::Genesis(entry.seq));
+        }
+        let Genesis { book, environment, format, people, salt: _ } = genesis;
+        if *format != FORMAT {
+            return Err(Unfoldable::Format { found: *format });
+        }
+        let book = Book::parse(book).map_err(|_| Unfoldable::Book(entry.seq))?;
+        let mut ledger = Ledger::default();
+        ledger.set_spans(book.spans());
+        Ok(Self {
+            head: entry.seq,
+            at: entry.at,
+            epoch: Epoch(0),
+            started: None,
+            environment: *environment,
+            people: people.iter().map(|person| (person.id.clone(), person.clone())).collect(),
+            book: Arc::new(book),
+            adopted: entry.seq,
+            keys: BTreeMap::new(),
+            stops: Stops::default(),
+            ledger,
+            requests: Requests::default(),
+            parked: BTreeMap::new(),
+            open: Reservations::default(),
+            last_number: DecisionNumber(0),
+            unreported: BTreeSet::new(),
+            narrowed: entry.seq,
+        })
+    }
+
+    /// Folds the next record.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), Unfoldable> {
+        if entry.seq != self.head.next() {
+            return Err(Unfoldable::Sequence { found: entry.seq, after: self.head });
+        }
+        if entry.at.sure < self.at.sure {
+            return Err(Unfoldable::Time(entry.seq));
+        }
+        match &entry.record {
+            Record::Genesis(_) => return Err(Unfoldable::Genesis(entry.seq)),
+            Record::Started(started) => self.start(entry, started)?,
+            Record::KeyIntended(intended) => self.intend_key(entry, intended)?,
+            Record::KeyCreated(created) => self.create_key(entry, created)?,
+            Record::Adopted(adopted) => self.adopt(entry, adopted)?,
+            Record::Frozen(frozen) => self.freeze(entry, frozen),
+            Record::Signed(signed) => self.sign(entry, signed)?,
+            Record::Parked(parked) => self.park(parked),
+            Record::Denied(_) | Record::Withheld(_) | Record::Failed(_) => {}
+            Record::Suppressed(_) => {}
+        }
+        if let Some(asked) = entry.record.asked() {
+            self.open.close(asked.number);
+            self.report(asked.number);
+        }
+        self.head = entry.seq;
+        self.at = entry.at;
+        Ok(())
+    }
+
+    fn start(&mut self, entry: &Entry, started: &Started) -> Result<(), Unfoldable> {
+        if started.epoch <= self.epoch {
+            return Err(Unfoldable::Epoch(entry.seq));
+        }
+        self.epoch = started.epoch;
+        self.started = Some((started.clone(), entry.at));
+        // Whatever was open died with the process that held it.
+        self.open = Reservations::default();
+        self.unreported.clear();
+        Ok(())
+    }
+
+    fn intend_key(&mut self, entry: &Entry, intended: &KeyIntended) -> Result<(), Unfoldable> {
+        let made = |key: &Key| key.label == intended.label && key.made.is_some();
+        if self.keys.contains_key(&intended.key) || self.keys.values().any(made) {
+            return Err(Unfoldable::Key(entry.seq));
+        }
+        let key = Key {
+            label: intended.label.clone(),
+            tags: intended.tags.clone(),
+            purpose: intended.purpose.clone(),
+            owner: intended.owner.clone(),
+            made: None,
+        };
+        self.keys.insert(intended.key, key);
+        Ok(())
+    }
+
+    fn create_key(&mut self, entry: &Entry, created: &KeyCreated) -> Result<(), Unfoldable> {
+        let key = self.keys.get_mut(&created.key).filter(|key| key.made.is_none());
+        let key = key.ok_or(Unfoldable::Key(entry.seq))?;
+        let (address, point) = (created.address, created.point.clone());
+        key.made = Some(Made { address, point, at: entry.at.sure });
+        Ok(())
+    }
+
+    fn adopt(&mut self, entry: &Entry, adopted: &Adopted) -> Result<(), Unfoldable> {
+        let book = Book::parse(&adopted.book).map_err(|_| Unfoldable::Book(entry.seq))?;
+        self.ledger.set_spans(book.spans());
+        self.book = Arc::new(book);
+        self.adopted = entry.seq;
+        self.narrowed = entry.seq;
+        // Whoever waits for people is asked about anew, under the new book.
+        self.parked.clear();
+        Ok(())
+    }
+
+    fn freeze(&mut self, entry: &Entry, frozen: &Frozen) {
+        self.stops.add(frozen.scope.clone());
+        self.narrowed = entry.seq;
+    }
+
+    fn sign(&mut self, entry: &Entry, signed: &SignedRecord) -> Result<(), Unfoldable> {
+        let nonce = signed.slot.nonce.parse().map_err(|_| Unfoldable::Nonce(entry.seq))?;
+        let by = &signed.asked.by;
+        let slot = Slot { key: by.key, chain: signed.slot.chain, nonce };
+        let stamp = (entry.at.sure, entry.seq);
+        // Everything that has left a window must have left before something is stamped anew.
+        self.ledger.advance(by.key, entry.at.sure);
+        self.ledger.charge(slot, &signed.charge, signed.asked.digest, stamp);
+        self.parked.remove(&(by.caller.clone(), by.key, signed.asked.digest));
+        let horizon = entry.at.sure.minus(self.ledger.memory());
+        self.requests.bind(by, signed.asked.digest, stamp, horizon);
+        Ok(())
+    }
+
+    fn park(&mut self, parked: &ParkedRecord) {
+        let by = &parked.asked.by;
+        let now = parked.asked.at.possible;
+        self.parked.retain(|_, expires| *expires > now);
+        self.parked.insert((by.caller.clone(), by.key, parked.asked.digest), parked.expires);
+    }
+
+    fn report(&mut self, number: DecisionNumber) {
+        let mut skipped = self.last_number.next();
+        while skipped < number {
+            self.unreported.insert(skipped);
+            skipped = skipped.next();
+        }
+        self.last_number = self.last_number.max(number);
+        self.unreported.remove(&number);
+    }
+
+    /// Lets everything that has surely left the windows of a key leave them. Must be called before
+    /// [`State::facts`] of the same moment.
+    pub fn advance(&mut self, key: KeyId, now: Interval) {
+        self.ledger.advance(key, now.sure);
+    }
+
+    /// Everything a decision on this request may depend on.
+    pub fn facts<'a>(
+        &'a self,
+        request: &Request,
+        now: Interval,
+        own: Option<DecisionNumber>,
+    ) -> Facts<'a> {
+        let asker = request.asker();
+        let key = self.keys.get(&asker.key).and_then(Key::facts);
+        let in_flight = || self.open.digest_of(&asker.caller, &asker.request);
+        let bound = self.requests.digest_of(asker).or_else(in_flight);
+        let waiting = self.parked.iter().filter(|((caller, key, digest), expires)| {
+            let other = (*key, *digest) != (asker.key, request.digest());
+            *caller == asker.caller && other && **expires > now.possible
+        });
+        let parked = u32::try_from(waiting.count()).unwrap_or(u32::MAX);
+        let (stops, ledger, open) = (&self.stops, &self.ledger, &self.open);
+        Facts { now, key, stops, ledger, open, own, bound, parked, votes: &NOBODY }
+    }
+
+    /// Takes the charge of an allowed request: from now on it is in flight.
+    pub fn reserve(&mut self, number: DecisionNumber, allowed: &Allowed) {
+        let request = allowed.request();
+        let asker = request.asker();
+        let open = Open {
+            caller: asker.caller.clone(),
+            request: asker.request.clone(),
+            digest: request.digest(),
+            slot: request.slot(),
+            charges: allowed.charge().clone(),
+            seen: self.head,
+        };
+        self.open.open(number, open);
+    }
+
+    /// Whether something happened since `seen` that may forbid what was allowed then.
+    pub fn narrowed_since(&self, seen: Sequence) -> bool {
+        self.narrowed > seen
+    }
+
+    /// The last record folded.
+    pub fn head(&self) -> Sequence {
+        self.head
+    }
+
+    /// When it was written.
+    pub fn at(&self) -> Interval {
+        self.at
+    }
+
+    /// Which start of the process writes.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The last start, and when that was.
+    pub fn started(&self) -> Option<&(Started, Interval)> {
+        self.started.as_ref()
+    }
+
+    /// What the vault is for.
+    pub fn environment(&self) -> Environment {
+        self.environment
+    }
+
+    /// The people, by id.
+    pub fn people(&self) -> &BTreeMap<PersonId, Person> {
+        &self.people
+    }
+
+    /// The book in force.
+    pub fn book(&self) -> &Arc<Book> {
+        &self.book
+    }
+
+    /// The record that brought it into force.
+    pub fn adopted(&self) -> Sequence {
+        self.adopted
+    }
+
+    /// All keys, made or intended, by id.
+    pub fn keys(&self) -> &BTreeMap<KeyId, Key> {
+        &self.keys
+    }
+
+    /// What is stopped.
+    pub fn stops(&self) -> &Stops {
+        &self.stops
+    }
+
+    /// What is in flight.
+    pub fn open(&self) -> &Reservations {
+        &self.open
+    }
+
+    /// What was authorised.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The highest decision number in a record.
+    pub fn last_number(&self) -> DecisionNumber {
+        self.last_number
+    }
+
+    /// Decisions without a record, below the highest one with: open, or lost in a crash.
+    pub fn unreported(&self) -> &BTreeSet<DecisionNumber> {
+        &self.unreported
+    }
+
+    /// A stop's scope by what people call it, if that exists: keys go by id or label.
+    pub fn key_named(&self, name: &str) -> Option<(KeyId, &Key)> {
+        let by_id = |id: KeyId| self.keys.get(&id).map(|key| (id, key));
+        let by_label = || {
+            let mut made = self.keys.iter().filter(|(_, key)| key.made.is_some());
+            made.find(|(_, key)| key.label.as_str() == name).map(|(id, key)| (*id, key))
+        };
+        name.parse().ok().and_then(by_id).or_else(by_label)
+    }
+
+    /// Whether a scope covers anything that exists.
+    pub fn knows_scope(&self, scope: &Scope) -> bool {
+        match scope {
+            Scope::All => true,
+            Scope::Caller(caller) => self.book.caller(caller).is_some(),
+            Scope::Key(key) => self.keys.contains_key(key),
+            Scope::Tag(tag) => self.keys.values().any(|key| key.tags.contains(tag)),
+        }
+    }
+}
+
+impl Key {
+    fn facts(&self) -> Option<KeyFacts<'_>> {
+        let made = self.made.as_ref()?;
+        Some(KeyFacts { label: &self.label, address: made.address, tags: &self.tags })
+    }
+}
+
+impl Requests {
+    fn bind(
+        &mut self,
+        by: &Asker,
+        digest: Digest,
+        stamp: (Millis, Sequence),
+        horizon: Option<Millis>,
+    ) {
+        let name = (by.caller.clone(), by.request.clone());
+        if self.digests.insert(name.clone(), digest).is_none() {
+            self.ages.insert(stamp, name);
+        }
+        while let Some(oldest) = self.ages.first_entry() {
+            let old = horizon.is_some_and(|horizon| oldest.key().0 <= horizon);
+            if !old && self.digests.len() <= REQUESTS_MAX {
+                return;
+            }
+            self.digests.remove(&oldest.remove());
+        }
+    }
+
+    fn digest_of(&self, asker: &Asker) -> Option<Digest> {
+        self.digests.get(&(asker.caller.clone(), asker.request.clone())).copied()
+    }
+}
+
+/// Votes become records with quorums; until then nobody has voted.
+static NOBODY: BTreeSet<PersonId> = BTreeSet::new();
+
+/// Request ids remembered: above it the oldest are forgotten, and an id used again for something
+/// else is then not noticed. About 300 bytes each.
+const REQUESTS_MAX: usize = 2_000_000;

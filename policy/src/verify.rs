@@ -1,0 +1,336 @@
+//! Repeats every decision from genesis and the records alone.
+//!
+//! Nothing is taken from the records but their inputs: verdicts, reasons, charges and digests are
+//! computed again with the same code that made them, and compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::B256;
+
+use crate::book::Book;
+use crate::decide::{Decision, decide, still_allows};
+use crate::id::{DecisionNumber, Sequence, VaultId};
+use crate::record::{Actor, Asked, Entry, Frozen, Record, RecordedInput, RecordedSlot, Role};
+use crate::request::{Request, sha256};
+use crate::state::State;
+use crate::tree::{Frontier, leaf_hash};
+
+/// Takes an export, line by line.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    entries: Vec<Entry>,
+    attachments: BTreeMap<B256, Vec<u8>>,
+    frontier: Frontier,
+    vault: Option<VaultId>,
+    findings: Vec<Discrepancy>,
+}
+
+/// What was found out about an export.
+#[derive(Debug)]
+pub struct Report {
+    /// The genesis record's leaf hash, if there is one.
+    pub vault: Option<VaultId>,
+    /// Number of records.
+    pub size: u64,
+    /// RFC 6962 root over them.
+    pub root: B256,
+    /// Decisions that were made again, and came out the same.
+    pub repeated: u64,
+    /// Decisions that could not be made again, because they counted reservations that a crash
+    /// lost before they were recorded.
+    pub not_repeated: Vec<Sequence>,
+    /// How many records of each kind.
+    pub kinds: BTreeMap<&'static str, u64>,
+    /// Everything that is wrong. Empty: the journal explains itself.
+    pub discrepancies: Vec<Discrepancy>,
+}
+
+/// Something wrong with a journal.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Discrepancy {
+    /// The record, or the one before which it was noticed.
+    pub at: Sequence,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl Verifier {
+    /// Takes one record's line, without its newline.
+    pub fn record(&mut self, line: &[u8]) {
+        self.frontier.push(leaf_hash(line));
+        let at = Sequence(self.frontier.size());
+        if self.vault.is_none() {
+            self.vault = Some(VaultId(leaf_hash(line)));
+        }
+        match Entry::decode(line) {
+            Ok(entry) => self.entries.push(entry),
+            Err(error) => self.findings.push(Discrepancy { at, what: error.to_string() }),
+        }
+    }
+
+    /// Takes one attachment.
+    pub fn attachment(&mut self, bytes: Vec<u8>) {
+        self.attachments.insert(sha256(&bytes), bytes);
+    }
+
+    /// Checks everything that was taken.
+    pub fn finish(self) -> Report {
+        let mut kinds = BTreeMap::new();
+        for entry in &self.entries {
+            let count: &mut u64 = kinds.entry(entry.record.kind()).or_default();
+            *count = count.saturating_add(1);
+        }
+        let (size, root, vault) = (self.frontier.size(), self.frontier.root(), self.vault);
+        let mut report = Report {
+            vault,
+            size,
+            root,
+            repeated: 0,
+            not_repeated: Vec::new(),
+            kinds,
+            discrepancies: self.findings,
+        };
+        if report.discrepancies.is_empty() {
+            replay(&self.entries, &self.attachments, &mut report);
+        }
+        report
+    }
+}
+
+fn replay(entries: &[Entry], attachments: &BTreeMap<B256, Vec<u8>>, report: &mut Report) {
+    let Some((first, rest)) = entries.split_first() else {
+        return report.wrong(Sequence(0), "empty: not even a genesis record");
+    };
+    let state = match State::genesis(first) {
+        Ok(state) => state,
+        Err(error) => return report.wrong(first.seq, error),
+    };
+    let mut decisions: BTreeMap<(Sequence, DecisionNumber), &Entry> = BTreeMap::new();
+    for entry in rest {
+        let Some(asked) = entry.record.asked() else { continue };
+        if asked.seen >= entry.seq {
+            report.wrong(entry.seq, "decided on records that came after it");
+        }
+        if decisions.insert((asked.seen, asked.number), entry).is_some() {
+            report.wrong(entry.seq, "its decision number is used twice");
+        }
+    }
+    let lost = lost(rest);
+    let mut replay = Replay { state, attachments, lost, report };
+    replay.decide_all_seen_at(first.seq, &decisions);
+    for entry in rest {
+        replay.last_look(entry);
+        replay.authority(entry);
+        if let Err(error) = replay.state.apply(entry) {
+            return replay.report.wrong(entry.seq, error);
+        }
+        replay.decide_all_seen_at(entry.seq, &decisions);
+    }
+}
+
+/// Decisions that start records call lost.
+fn lost(entries: &[Entry]) -> BTreeSet<DecisionNumber> {
+    let started = entries.iter().filter_map(|entry| {
+        let Record::Started(started) = &entry.record else { return None };
+        Some(started.lost.iter().copied())
+    });
+    started.flatten().collect()
+}
+
+struct Replay<'a> {
+    state: State,
+    attachments: &'a BTreeMap<B256, Vec<u8>>,
+    lost: BTreeSet<DecisionNumber>,
+    report: &'a mut Report,
+}
+
+impl Replay<'_> {
+    /// Makes again, in their order, all decisions that saw the journal up to `seen`.
+    fn decide_all_seen_at(
+        &mut self,
+        seen: Sequence,
+        decisions: &BTreeMap<(Sequence, DecisionNumber), &Entry>,
+    ) {
+        let first = (seen, DecisionNumber(0));
+        let last = (seen, DecisionNumber(u64::MAX));
+        for (_, entry) in decisions.range(first..=last) {
+            if let Err(what) = self.decide_again(entry) {
+                self.report.wrong(entry.seq, what);
+            }
+        }
+    }
+
+    fn decide_again(&mut self, entry: &Entry) -> Result<(), String> {
+        let Some(asked) = entry.record.asked() else { return Ok(()) };
+        let request = self.request(asked)?;
+        let (number, now) = (asked.number, asked.at);
+        if now.sure < self.state.at().sure || now.possible < now.sure {
+            return Err("decided at a time that had passed".into());
+        }
+        self.state.advance(asked.by.key, now);
+        let book = self.state.book().clone();
+        let facts = self.state.facts(&request, now, None);
+        let open = self.state.open().of_key(asked.by.key, None);
+        let counted: Vec<DecisionNumber> = open.map(|(number, _)| number).collect();
+        let decision = decide(&book, &facts, request);
+        self.compare(entry, &decision, &counted)?;
+        if let Decision::Allow(allowed) = decision {
+            self.state.reserve(number, &allowed);
+        }
+        Ok(())
+    }
+
+    fn request(&self, asked: &Asked) -> Result<Request, String> {
+        let find = |name| self.attachments.get(&name).cloned();
+        let Some(input) = asked.input.resolve(find) else {
+            return Err("its input is missing, or is not what its hash says".into());
+        };
+        if RecordedInput::of(&input).0 != asked.input {
+            return Err("its input is recorded in another form than its size asks for".into());
+        }
+        let request = Request::decode(asked.by.clone(), &input);
+        let request = request.map_err(|error| format!("its input is malformed: {error}"))?;
+        if request.digest() != asked.digest {
+            return Err("its digest is not that of its input".into());
+        }
+        Ok(request)
+    }
+
+    fn compare(
+        &mut self,
+        entry: &Entry,
+        decision: &Decision,
+        counted: &[DecisionNumber],
+    ) -> Result<(), String> {
+        let same = match (&entry.record, decision) {
+            (Record::Signed(signed), Decision::Allow(allowed)) => {
+                let request = allowed.request();
+                signed.charge == *allowed.charge()
+                    && signed.repeats == allowed.repeat()
+                    && signed.book == allowed.revision()
+                    && signed.slot == RecordedSlot::of(request.slot())
+            }
+            (Record::Withheld(_) | Record::Failed(_), Decision::Allow(_)) => true,
+            (Record::Denied(denied), decision) => {
+                if self.depends_on_lost(entry.seq, &denied.counted, counted) {
+                    return Ok(());
+                }
+                let book = denied.book == self.state.book().hash();
+                let Decision::Deny(denial) = decision else { return Err(mismatch(decision)) };
+                book && denied.counted == counted && denied.reasons == denial.findings.reasons()
+            }
+            (Record::Parked(parked), decision) => {
+                if self.depends_on_lost(entry.seq, &parked.counted, counted) {
+                    return Ok(());
+                }
+                let book = parked.book == self.state.book().hash();
+                let Decision::Park(again) = decision else { return Err(mismatch(decision)) };
+                let missing: Vec<String> = again.missing.iter().map(ToString::to_string).collect();
+                let expires = parked.asked.at.sure.plus(again.expires);
+                book && parked.missing == missing && parked.expires == expires
+            }
+            (Record::Signed(_) | Record::Withheld(_) | Record::Failed(_), _) => {
+                return Err(mismatch(decision));
+            }
+            (
+                Record::Genesis(_)
+                | Record::Started(_)
+                | Record::KeyIntended(_)
+                | Record::KeyCreated(_)
+                | Record::Adopted(_)
+                | Record::Frozen(_)
+                | Record::Suppressed(_),
+                _,
+            ) => return Ok(()),
+        };
+        if !same {
+            return Err(format!("decided again, it comes out otherwise: {decision:?}"));
+        }
+        self.report.repeated = self.report.repeated.saturating_add(1);
+        Ok(())
+    }
+
+    fn depends_on_lost(
+        &mut self,
+        at: Sequence,
+        recorded: &[DecisionNumber],
+        counted: &[DecisionNumber],
+    ) -> bool {
+        let missing = recorded.iter().filter(|number| !counted.contains(number));
+        let lost = missing.clone().count() > 0 && missing.clone().all(|n| self.lost.contains(n));
+        if lost {
+            self.report.not_repeated.push(at);
+        }
+        lost
+    }
+
+    /// A signature is recorded only if it is still allowed at the moment of the record.
+    fn last_look(&mut self, entry: &Entry) {
+        let (asked, reasons) = if let Record::Signed(signed) = &entry.record {
+            (&signed.asked, None)
+        } else if let Record::Withheld(withheld) = &entry.record {
+            (&withheld.asked, Some(&withheld.reasons))
+        } else {
+            return;
+        };
+        if reasons.is_none() && !self.state.narrowed_since(asked.seen) {
+            return;
+        }
+        let Ok(request) = self.request(asked) else { return };
+        self.state.advance(asked.by.key, entry.at);
+        let book = self.state.book().clone();
+        let facts = self.state.facts(&request, entry.at, Some(asked.number));
+        let now = still_allows(&book, &facts, &request);
+        let now = now.err().map(|findings| findings.reasons());
+        if now.as_ref() != reasons {
+            let what = format!("at the last look it comes out otherwise: {now:?}");
+            self.report.wrong(entry.seq, what);
+        }
+    }
+
+    /// People may do only what their roles allow, and books may only narrow.
+    fn authority(&mut self, entry: &Entry) {
+        let may = |person, roles: &[Role]| {
+            let person = self.state.people().get(person);
+            person.is_some_and(|person| roles.iter().any(|role| person.roles.contains(role)))
+        };
+        let wrong = if let Record::KeyIntended(key) = &entry.record {
+            let wrong = !may(&key.by, &[Role::Operator]);
+            wrong.then(|| "a key made by somebody who may not".to_owned())
+        } else if let Record::Frozen(Frozen { by: Actor::Person(person), .. }) = &entry.record {
+            let wrong = !may(person, &[Role::Security]);
+            wrong.then(|| "a stop by somebody who may not".to_owned())
+        } else if let Record::Adopted(adopted) = &entry.record {
+            let allowed = may(&adopted.by, &[Role::Operator, Role::Security]);
+            let wider = Book::parse(&adopted.book).map(|new| self.state.book().difference(&new));
+            let wider = wider.map(|difference| difference.wider).unwrap_or_default();
+            if !allowed {
+                Some("a book adopted by somebody who may not".to_owned())
+            } else if wider.is_empty() {
+                None
+            } else {
+                Some(format!("a book that widens without a quorum: {}", wider.join("; ")))
+            }
+        } else {
+            None
+        };
+        if let Some(wrong) = wrong {
+            self.report.wrong(entry.seq, wrong);
+        }
+    }
+}
+
+fn mismatch(decision: &Decision) -> String {
+    let said = match decision {
+        Decision::Allow(_) => "allowed".into(),
+        Decision::Park(_) => "parked".into(),
+        Decision::Deny(denial) => format!("denied: {:?}", denial.findings.reasons()),
+    };
+    format!("decided again, it is {said}")
+}
+
+impl Report {
+    fn wrong(&mut self, at: Sequence, what: impl ToString) {
+        self.discrepancies.push(Discrepancy { at, what: what.to_string() });
+    }
+}

@@ -1,0 +1,276 @@
+//! Builds every part from the configuration, serves until told to stop, and loses nothing on the way
+//! out.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use portcullis_proto::v1::FILE_DESCRIPTOR_SET;
+use portcullis_proto::v1::control_service_server::ControlServiceServer;
+use portcullis_proto::v1::key_service_server::KeyServiceServer;
+use portcullis_proto::v1::signing_service_server::SigningServiceServer;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tonic::service::Routes;
+
+use crate::clock;
+use crate::config::{Config, ConfigError, Listener};
+use crate::edge::control::Control;
+use crate::edge::release::Release;
+use crate::edge::signing::Signing;
+use crate::edge::{
+    EdgeCounters, Limits, Loopback, LoopbackError, Plane, Probe, Trust, TrustError, WallClock,
+};
+use crate::gate::GatedExecutor;
+use crate::health::Health;
+use crate::hsm::{Hsm, HsmError};
+use crate::journal::{OpenError, Segments, Storage};
+use crate::keys::Keys;
+use crate::pipeline::Pipeline;
+use crate::process;
+use crate::sequencer::{self, Fatal, StartError, Started};
+use crate::throttle::Throttle;
+
+/// Why the signer did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The process could not be hardened.
+    #[error("the process cannot be hardened")]
+    Process(#[from] process::Unhardened),
+    /// The configuration is unusable.
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// The journal cannot be opened.
+    #[error("the journal cannot be opened")]
+    Journal(#[from] OpenError),
+    /// The journal cannot be started from.
+    #[error("the journal cannot be started from")]
+    Start(#[from] StartError),
+    /// The token cannot be used.
+    #[error("the token cannot be used")]
+    Hsm(#[from] HsmError),
+    /// Certificates, keys or CRLs cannot be used.
+    #[error("certificates of the {plane} cannot be used")]
+    Trust {
+        /// Which listener.
+        plane: &'static str,
+        /// Why.
+        #[source]
+        source: Arc<TrustError>,
+    },
+    /// An address cannot be listened on.
+    #[error("the {plane} cannot listen on {address}")]
+    Listen {
+        /// Which listener.
+        plane: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The plaintext listener.
+    #[error("health and metrics cannot be served")]
+    Loopback(#[from] LoopbackError),
+    /// The operating system's services.
+    #[error("{path:?} cannot be written")]
+    Addresses {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Signals cannot be waited for.
+    #[error("signals cannot be waited for")]
+    Signals(#[source] std::io::Error),
+    /// Reflection cannot be built: a mistake of ours.
+    #[error("gRPC reflection cannot be built")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The writer ended by itself.
+    #[error("the journal's writer ended")]
+    Writer(#[from] Fatal),
+    /// The writer's thread panicked.
+    #[error("the journal's writer panicked")]
+    WriterPanicked,
+}
+
+/// Serves until SIGTERM or SIGINT, or until the journal's writer cannot go on.
+pub async fn serve(config: &Config) -> Result<(), AppError> {
+    let memory_locked = process::harden()?;
+    let (storage, opened) = Segments::open(&config.data)?;
+    let reader = storage.reader();
+    let hsm = Arc::new(Hsm::open(&config.hsm()?)?);
+    let cut = opened.cut.map_or(0, |cut| cut.bytes);
+    let started = sequencer::start(Box::new(storage), cut)?;
+    let Started { sequencer, clock, writer, unfinished_keys } = started;
+    let keys = Arc::new(Keys::new(sequencer.clone(), hsm.clone()));
+    keys.check(&unfinished_keys).await?;
+
+    let data = Door::open("data plane", &config.data_plane).await?;
+    let control = Door::open("control plane", &config.control_plane).await?;
+    let loopback = Loopback::bind(config.loopback.listen).await?;
+    let health = Arc::new(Health {
+        sequencer: sequencer.clone(),
+        hsm: hsm.clone(),
+        keys: keys.clone(),
+        trust: vec![data.trust(), control.trust()],
+        edge: vec![data.counters(), control.counters()],
+        memory_locked,
+    });
+    let addresses = [
+        ("data_plane", data.address),
+        ("control_plane", control.address),
+        ("loopback", loopback.address()),
+    ];
+    publish(&config.data, &addresses)?;
+
+    let throttle = Throttle::new(config.rate_per_second_max);
+    let pipeline = Arc::new(Pipeline::new(sequencer.clone(), hsm.clone(), throttle));
+    let signing = Signing::new(pipeline, sequencer.clone());
+    let people =
+        Control { sequencer: sequencer.clone(), keys, reader, health: health.clone(), clock };
+
+    let (stop, _) = watch::channel(false);
+    let stopped = |mut stop: watch::Receiver<bool>| async move {
+        drop(stop.wait_for(|stop| *stop).await);
+    };
+    let planes = [
+        tokio::spawn(data.serve(Release(data_routes(signing)?), stopped(stop.subscribe()))),
+        tokio::spawn(control.serve(Release(control_routes(people)?), stopped(stop.subscribe()))),
+        tokio::spawn(loopback.serve(probe(&health), stopped(stop.subscribe()))),
+    ];
+    tracing::info!(?addresses, "serving");
+
+    // Ends in one of two ways: told to, or because the journal cannot be written any more.
+    let (ended, writer_ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || ended.send(writer.join()));
+    let mut writer_ended = writer_ended;
+    tokio::select! {
+        told = told_to_stop() => told.map_err(AppError::Signals)?,
+        ended = &mut writer_ended => return writer_result(ended),
+    }
+    tracing::info!("stopping: finishing what is under way");
+    stop.send_replace(true);
+    for plane in planes {
+        drop(plane.await);
+    }
+    sequencer.finish();
+    let result = writer_result(writer_ended.await);
+    hsm.close().await;
+    result
+}
+
+type Joined = std::thread::Result<Result<(), Fatal>>;
+
+fn writer_result<E>(ended: Result<Joined, E>) -> Result<(), AppError> {
+    match ended {
+        Ok(Ok(result)) => Ok(result?),
+        Ok(Err(_)) | Err(_) => Err(AppError::WriterPanicked),
+    }
+}
+
+async fn told_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// One mTLS listener before it serves.
+struct Door {
+    name: &'static str,
+    listener: TcpListener,
+    address: SocketAddr,
+    trust: Arc<Trust>,
+    counters: Arc<EdgeCounters>,
+}
+
+impl Door {
+    async fn open(name: &'static str, config: &Listener) -> Result<Self, AppError> {
+        let clock: WallClock = Arc::new(clock::wall_time);
+        let trust = Trust::load(config.trust(), clock);
+        let trust =
+            trust.map_err(|source| AppError::Trust { plane: name, source: Arc::new(source) })?;
+        let address = config.listen;
+        let fault = |source| AppError::Listen { plane: name, address, source };
+        let listener = TcpListener::bind(address).await.map_err(fault)?;
+        let address = listener.local_addr().map_err(fault)?;
+        tokio::spawn(trust.clone().follow());
+        let counters = Arc::new(EdgeCounters::default());
+        Ok(Self { name, listener, address, trust, counters })
+    }
+
+    fn trust(&self) -> (&'static str, Arc<Trust>) {
+        (self.name, self.trust.clone())
+    }
+
+    fn counters(&self) -> (&'static str, Arc<EdgeCounters>) {
+        (if self.name == "data plane" { "data" } else { "control" }, self.counters.clone())
+    }
+
+    async fn serve(self, service: Release<Routes>, stop: impl Future<Output = ()>) {
+        let Self { listener, trust, counters, .. } = self;
+        let plane = Plane { listener, trust, limits: Limits::default(), counters };
+        plane.serve(service, GatedExecutor, stop).await;
+    }
+}
+
+fn data_routes(signing: Signing) -> Result<Routes, AppError> {
+    let signing = SigningServiceServer::new(signing).max_decoding_message_size(REQUEST_BYTES_MAX);
+    Ok(Routes::new(signing).add_service(reflection()?).add_service(serving_health()))
+}
+
+fn control_routes(control: Control) -> Result<Routes, AppError> {
+    let keys = KeyServiceServer::new(control.clone());
+    let control = ControlServiceServer::new(control).max_decoding_message_size(BOOK_BYTES_MAX);
+    Ok(Routes::new(keys)
+        .add_service(control)
+        .add_service(reflection()?)
+        .add_service(serving_health()))
+}
+
+/// Whoever can connect may ask: the process is up. Whether signatures can be made is on loopback.
+fn serving_health()
+-> tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health> {
+    let (_reporter, service) = tonic_health::server::health_reporter();
+    service
+}
+
+fn reflection() -> Result<
+    tonic_reflection::server::v1::ServerReflectionServer<
+        impl tonic_reflection::server::v1::ServerReflection,
+    >,
+    AppError,
+> {
+    let builder = tonic_reflection::server::Builder::configure();
+    Ok(builder.register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET).build_v1()?)
+}
+
+fn probe(health: &Arc<Health>) -> Probe {
+    let (ready, metrics) = (health.clone(), health.clone());
+    Probe {
+        ready: Box::new(move || ready.blocking()),
+        metrics: Box::new(move || metrics.metrics()),
+    }
+}
+
+/// Says in `addresses.json` where each listener really listens: with port 0 only we know.
+fn publish(data: &Path, addresses: &[(&str, SocketAddr)]) -> Result<(), AppError> {
+    let addresses: BTreeMap<&str, String> =
+        addresses.iter().map(|(name, address)| (*name, address.to_string())).collect();
+    let text = serde_json::to_string(&addresses).unwrap_or_default();
+    let path = data.join("addresses.json");
+    std::fs::write(&path, text).map_err(|source| AppError::Addresses { path, source })
+}
+
+/// A transaction of 128 KiB and what goes around it.
+const REQUEST_BYTES_MAX: usize = 160 * 1024;
+
+/// A book of a hundred thousand addresses takes about 5 MB.
+const BOOK_BYTES_MAX: usize = 16 * 1024 * 1024;

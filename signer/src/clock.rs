@@ -1,0 +1,77 @@
+//! The only reader of the clock: time as an interval whose lower end an attacker cannot push.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use portcullis_policy::state::State;
+use portcullis_policy::time::{Interval, Millis, Span};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Time since a start whose sure time is known.
+#[derive(Debug)]
+pub struct Clock {
+    sure_at_base: Millis,
+    boot_at_base: Millis,
+}
+
+impl Clock {
+    /// For the first record of a vault: there is nothing before it to hold on to.
+    pub fn genesis() -> Self {
+        Self { sure_at_base: wall(), boot_at_base: boot() }
+    }
+
+    /// Goes on from the journal. Within the same boot of the machine the boot clock says how long
+    /// it was; across a boot, only a gap of minutes is believed. Otherwise sure time stands where
+    /// the journal ended, and windows and delays end that much later.
+    pub fn resume(state: &State, boot_name: &str) -> Self {
+        let last = state.at();
+        let (wall, boot) = (wall(), boot());
+        let within_boot = state.started().filter(|(started, _)| started.boot == boot_name);
+        let passed = match within_boot {
+            Some((started, at)) => {
+                let since = Span(boot.0.saturating_sub(started.boot_clock.0));
+                Span(at.sure.plus(since).0.saturating_sub(last.sure.0))
+            }
+            None => {
+                let gap = Span(wall.0.saturating_sub(last.possible.0));
+                if gap <= GAP_BELIEVED_MAX { gap } else { Span(0) }
+            }
+        };
+        Self { sure_at_base: last.sure.plus(passed), boot_at_base: boot }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Interval {
+        let passed = Span(boot().0.saturating_sub(self.boot_at_base.0));
+        let sure = self.sure_at_base.plus(passed);
+        Interval { possible: sure.max(wall()), sure }
+    }
+}
+
+/// The wall clock, which anybody with the right to set it can move.
+pub fn wall() -> Millis {
+    let since = wall_time().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The wall clock, for checking certificates.
+#[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
+pub fn wall_time() -> SystemTime {
+    SystemTime::now()
+}
+
+/// The boot clock: goes on while the machine sleeps, and nobody can set it.
+pub fn boot() -> Millis {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let millis = u64::try_from(now.tv_nsec).unwrap_or(0).checked_div(1_000_000).unwrap_or(0);
+    Millis(seconds.saturating_mul(1_000).saturating_add(millis))
+}
+
+/// The kernel's name for this boot of the machine. Empty if it has none: then no boot is the same.
+pub fn boot_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// Across a boot of the machine the wall clock is believed for this long: a restart, not a move.
+const GAP_BELIEVED_MAX: Span = Span(15 * 60_000);

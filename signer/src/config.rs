@@ -1,0 +1,159 @@
+//! What an operator writes: one TOML file, every field named or refused. Secrets are only ever named
+//! here, by file.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::edge::TrustFiles;
+use crate::hsm::{HsmConfig, TokenSelector};
+use crate::pin::PinSource;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The folder of journal and addresses.
+    pub data: PathBuf,
+    /// Bytes of a journal segment; the default is 64 MiB. Only `init` and new segments look at it.
+    pub segment_bytes: Option<u64>,
+    /// Requests per second over all callers. Absent: no bound besides the book's.
+    pub rate_per_second_max: Option<NonZeroU32>,
+    /// The token.
+    pub hsm: Hsm,
+    /// Where callers connect.
+    pub data_plane: Listener,
+    /// Where people connect.
+    pub control_plane: Listener,
+    /// Health and metrics, on loopback only.
+    pub loopback: Loopback,
+}
+
+/// The token.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hsm {
+    module: PathBuf,
+    /// The token's label.
+    token: Option<String>,
+    serial: Option<String>,
+    slot: Option<u64>,
+    pin_file: Option<PathBuf>,
+    pin_credential: Option<String>,
+    sessions: Option<NonZeroUsize>,
+    call_timeout_ms: Option<u64>,
+}
+
+/// A listener with mTLS.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Address and port; port 0 takes any, and `addresses.json` says which.
+    pub listen: SocketAddr,
+    certificate: PathBuf,
+    private_key: PathBuf,
+    client_ca: PathBuf,
+    #[serde(default)]
+    crl: Vec<PathBuf>,
+}
+
+/// The plaintext listener.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loopback {
+    /// A loopback address and port.
+    pub listen: SocketAddr,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path:?} cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file does not say what it must, or says something else too.
+    #[error("{path:?} is not a configuration: {message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and what, as the parser says it.
+        message: String,
+    },
+    /// The token is not named, or named twice.
+    #[error("[hsm] must name the token in exactly one way: token (label), serial, or slot")]
+    Token,
+    /// The PIN's source is not named, or named twice.
+    #[error("[hsm] must name the PIN's source in exactly one way: pin_file or pin_credential")]
+    Pin,
+}
+
+impl Config {
+    /// Reads a file. Relative paths in it are relative to the file's folder.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let parse = |error: toml::de::Error| ConfigError::Parse {
+            path: path.into(),
+            message: error.to_string(),
+        };
+        let mut config: Self = toml::from_str(&text).map_err(parse)?;
+        config.resolve(path.parent().unwrap_or(Path::new(".")));
+        config.hsm()?;
+        Ok(config)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let mut paths = vec![&mut self.data, &mut self.hsm.module];
+        paths.extend(self.hsm.pin_file.as_mut());
+        for listener in [&mut self.data_plane, &mut self.control_plane] {
+            let Listener { listen: _, certificate, private_key, client_ca, crl } = listener;
+            paths.extend([certificate, private_key, client_ca]);
+            paths.extend(crl);
+        }
+        for path in paths {
+            *path = folder.join(&*path);
+        }
+    }
+
+    /// The token's part, checked.
+    pub fn hsm(&self) -> Result<HsmConfig, ConfigError> {
+        let Hsm { module, token, serial, slot, pin_file, pin_credential, .. } = self.hsm.clone();
+        let selector = match (token, serial, slot) {
+            (Some(label), None, None) => TokenSelector::Label(label),
+            (None, Some(serial), None) => TokenSelector::Serial(serial),
+            (None, None, Some(slot)) => TokenSelector::Slot(slot),
+            _ => return Err(ConfigError::Token),
+        };
+        let pin = match (pin_file, pin_credential) {
+            (Some(path), None) => PinSource::File(path),
+            (None, Some(name)) => PinSource::Credential(name),
+            _ => return Err(ConfigError::Pin),
+        };
+        let mut config = HsmConfig::new(module, selector, pin);
+        config.sessions = self.hsm.sessions.unwrap_or(config.sessions);
+        let deadline = self.hsm.call_timeout_ms.map(Duration::from_millis);
+        config.deadline = deadline.unwrap_or(config.deadline);
+        Ok(config)
+    }
+}
+
+impl Listener {
+    /// Certificates and keys.
+    pub fn trust(&self) -> TrustFiles {
+        TrustFiles {
+            certificate: self.certificate.clone(),
+            private_key: self.private_key.clone(),
+            client_ca: self.client_ca.clone(),
+            crl: self.crl.clone(),
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The control plane: translates between the wire and people's commands. Holds no rule but who may
+//! ask.
+
+use std::sync::Arc;
+
+use portcullis_policy::book::Book;
+use portcullis_policy::id::{Sequence, VaultId};
+use portcullis_policy::record::{Actor, Adopted, Environment, Frozen, Role};
+use portcullis_policy::stops::Scope;
+use portcullis_proto::v1::control_service_server::ControlService;
+use portcullis_proto::v1::key_service_server::KeyService;
+use portcullis_proto::v1::{
+    AdoptBookRequest, AdoptBookResponse, BookFault, CheckBookRequest, CheckBookResponse,
+    CreateKeyRequest, CreateKeyResponse, FreezeRequest, FreezeResponse, FreezeScope,
+    GetBookRequest, GetBookResponse, GetKeyRequest, GetKeyResponse, GetStatusRequest,
+    GetStatusResponse, JournalHead, JournalLine, Key, KeyState, ListKeysRequest, ListKeysResponse,
+    ReadJournalRequest, ReadJournalResponse, freeze_scope,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::signing::peer;
+use crate::clock::Clock;
+use crate::health::Health;
+use crate::journal::{Head, Reader, Stored};
+use crate::keys::{KeyOrder, Keys};
+use crate::refusal::Refusal;
+use crate::roster::{self, Present};
+use crate::sequencer::{KeyView, Sequencer, View};
+
+/// Serves people.
+#[derive(Clone)]
+pub struct Control {
+    /// The one order.
+    pub sequencer: Sequencer,
+    /// Makes keys, and knows which are unusable.
+    pub keys: Arc<Keys>,
+    /// Durable records.
+    pub reader: Reader,
+    /// Whether signatures can be made, and what needs attention.
+    pub health: Arc<Health>,
+    /// Time as the journal has it.
+    pub clock: Arc<Clock>,
+}
+
+impl Control {
+    fn present<T>(&self, request: &Request<T>, roles: &[Role]) -> Result<Present, Status> {
+        let peer = peer(request)?;
+        Ok(roster::person(&self.sequencer.view(), peer.identity().name(), roles)?)
+    }
+
+    fn scope(&self, scope: Option<FreezeScope>) -> Result<Scope, Refusal> {
+        let view = self.sequencer.view();
+        let missing = |problem: &str| Refusal::BadField { field: "scope", problem: problem.into() };
+        let scope = scope.and_then(|scope| scope.scope);
+        match scope.ok_or_else(|| missing("is missing: name a key, a caller, a tag, or all"))? {
+            freeze_scope::Scope::Key(name) => match view.key_named(&name) {
+                Some((id, _)) => Ok(Scope::Key(id)),
+                None => Err(Refusal::NotFound { kind: "key", name }),
+            },
+            freeze_scope::Scope::Caller(name) => {
+                // A caller that the book does not know can be stopped all the same: it may come.
+                let caller = name.parse().map_err(|error| Refusal::bad_name("caller", &error))?;
+                Ok(Scope::Caller(caller))
+            }
+            freeze_scope::Scope::Tag(name) => {
+                let tag = name.parse().map_err(|error| Refusal::bad_name("tag", &error))?;
+                let known = view.keys.values().any(|key| key.tags.contains(&tag));
+                if known {
+                    Ok(Scope::Tag(tag))
+                } else {
+                    Err(Refusal::NotFound { kind: "tag", name })
+                }
+            }
+            freeze_scope::Scope::All(true) => Ok(Scope::All),
+            freeze_scope::Scope::All(false) => Err(missing("all must be true")),
+        }
+    }
+
+    fn key(&self, view: &View, id: portcullis_policy::id::KeyId, key: &KeyView) -> Key {
+        let frozen = view.stops.iter().any(|scope| match scope {
+            Scope::All => true,
+            Scope::Key(stopped) => *stopped == id,
+            Scope::Tag(tag) => key.tags.contains(tag),
+            Scope::Caller(_) => false,
+        });
+        let state = if frozen { KeyState::Frozen } else { KeyState::Active };
+        Key {
+            key_id: id.to_string(),
+            label: key.label.to_string(),
+            address: key.address.to_vec(),
+            public_point: hex::decode(&key.point).unwrap_or_default(),
+            state: state.into(),
+            tags: key.tags.iter().map(ToString::to_string).collect(),
+            purpose: key.purpose.clone(),
+            owner: key.owner.to_string(),
+            created_at_ms: key.created_at.0,
+            trouble: self.keys.trouble(id).unwrap_or_default(),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl KeyService for Control {
+    async fn create_key(
+        &self,
+        request: Request<CreateKeyRequest>,
+    ) -> Result<Response<CreateKeyResponse>, Status> {
+        let present = self.present(&request, &[Role::Operator])?;
+        let order = KeyOrder::parse(request.into_inner(), present.person())?;
+        // Work on the token belongs to the server: hanging up must not leave half a key.
+        let keys = self.keys.clone();
+        let made = tokio::spawn(async move { keys.create(order).await });
+        let id = made.await.map_err(|_| Refusal::ShuttingDown)??;
+        let view = self.sequencer.view();
+        let made = view.keys.get(&id).map(|key| self.key(&view, id, key));
+        Ok(Response::new(CreateKeyResponse { key: made }))
+    }
+
+    async fn list_keys(
+        &self,
+        request: Request<ListKeysRequest>,
+    ) -> Result<Response<ListKeysResponse>, Status> {
+        let _present = self.present(&request, ANYBODY)?;
+        let view = self.sequencer.view();
+        let keys = view.keys.iter().map(|(id, key)| self.key(&view, *id, key));
+        let mut keys: Vec<Key> = keys.collect();
+        keys.sort_by(|left, right| left.label.cmp(&right.label));
+        Ok(Response::new(ListKeysResponse { keys }))
+    }
+
+    async fn get_key(
+        &self,
+        request: Request<GetKeyRequest>,
+    ) -> Result<Response<GetKeyResponse>, Status> {
+        let _present = self.present(&request, ANYBODY)?;
+        let (view, name) = (self.sequencer.view(), request.into_inner().key);
+        let Some((id, key)) = view.key_named(&name) else {
+            return Err(Refusal::NotFound { kind: "key", name }.into());
+        };
+        Ok(Response::new(GetKeyResponse { key: Some(self.key(&view, id, key)) }))
+    }
+}
+
+#[tonic::async_trait]
+impl ControlService for Control {
+    type ReadJournalStream = ReceiverStream<Result<ReadJournalResponse, Status>>;
+
+    async fn freeze(
+        &self,
+        request: Request<FreezeRequest>,
+    ) -> Result<Response<FreezeResponse>, Status> {
+        let present = self.present(&request, &[Role::Security])?;
+        let FreezeRequest { scope, reason } = request.into_inner();
+        let scope = self.scope(scope)?;
+        if !(1..=500).contains(&reason.chars().count()) {
+            let problem = "say why, in 1 to 500 characters".into();
+            return Err(Refusal::BadField { field: "reason", problem }.into());
+        }
+        tracing::warn!(person = %present.person(), %scope, "freeze");
+        let frozen = Frozen { by: Actor::Person(present.person().clone()), reason, scope };
+        // Once begun it goes on, whoever hangs up.
+        let sequencer = self.sequencer.clone();
+        let frozen = tokio::spawn(async move { sequencer.freeze(frozen).await });
+        let frozen = frozen.await.map_err(|_| Refusal::ShuttingDown)?;
+        Ok(Response::new(FreezeResponse {
+            sequence: frozen.sequence.unwrap_or_default().0,
+            last_released_sequence: frozen.last_released.0,
+            withheld: frozen.withheld,
+            recorded: frozen.sequence.is_some(),
+        }))
+    }
+
+    async fn adopt_book(
+        &self,
+        request: Request<AdoptBookRequest>,
+    ) -> Result<Response<AdoptBookResponse>, Status> {
+        let present = self.present(&request, &[Role::Operator, Role::Security])?;
+        let (by, book) = (present.person().clone(), request.into_inner().book);
+        let hash = portcullis_policy::id::BookHash::of(&book);
+        let (sequence, changes) = self.sequencer.adopt(Adopted { book, by }).await?;
+        let (sequence, book_hash) = (sequence.0, hash.0.to_vec());
+        Ok(Response::new(AdoptBookResponse { sequence, book_hash, changes }))
+    }
+
+    async fn check_book(
+        &self,
+        request: Request<CheckBookRequest>,
+    ) -> Result<Response<CheckBookResponse>, Status> {
+        let _present = self.present(&request, ANYBODY)?;
+        let book = request.into_inner().book;
+        let book_hash = portcullis_policy::id::BookHash::of(&book).0.to_vec();
+        let mut response = CheckBookResponse { book_hash, ..CheckBookResponse::default() };
+        match Book::parse(&book) {
+            Ok(new) => {
+                let difference = self.sequencer.view().book.difference(&new);
+                response.wider = difference.wider;
+                response.narrower = difference.narrower;
+            }
+            Err(faults) => {
+                let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+                let faults = faults.0.into_iter().map(|fault| BookFault {
+                    line: place(fault.line),
+                    column: place(fault.column),
+                    message: fault.message,
+                    hint: fault.hint,
+                });
+                response.faults = faults.collect();
+            }
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn get_book(
+        &self,
+        request: Request<GetBookRequest>,
+    ) -> Result<Response<GetBookResponse>, Status> {
+        let _present = self.present(&request, ANYBODY)?;
+        let view = self.sequencer.view();
+        Ok(Response::new(GetBookResponse {
+            book: view.book.text().to_owned(),
+            book_hash: view.book.hash().0.to_vec(),
+            sequence: view.adopted.0,
+        }))
+    }
+
+    async fn get_status(
+        &self,
+        request: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        let present = self.present(&request, ANYBODY)?;
+        let view = self.sequencer.view();
+        let head = *self.sequencer.head().borrow();
+        let blocking = self.health.blocking();
+        let serving = blocking.is_empty();
+        let troubles = [blocking, self.health.attention()].concat();
+        let open = self.sequencer.figures().open.load(std::sync::atomic::Ordering::Relaxed);
+        let VaultId(vault) = view.vault;
+        Ok(Response::new(GetStatusResponse {
+            vault_id: vault.to_vec(),
+            environment: environment(view.environment).into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            sequence: head.sequence.0,
+            root: head.root.to_vec(),
+            book_hash: view.book.hash().0.to_vec(),
+            frozen: view.stops.iter().map(wire_scope).collect(),
+            keys: u32::try_from(view.keys.len()).unwrap_or(u32::MAX),
+            open_reservations: u32::try_from(open).unwrap_or(u32::MAX),
+            serving,
+            troubles,
+            person: present.person().to_string(),
+            sure_time_ms: self.clock.now().sure.0,
+            journal_free_bytes: 0,
+        }))
+    }
+
+    async fn read_journal(
+        &self,
+        request: Request<ReadJournalRequest>,
+    ) -> Result<Response<Self::ReadJournalStream>, Status> {
+        let roles = &[Role::Auditor, Role::Operator, Role::Security];
+        let _present = self.present(&request, roles)?;
+        let (lines, stream) = mpsc::channel(4);
+        let (reader, head) = (self.reader.clone(), self.sequencer.head());
+        let request = request.into_inner();
+        tokio::task::spawn_blocking(move || read(&reader, head, &request, &lines));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+type Lines = mpsc::Sender<Result<ReadJournalResponse, Status>>;
+
+/// Sends records until there are no more, and in follow mode until nobody listens.
+fn read(
+    reader: &Reader,
+    mut head: tokio::sync::watch::Receiver<Head>,
+    request: &ReadJournalRequest,
+    lines: &Lines,
+) {
+    let mut from = Sequence(request.from_sequence.max(1));
+    let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
+    let runtime = tokio::runtime::Handle::current();
+    loop {
+        let now = *head.borrow_and_update();
+        if from > now.sequence {
+            // An empty answer tells the head to whoever asks for nothing more.
+            let sent = lines.blocking_send(Ok(page(Vec::new(), now))).is_ok();
+            if !sent || !request.follow || left == 0 {
+                return;
+            }
+            if runtime.block_on(head.changed()).is_err() || lines.is_closed() {
+                return;
+            }
+            continue;
+        }
+        match send_pages(reader, from, now, &mut left, lines) {
+            Some(next) => from = next,
+            None => return,
+        }
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+/// Sends what is durable up to `head`; where to go on, or `None` to stop.
+fn send_pages(
+    reader: &Reader,
+    mut from: Sequence,
+    head: Head,
+    left: &mut u64,
+    lines: &Lines,
+) -> Option<Sequence> {
+    let unreadable = |error: crate::journal::ReadError| {
+        tracing::error!(%error, "journal cannot be read");
+        drop(lines.blocking_send(Err(Status::internal("the journal cannot be read"))));
+    };
+    let (mut pending, mut bytes) = (Vec::new(), 0usize);
+    for stored in reader.records_from(from) {
+        let Stored { sequence, attachments, record, .. } = stored.map_err(unreadable).ok()?;
+        if sequence > head.sequence {
+            break;
+        }
+        let attachments = attachments.into_iter().map(|content| (Sequence(0), content));
+        for (place, content) in attachments.chain([(sequence, record)]) {
+            bytes = bytes.saturating_add(content.len());
+            pending.push(JournalLine { sequence: place.0, content: content.to_vec() });
+        }
+        from = sequence.next();
+        *left = left.saturating_sub(1);
+        if bytes >= PAGE_BYTES || *left == 0 {
+            bytes = 0;
+            lines.blocking_send(Ok(page(std::mem::take(&mut pending), head))).ok()?;
+        }
+        if *left == 0 {
+            return Some(from);
+        }
+    }
+    if !pending.is_empty() {
+        lines.blocking_send(Ok(page(pending, head))).ok()?;
+    }
+    Some(from)
+}
+
+fn page(lines: Vec<JournalLine>, head: Head) -> ReadJournalResponse {
+    let head = JournalHead { size: head.sequence.0, root: head.root.to_vec() };
+    ReadJournalResponse { lines, head: Some(head) }
+}
+
+fn wire_scope(scope: &Scope) -> FreezeScope {
+    let scope = match scope {
+        Scope::All => freeze_scope::Scope::All(true),
+        Scope::Caller(caller) => freeze_scope::Scope::Caller(caller.to_string()),
+        Scope::Key(key) => freeze_scope::Scope::Key(key.to_string()),
+        Scope::Tag(tag) => freeze_scope::Scope::Tag(tag.to_string()),
+    };
+    FreezeScope { scope: Some(scope) }
+}
+
+/// As people call it.
+pub fn environment(environment: Environment) -> &'static str {
+    match environment {
+        Environment::Development => "development",
+        Environment::Staging => "staging",
+        Environment::Production => "production",
+    }
+}
+
+/// Reading needs a role, and any will do.
+const ANYBODY: &[Role] = &[Role::Operator, Role::Security, Role::Auditor, Role::Approver];
+
+/// Records are sent in messages of about this size.
+const PAGE_BYTES: usize = 64 * 1024;

@@ -1,0 +1,282 @@
+//! The last thing a signature passes. After [`Gate::close`] returns, nothing in its scope is handed
+//! to any connection, whether stored, fresh, or already recorded.
+//!
+//! A reply takes the gate for reading when its message is pulled for sending, and keeps it until the
+//! connection has put the bytes into its send buffer: until the end of that poll. A stop takes it
+//! for writing, so it waits for hand-overs under way (microseconds) and no new one can begin.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use parking_lot::lock_api::ArcRwLockReadGuard;
+use parking_lot::{Mutex, RawRwLock, RwLock};
+use portcullis_policy::id::{CallerId, KeyId, Sequence, Tag};
+use portcullis_policy::stops::{Scope, Stops, Subject};
+
+/// The gate.
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    stops: Arc<RwLock<Stops>>,
+    traffic: Arc<Mutex<Traffic>>,
+}
+
+/// What passed and what waits.
+#[derive(Debug, Default)]
+struct Traffic {
+    waiting: BTreeMap<Sequence, Arc<Who>>,
+    released: BTreeMap<Arc<Who>, Sequence>,
+}
+
+/// Whose signature it is, as far as stops can tell.
+#[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Who {
+    /// The caller it is for.
+    pub caller: CallerId,
+    /// The key.
+    pub key: KeyId,
+    /// The key's tags.
+    pub tags: BTreeSet<Tag>,
+}
+
+impl Who {
+    fn subject(&self) -> Subject<'_> {
+        Subject { key: self.key, tags: &self.tags, caller: &self.caller }
+    }
+}
+
+/// What a stop found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Closed {
+    /// The last signature in scope that was released.
+    pub last_released: Sequence,
+    /// Recorded signatures in scope that were not released, and now are not.
+    pub withheld: u64,
+}
+
+impl Gate {
+    /// A gate with these stops already in force.
+    pub fn with(stops: &Stops) -> Self {
+        let gate = Self::default();
+        *gate.stops.write() = stops.clone();
+        gate
+    }
+
+    /// Stops a scope: at once, in memory. Its record comes after.
+    pub fn close(&self, scope: &Scope) -> Closed {
+        let mut stops = self.stops.write();
+        stops.add(scope.clone());
+        let traffic = self.traffic.lock();
+        let released = traffic.released.iter().filter(|(who, _)| who.subject().is_in(scope));
+        let withheld = traffic.waiting.values().filter(|who| who.subject().is_in(scope)).count();
+        Closed {
+            last_released: released.map(|(_, at)| *at).max().unwrap_or_default(),
+            withheld: u64::try_from(withheld).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// A recorded signature's place at the gate.
+    pub fn ticket(&self, who: Arc<Who>, sequence: Sequence) -> Ticket {
+        self.traffic.lock().waiting.insert(sequence, who.clone());
+        Ticket { gate: self.clone(), who, sequence }
+    }
+
+    /// Stops in force.
+    pub fn stops(&self) -> Stops {
+        self.stops.read().clone()
+    }
+}
+
+/// A recorded signature that waits to be sent.
+#[derive(Debug)]
+pub struct Ticket {
+    gate: Gate,
+    who: Arc<Who>,
+    sequence: Sequence,
+}
+
+/// A stop that covers a signature.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("stopped: {0}")]
+pub struct Stopped(pub Scope);
+
+impl Ticket {
+    /// Hands the signature over, unless a stop covers it. Call it from inside the poll in which the
+    /// bytes go into the connection's send buffer, and from nowhere else: the gate is held until
+    /// that poll ends. Outside of such a poll the answer is always no.
+    pub fn pass(&self) -> Result<(), Stopped> {
+        HELD.with_borrow_mut(|held| {
+            let Held::During(guard) = held else { return Err(Stopped(Scope::All)) };
+            let same_gate =
+                |guard: &Guard| Arc::ptr_eq(ArcRwLockReadGuard::rwlock(guard), &self.gate.stops);
+            // A second signature in the same poll goes out under the same guard: taking the lock
+            // twice would wait for ever behind a stop that waits for the first.
+            if !guard.as_ref().is_some_and(same_gate) {
+                *guard = Some(self.gate.stops.read_arc());
+            }
+            let stops = guard.as_deref();
+            match stops.and_then(|stops| stops.covering(&self.who.subject())) {
+                Some(scope) => Err(Stopped(scope.clone())),
+                None => {
+                    self.released();
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    /// The record's place in the journal.
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    fn released(&self) {
+        let mut traffic = self.gate.traffic.lock();
+        traffic.waiting.remove(&self.sequence);
+        let last = traffic.released.entry(self.who.clone()).or_default();
+        *last = self.sequence.max(*last);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.gate.traffic.lock().waiting.remove(&self.sequence);
+    }
+}
+
+type Guard = ArcRwLockReadGuard<RawRwLock, Stops>;
+
+/// Whether this thread is inside a poll that ends by releasing the gate, and what it holds.
+enum Held {
+    Outside,
+    During(Option<Guard>),
+}
+
+thread_local! {
+    static HELD: RefCell<Held> = const { RefCell::new(Held::Outside) };
+}
+
+/// Runs a connection's futures so that the gate, once taken in a poll, is held to its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GatedExecutor;
+
+impl<F> hyper::rt::Executor<F> for GatedExecutor
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::spawn(UntilEndOfPoll { future: Box::pin(future) });
+    }
+}
+
+/// A future whose every poll ends by letting go of the gate.
+#[derive(Debug)]
+pub struct UntilEndOfPoll<F> {
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> UntilEndOfPoll<F> {
+    /// Wraps a future.
+    pub fn new(future: F) -> Self {
+        Self { future: Box::pin(future) }
+    }
+}
+
+impl<F: Future> Future for UntilEndOfPoll<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let _end = EndOfPoll::begin();
+        self.future.as_mut().poll(context)
+    }
+}
+
+/// Lets go of the gate when dropped, also when the poll panics.
+struct EndOfPoll;
+
+impl EndOfPoll {
+    fn begin() -> Self {
+        HELD.set(Held::During(None));
+        Self
+    }
+}
+
+impl Drop for EndOfPoll {
+    fn drop(&mut self) {
+        drop(HELD.replace(Held::Outside));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn who(caller: &str) -> Arc<Who> {
+        let key = KeyId::from_bytes([7; 16]);
+        Arc::new(Who { caller: caller.parse().unwrap(), key, tags: BTreeSet::new() })
+    }
+
+    fn in_a_poll<T>(work: impl FnOnce() -> T) -> T {
+        let _end = EndOfPoll::begin();
+        work()
+    }
+
+    #[test]
+    fn nothing_in_scope_passes_after_close_has_returned() {
+        let gate = Gate::default();
+        let ours = gate.ticket(who("a"), Sequence(5));
+        let other = gate.ticket(who("b"), Sequence(6));
+        let closed = gate.close(&Scope::Caller("a".parse().unwrap()));
+        assert_eq!(closed, Closed { last_released: Sequence(0), withheld: 1 });
+        assert!(in_a_poll(|| ours.pass()).is_err());
+        assert!(in_a_poll(|| other.pass()).is_ok());
+    }
+
+    #[test]
+    fn a_stop_waits_for_a_hand_over_under_way_and_counts_it_as_released() {
+        let gate = Gate::default();
+        let ticket = gate.ticket(who("a"), Sequence(9));
+        let (stopping, stopped) = mpsc::channel();
+        in_a_poll(|| {
+            ticket.pass().unwrap();
+            let gate = gate.clone();
+            std::thread::spawn(move || stopping.send(gate.close(&Scope::All)));
+            // Still inside the poll: the stop cannot have been acknowledged.
+            let early = stopped.recv_timeout(std::time::Duration::from_millis(100));
+            assert!(early.is_err(), "acknowledged while a hand-over was under way");
+        });
+        let closed = stopped.recv().unwrap();
+        assert_eq!(closed, Closed { last_released: Sequence(9), withheld: 0 });
+    }
+
+    #[test]
+    fn two_signatures_in_one_poll_do_not_deadlock_behind_a_stop() {
+        let gate = Gate::default();
+        let first = gate.ticket(who("a"), Sequence(1));
+        let second = gate.ticket(who("a"), Sequence(2));
+        let stop = in_a_poll(|| {
+            first.pass().unwrap();
+            let closing = gate.clone();
+            let stop = std::thread::spawn(move || closing.close(&Scope::All));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            second.pass().unwrap();
+            stop
+        });
+        assert_eq!(stop.join().unwrap().last_released, Sequence(2));
+        let third = gate.ticket(who("a"), Sequence(3));
+        assert!(in_a_poll(|| third.pass()).is_err());
+    }
+
+    #[test]
+    fn outside_of_a_gated_poll_nothing_passes() {
+        let gate = Gate::default();
+        let ticket = gate.ticket(who("a"), Sequence(1));
+        assert!(ticket.pass().is_err());
+    }
+}

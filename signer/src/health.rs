@@ -1,0 +1,89 @@
+//! Whether signatures can be made now, and what needs attention. A frozen key is neither: it is doing
+//! what it should.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::edge::{EdgeCounters, Trust};
+use crate::hsm::Hsm;
+use crate::keys::Keys;
+use crate::sequencer::Sequencer;
+
+/// Looks at every part.
+pub struct Health {
+    /// The one order.
+    pub sequencer: Sequencer,
+    /// The token.
+    pub hsm: Arc<Hsm>,
+    /// Keys in token and journal.
+    pub keys: Arc<Keys>,
+    /// Certificates of both planes, by name.
+    pub trust: Vec<(&'static str, Arc<Trust>)>,
+    /// Counters of both planes, by name.
+    pub edge: Vec<(&'static str, Arc<EdgeCounters>)>,
+    /// Whether memory is locked.
+    pub memory_locked: bool,
+}
+
+impl Health {
+    /// Why no signature can be made, a line each; empty if they can.
+    pub fn blocking(&self) -> Vec<String> {
+        let mut lines = self.hsm.health();
+        match self.sequencer.figures().space.load(Ordering::Relaxed) {
+            0 => {}
+            1 => lines.push("the journal is nearly out of space: only stops are taken".into()),
+            _ => lines.push("the journal is out of space".into()),
+        }
+        lines
+    }
+
+    /// What somebody should look at, a line each.
+    pub fn attention(&self) -> Vec<String> {
+        let mut lines = self.keys.troubles();
+        for (plane, trust) in &self.trust {
+            lines.extend(trust.troubles().iter().map(|trouble| format!("{plane}: {trouble}")));
+        }
+        if !self.memory_locked {
+            lines.push("memory is not locked: raise the limit (LimitMEMLOCK=infinity)".into());
+        }
+        lines
+    }
+
+    /// Everything countable, as Prometheus text.
+    pub fn metrics(&self) -> String {
+        let figures = self.sequencer.figures();
+        let counters = [
+            ("signed", "Signatures recorded", &figures.signed),
+            ("denied", "Requests refused by policy", &figures.denied),
+            ("parked", "Requests parked", &figures.parked),
+            ("withheld", "Signatures refused at the last look", &figures.withheld),
+            ("failed", "Requests allowed that could not be signed", &figures.failed),
+            ("late", "Signatures that came too late and were wiped", &figures.late),
+            ("commits", "Durable commits", &figures.commits),
+        ];
+        let mut text = String::new();
+        for (name, help, value) in counters {
+            let name = format!("portcullis_{name}_total");
+            let value = value.load(Ordering::Relaxed);
+            metric(&mut text, &name, "counter", help, &value.to_string());
+        }
+        let open = figures.open.load(Ordering::Relaxed).to_string();
+        metric(&mut text, "portcullis_reservations_open", "gauge", "Requests in flight", &open);
+        let head = self.sequencer.head().borrow().sequence.to_string();
+        metric(&mut text, "portcullis_journal_sequence", "gauge", "Last durable record", &head);
+        let ready = u8::from(self.blocking().is_empty()).to_string();
+        metric(&mut text, "portcullis_ready", "gauge", "Whether signatures can be made", &ready);
+        for (plane, counters) in &self.edge {
+            for (name, value) in counters.snapshot() {
+                let _infallible =
+                    writeln!(text, "portcullis_edge_{name}{{plane=\"{plane}\"}} {value}");
+            }
+        }
+        text
+    }
+}
+
+fn metric(text: &mut String, name: &str, kind: &str, help: &str, value: &str) {
+    let _infallible = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}");
+}

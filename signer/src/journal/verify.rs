@@ -1,0 +1,240 @@
+//! Reads a whole journal and believes nothing it says: the check at every start.
+//!
+//! Every sector's checksum, every sequence number, the epochs' order and the tree's root after
+//! every batch are computed again, and every byte outside of a batch must be zero.
+//!
+//! # What is cut, and what stops the start
+//!
+//! Only the last batch can have been interrupted, because a batch is begun when the one before is
+//! durable. An interrupted write leaves each sector either as it was written or still zero (see
+//! [`super::frame`]). So the rest of the last segment, after the last whole batch, is cut if
+//!
+//! * every sector of it is, at its place in the batch that would come next, sound or zero;
+//! * at least one sector of that batch is missing;
+//! * no sector stands behind the end that the batch's header claims, if the header is there.
+//!
+//! One sector may also be broken off in the middle, if everything before it in the batch is sound
+//! and everything after it is zero: some file systems cut a write at any byte.
+//!
+//! Anything else is damage, and stops the start: a sector that is neither sound nor zero, in the
+//! last batch too; a whole batch behind an incomplete one; an incomplete batch with a segment
+//! after it; bytes after the end. A batch that is complete but was never acknowledged stays: it
+//! was durable, and nobody was told otherwise.
+//!
+//! What this cannot tell apart: a durable last batch of which someone set whole sectors to zero
+//! looks interrupted. A checkpoint over that batch tells.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use portcullis_policy::id::{Epoch, Sequence};
+use portcullis_policy::tree::{Frontier, leaf_hash};
+
+use super::durable::{Folder, first_nonzero};
+use super::fault::{Fault, OpenError};
+use super::frame::{First, SECTOR_BYTES, Sector, wide};
+use super::segments::{SEGMENT, segment_name};
+use super::spares::SPARE;
+use super::walk::{Frame, Walk, WalkError};
+
+/// A journal that verifies, apart from an interrupted end.
+pub(super) struct Verified {
+    pub(super) frontier: Frontier,
+    pub(super) epoch: Epoch,
+    /// Each segment's first record.
+    pub(super) segments: Vec<Sequence>,
+    pub(super) spares: Vec<String>,
+    pub(super) segment_bytes: u64,
+    /// Where the last batch in the last segment begins, if there is one.
+    pub(super) last_batch: Option<u64>,
+    /// Where the last whole batch in the last segment ends.
+    pub(super) end: u64,
+    /// Bytes from there to the end of what an interrupted write left.
+    pub(super) incomplete: u64,
+}
+
+/// Verifies all files of a journal's folder, changing nothing but unfinished free segments.
+pub(super) fn verify(folder: &Arc<Folder>) -> Result<Verified, OpenError> {
+    let (segments, spares) = list(folder)?;
+    let mut check = Check::new(folder, &segments)?;
+    for (place, first) in segments.iter().enumerate() {
+        let last = place.saturating_add(1) == segments.len();
+        check.segment(*first, last)?;
+    }
+    for spare in &spares {
+        check.spare(spare)?;
+    }
+    Ok(Verified {
+        frontier: check.frontier,
+        epoch: check.epoch,
+        segments,
+        spares,
+        segment_bytes: check.segment_bytes,
+        last_batch: check.last_batch,
+        end: check.end,
+        incomplete: check.incomplete,
+    })
+}
+
+/// The segments by their first record, and the free ones by their name.
+fn list(folder: &Folder) -> Result<(Vec<Sequence>, Vec<String>), OpenError> {
+    let io = |source| OpenError::Io { path: folder.path().to_owned(), source };
+    let (mut segments, mut spares) = (Vec::new(), Vec::new());
+    for name in folder.names().map_err(io)? {
+        let number = |ending| name.strip_suffix(ending)?.strip_suffix('.')?.parse().ok();
+        if name.ends_with(SEGMENT) {
+            let first = number(SEGMENT).map(Sequence);
+            let first = first.filter(|first| segment_name(*first) == name);
+            segments.push(first.ok_or(OpenError::StrangeFile { path: folder.file(&name) })?);
+        } else if name.ends_with(SPARE) {
+            number(SPARE).ok_or(OpenError::StrangeFile { path: folder.file(&name) })?;
+            spares.push(name);
+        }
+    }
+    if segments.is_empty() {
+        return Err(OpenError::Missing { folder: folder.path().to_owned() });
+    }
+    Ok((segments, spares))
+}
+
+/// The state of a journal so far.
+struct Check<'a> {
+    folder: &'a Folder,
+    segment_bytes: u64,
+    frontier: Frontier,
+    epoch: Epoch,
+    last_batch: Option<u64>,
+    end: u64,
+    incomplete: u64,
+}
+
+impl<'a> Check<'a> {
+    fn new(folder: &'a Folder, segments: &[Sequence]) -> Result<Self, OpenError> {
+        let path = folder.file(&segment_name(*segments.first().unwrap_or(&Sequence(1))));
+        let bytes = std::fs::metadata(&path).map(|file| file.len());
+        Ok(Self {
+            folder,
+            segment_bytes: bytes.map_err(|source| OpenError::Io { path, source })?,
+            frontier: Frontier::default(),
+            epoch: Epoch(0),
+            last_batch: None,
+            end: 0,
+            incomplete: 0,
+        })
+    }
+
+    fn segment(&mut self, first: Sequence, last: bool) -> Result<(), OpenError> {
+        let expected = Sequence(self.frontier.size()).next();
+        let path = self.folder.file(&segment_name(first));
+        if first != expected {
+            let expected = self.folder.file(&segment_name(expected));
+            return Err(OpenError::MissingSegment { expected, found: path });
+        }
+        let io = |source| OpenError::Io { path: path.clone(), source };
+        let file = self.folder.open(&segment_name(first)).map_err(io)?;
+        self.length(&file.metadata().map_err(io)?, &path)?;
+        let mut walk = Walk::new(file, first);
+        self.walk(&mut walk, last).map_err(|error| match error {
+            WalkError::Io(source) => OpenError::Io { path, source },
+            WalkError::Fault { position, fault } => OpenError::Damaged { path, position, fault },
+        })
+    }
+
+    fn walk(&mut self, walk: &mut Walk, last: bool) -> Result<(), WalkError> {
+        self.last_batch = None;
+        loop {
+            match walk.read(self.segment_bytes) {
+                Ok(Some(frame)) => self.frame(&frame)?,
+                Ok(None) | Err(WalkError::Fault { fault: Fault::Incomplete, .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.end = walk.offset();
+        self.incomplete = interrupted_bytes(walk, self.segment_bytes)?;
+        if self.incomplete > 0 && !last {
+            return Err(WalkError::Fault { position: self.end, fault: Fault::Incomplete });
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: &Frame) -> Result<(), WalkError> {
+        let fault = |fault| WalkError::Fault { position: frame.start, fault };
+        let (newest, found) = (self.epoch, frame.header.epoch);
+        if found < newest {
+            return Err(fault(Fault::Epoch { newest, found }));
+        }
+        for stored in &frame.records {
+            self.frontier.push(leaf_hash(&stored.record));
+        }
+        let (stated, found) = (frame.header.root, self.frontier.root());
+        if stated != found {
+            return Err(fault(Fault::Root { stated, found }));
+        }
+        self.epoch = frame.header.epoch;
+        self.last_batch = Some(frame.start);
+        Ok(())
+    }
+
+    fn spare(&self, name: &str) -> Result<(), OpenError> {
+        let path = self.folder.file(name);
+        let io = |source| OpenError::Io { path: path.clone(), source };
+        let file = self.folder.open(name).map_err(io)?;
+        self.length(&file.metadata().map_err(io)?, &path)?;
+        match first_nonzero(&file).map_err(io)? {
+            None => Ok(()),
+            Some(position) => Err(OpenError::Damaged { path, position, fault: Fault::Garbage }),
+        }
+    }
+
+    fn length(&self, file: &std::fs::Metadata, path: &std::path::Path) -> Result<(), OpenError> {
+        let (expected, found) = (self.segment_bytes, file.len());
+        if expected == found {
+            return Ok(());
+        }
+        let fault = Fault::Length { expected, found };
+        Err(OpenError::Damaged { path: PathBuf::from(path), position: found, fault })
+    }
+}
+
+/// How many bytes an interrupted write left behind the last whole frame; 0 if all are zero. The
+/// module comment has the rule.
+fn interrupted_bytes(walk: &mut Walk, limit: u64) -> Result<u64, WalkError> {
+    let (start, first) = (walk.offset(), walk.next_sequence());
+    let mut claimed_end = limit;
+    let mut left = 0;
+    // Whether a sector broken off may stand here: all before it sound, and none broken off yet.
+    let mut may_break_off = true;
+    let mut broken_off = false;
+    for index in 0.. {
+        let position = start.saturating_add(u64::from(index).saturating_mul(wide(SECTOR_BYTES)));
+        if position >= limit {
+            break;
+        }
+        let fault = |fault| Err(WalkError::Fault { position, fault });
+        let sector = walk.sector(position, limit)?;
+        match Sector::judge(sector, first, index) {
+            Sector::Blank => {
+                may_break_off = false;
+                continue;
+            }
+            Sector::Sound(_) if broken_off || position >= claimed_end => {
+                return fault(Fault::Garbage);
+            }
+            Sector::Sound(_) => {}
+            Sector::BrokenOff(_) if !may_break_off || position >= claimed_end => {
+                return fault(Fault::Garbage);
+            }
+            Sector::BrokenOff(_) => (may_break_off, broken_off) = (false, true),
+            Sector::Foreign => return fault(Fault::Checksum),
+        }
+        if index == 0 {
+            match First::judge(sector, first) {
+                First::Sound(header, _) => claimed_end = start.saturating_add(header.frame_bytes()),
+                First::Faulty(found) => return fault(found),
+                First::Blank | First::BrokenOff => {}
+            }
+        }
+        left = position.saturating_add(wide(SECTOR_BYTES)).saturating_sub(start);
+    }
+    Ok(left)
+}

@@ -1,0 +1,128 @@
+//! Carries one request from the wire to its reply. Start reading here.
+//!
+//! Each stage takes the one before by value, and only the module that owns a step can make its
+//! result: a step that is skipped or reordered does not compile.
+
+use std::sync::Arc;
+
+use portcullis_policy::id::{KeyId, KeyLabel};
+use portcullis_policy::request::{Asker, Input, Request};
+
+use crate::edge::signing::RawRequest;
+use crate::hsm::{Hsm, SignFault};
+use crate::recent::Recent;
+use crate::refusal::Refusal;
+use crate::roster::{self, Authenticated};
+use crate::sequencer::{Charged, ParkedAnswer, Recorded, Reserved, Sequencer, Signed, View};
+use crate::throttle::{Admitted, Throttle};
+
+/// What a request passes through.
+pub struct Pipeline {
+    sequencer: Sequencer,
+    token: Arc<Hsm>,
+    throttle: Throttle,
+    recent: Recent,
+}
+
+/// A request that was not refused.
+#[derive(Debug)]
+#[must_use]
+pub enum Answered {
+    /// Signed, verified, recorded. Not yet through the gate.
+    Signed(Box<Recorded>),
+    /// Waits for people.
+    Parked(ParkedAnswer),
+}
+
+/// A request that was understood.
+#[derive(Debug)]
+#[must_use]
+struct Decoded(Request);
+
+impl Pipeline {
+    /// Joins the parts.
+    pub fn new(sequencer: Sequencer, token: Arc<Hsm>, throttle: Throttle) -> Self {
+        Self { sequencer, token, throttle, recent: Recent::default() }
+    }
+
+    /// From the wire to the record.
+    pub async fn sign(self: Arc<Self>, raw: RawRequest) -> Result<Answered, Refusal> {
+        let view = self.sequencer.view();
+        let authenticated = roster::authenticate(&view, &raw.peer)?;
+        let admitted = self.admit(&view, authenticated, raw.key)?;
+        let decoded = self.decode(admitted, raw)?;
+
+        // A caller that hangs up must not stop us between charging its budget and recording the
+        // signature: from here on the work belongs to the server.
+        let work = tokio::spawn(async move { self.finish(decoded).await });
+        work.await.map_err(|_| Refusal::ShuttingDown)?
+    }
+
+    async fn finish(&self, decoded: Decoded) -> Result<Answered, Refusal> {
+        let reserved = match self.sequencer.charge(decoded.0).await? {
+            Charged::Reserved(reserved) => *reserved,
+            Charged::Parked(parked) => return Ok(Answered::Parked(parked)),
+        };
+        let signed = self.obtain(reserved).await?;
+        let recorded = self.sequencer.record(signed).await?;
+        let request = recorded.request();
+        self.recent.keep(request.asker().key, request.digest(), recorded.signature());
+        Ok(Answered::Signed(Box::new(recorded)))
+    }
+
+    /// A signature made a moment ago for the same digest, or a fresh one out of the token.
+    async fn obtain(&self, reserved: Reserved) -> Result<Signed, Refusal> {
+        let number = reserved.number();
+        let answer = match self.recent.take(*reserved.key(), *reserved.digest()) {
+            Some(raw) => {
+                let key = *reserved.key();
+                reserved.attach(raw).map_err(|_| SignFault::BadSignature { key })
+            }
+            None => self.token.sign(reserved).await,
+        };
+        match answer {
+            Ok(signed) => Ok(signed),
+            Err(fault) => {
+                let code = fault_code(&fault);
+                self.sequencer.fail(number, code).await?;
+                Err(Refusal::Token { code, retry_after: fault.retry_after() })
+            }
+        }
+    }
+
+    fn admit(
+        &self,
+        view: &View,
+        authenticated: Authenticated,
+        key: KeyId,
+    ) -> Result<Admitted, Refusal> {
+        let label: Option<&KeyLabel> = view.keys.get(&key).map(|key| &key.label);
+        self.throttle.admit(&view.book, authenticated, label)
+    }
+
+    fn decode(&self, admitted: Admitted, raw: RawRequest) -> Result<Decoded, Refusal> {
+        let caller = admitted.into_authenticated().into_caller();
+        let RawRequest { peer: _, request, key, expected, transaction } = raw;
+        let asker = Asker { caller: caller.clone(), expected, key, request };
+        let decoded = Request::decode(asker, &Input::Transaction(transaction));
+        decoded.map(Decoded).map_err(|malformed| {
+            self.sequencer.note(caller, key, malformed.code());
+            Refusal::Malformed(malformed)
+        })
+    }
+}
+
+/// The stable code of a fault, as in `ErrorInfo.reason` and in records.
+fn fault_code(fault: &SignFault) -> &'static str {
+    match fault {
+        SignFault::Overloaded => "TOKEN_OVERLOADED",
+        SignFault::TimedOut => "TOKEN_TIMED_OUT",
+        SignFault::Unavailable => "TOKEN_UNAVAILABLE",
+        SignFault::BadSignature { .. } => "TOKEN_BAD_SIGNATURE",
+        SignFault::KeyMissing { .. } => "KEY_MISSING",
+        SignFault::KeyAmbiguous { .. } => "KEY_AMBIGUOUS",
+        SignFault::KeyFenced { .. } => "KEY_FENCED",
+        SignFault::KeyQuarantined { .. } => "KEY_QUARANTINED",
+        SignFault::Closed => "SHUTTING_DOWN",
+    }
+}

@@ -1,0 +1,35 @@
+//! What the process denies itself before it reads any secret (DESIGN section 11).
+
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
+};
+use rustix::thread::set_no_new_privs;
+
+/// A rule that could not be put in force.
+#[derive(Debug, thiserror::Error)]
+#[error("the process cannot {rule}")]
+pub struct Unhardened {
+    rule: &'static str,
+    #[source]
+    source: rustix::io::Errno,
+}
+
+/// No core files, no reading of our memory by others of the same user, no new privileges, files for
+/// us alone. Memory is locked where the limits let us: the answer says whether it is.
+pub fn harden() -> Result<bool, Unhardened> {
+    let rule = |rule| move |source| Unhardened { rule, source };
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(rule("become undumpable"))?;
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).map_err(rule("give up core files"))?;
+    set_no_new_privs(true).map_err(rule("give up new privileges"))?;
+    umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    Ok(lock_memory())
+}
+
+/// Only without a limit on locked memory: with one, later allocations would fail instead.
+fn lock_memory() -> bool {
+    let unlimited = getrlimit(Resource::Memlock).current.is_none();
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    unlimited && mlockall(flags).is_ok()
+}

@@ -1,0 +1,106 @@
+//! Why a request gets no signature. One closed list; `edge::status` says each in gRPC's words.
+
+use std::time::Duration;
+
+use portcullis_policy::finding::Reason;
+use portcullis_policy::id::{InvalidName, Sequence};
+use portcullis_policy::stops::Scope;
+use portcullis_policy::tx::Malformed;
+
+/// A request that was not answered with a signature.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The certificate stands for nobody that the book or genesis knows.
+    #[error("{name} is not known here")]
+    UnknownPeer {
+        /// The name in the certificate.
+        name: String,
+    },
+    /// The person's roles do not cover this.
+    #[error("{person} may not do this: it takes the role {role}")]
+    NotAuthorised {
+        /// Who asked.
+        person: String,
+        /// What it takes.
+        role: &'static str,
+    },
+    /// Too many requests.
+    #[error("more requests than the book's rate allows")]
+    Throttled {
+        /// When the next one is let in.
+        retry_after: Duration,
+        /// Which rate.
+        rate: &'static str,
+    },
+    /// A field is missing or not well formed.
+    #[error("{field}: {problem}")]
+    BadField {
+        /// The field of the request.
+        field: &'static str,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// The transaction cannot be read, or not in only one way.
+    #[error("the transaction is malformed: {0}")]
+    Malformed(#[from] Malformed),
+    /// Policy said no.
+    #[error("denied")]
+    Denied {
+        /// Everything every rule had against it. Never empty.
+        reasons: Vec<Reason>,
+        /// The record; 0 if it was only counted.
+        sequence: Sequence,
+    },
+    /// Signed, and refused at the last look.
+    #[error("withheld")]
+    Withheld {
+        /// What was said at the last look. Never empty.
+        reasons: Vec<Reason>,
+        /// The record.
+        sequence: Sequence,
+    },
+    /// A stop came between record and release.
+    #[error("stopped: {0}")]
+    Stopped(Scope),
+    /// Too much is under way.
+    #[error("too many requests are under way")]
+    Overloaded,
+    /// The journal has no room. Freezing still works.
+    #[error("the journal is out of space")]
+    JournalFull,
+    /// The sequencer has ended: the process is about to.
+    #[error("the signer is shutting down")]
+    ShuttingDown,
+    /// The token gave no signature.
+    #[error("the token gave no signature: {code}")]
+    Token {
+        /// A stable code.
+        code: &'static str,
+        /// After how long asking again may help; `None` if only a person can help.
+        retry_after: Option<Duration>,
+    },
+    /// Nothing of that name.
+    #[error("no {kind} is called {name:?}")]
+    NotFound {
+        /// What was looked for.
+        kind: &'static str,
+        /// The name given.
+        name: String,
+    },
+    /// A label that is taken.
+    #[error("a key is already called {0:?}")]
+    LabelTaken(String),
+    /// A book with faults.
+    #[error("the book has {} fault(s)", .0.0.len())]
+    FaultyBook(portcullis_policy::book::Faults),
+    /// A book that widens, which takes a quorum.
+    #[error("the book widens what is allowed, which takes a quorum")]
+    Widens(Vec<String>),
+}
+
+impl Refusal {
+    /// A name that is not well formed.
+    pub fn bad_name(field: &'static str, error: &InvalidName) -> Self {
+        Self::BadField { field, problem: error.to_string() }
+    }
+}

@@ -1,0 +1,73 @@
+//! Who a certificate stands for; the only maker of [`Authenticated`] and [`Present`].
+//!
+//! Knows names and roles. What a caller may do is the book's business.
+
+use portcullis_policy::id::{CallerId, PersonId};
+use portcullis_policy::record::Role;
+
+use crate::refusal::Refusal;
+use crate::sequencer::View;
+
+/// Proof that a service with a certificate is one that the book knows.
+#[derive(Debug)]
+#[must_use]
+pub struct Authenticated {
+    caller: CallerId,
+}
+
+impl Authenticated {
+    /// Who it is.
+    pub fn caller(&self) -> &CallerId {
+        &self.caller
+    }
+
+    /// Who it is, for keeps.
+    pub fn into_caller(self) -> CallerId {
+        self.caller
+    }
+}
+
+/// Proof that a person with a certificate is one that the vault knows, in a role that suffices.
+#[derive(Debug)]
+#[must_use]
+pub struct Present {
+    person: PersonId,
+}
+
+impl Present {
+    /// Who it is.
+    pub fn person(&self) -> &PersonId {
+        &self.person
+    }
+}
+
+/// Reads the name in a service's certificate as a caller.
+pub fn authenticate(view: &View, name: &str) -> Result<Authenticated, Refusal> {
+    let known = name.parse().ok().filter(|caller| view.book.caller(caller).is_some());
+    let unknown = || Refusal::UnknownPeer { name: name.to_owned() };
+    known.map(|caller| Authenticated { caller }).ok_or_else(unknown)
+}
+
+/// Reads the name in a certificate as a person with any one of these roles. A service is nobody
+/// here, whatever the book says of it.
+pub fn person(view: &View, name: &str, roles: &[Role]) -> Result<Present, Refusal> {
+    let found = view.people.values().find(|person| person.control == name);
+    let Some(person) = found else {
+        return Err(Refusal::UnknownPeer { name: name.to_owned() });
+    };
+    if roles.iter().any(|role| person.roles.contains(role)) {
+        return Ok(Present { person: person.id.clone() });
+    }
+    let role = roles.first().map_or("none", |role| role_name(*role));
+    Err(Refusal::NotAuthorised { person: person.id.to_string(), role })
+}
+
+/// A role as people call it.
+pub fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Approver => "approver",
+        Role::Auditor => "auditor",
+        Role::Operator => "operator",
+        Role::Security => "security",
+    }
+}

@@ -1,0 +1,147 @@
+//! Folds the journal, writes the start record, and lets the writer run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
+use std::sync::{Arc, atomic::AtomicUsize};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use portcullis_policy::id::{Epoch, KeyId, Sequence, VaultId};
+use portcullis_policy::record::{self, Entry, Record, UnreadableEntry};
+use portcullis_policy::state::{State, Unfoldable};
+use portcullis_policy::tree::leaf_hash;
+use tokio::sync::watch;
+
+use super::Sequencer;
+use super::flood::Flood;
+use super::view::View;
+use super::writer::{Fatal, Figures, Writer};
+use crate::clock::{self, Clock};
+use crate::gate::Gate;
+use crate::journal::{Batch, ReadError, Storage, Stored};
+use crate::signature::PublicPoint;
+
+/// A sequencer that has started.
+pub struct Started {
+    /// The way to it.
+    pub sequencer: Sequencer,
+    /// Time as the journal has it.
+    pub clock: Arc<Clock>,
+    /// The writer. It ends when told to, or when it cannot go on: then the process must end.
+    pub writer: JoinHandle<Result<(), Fatal>>,
+    /// Keys that were intended and of which no record says that they were made.
+    pub unfinished_keys: BTreeSet<KeyId>,
+}
+
+/// A journal that cannot be started from.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It holds nothing.
+    #[error("the journal has no records; make one with `portcullis init`")]
+    Empty,
+    /// It cannot be read.
+    #[error("the journal cannot be read")]
+    Read(#[from] ReadError),
+    /// A record is not in the form this version writes.
+    #[error("record {at} cannot be understood")]
+    Entry {
+        /// Which.
+        at: Sequence,
+        /// Why.
+        #[source]
+        source: UnreadableEntry,
+    },
+    /// A record does not follow from those before it.
+    #[error("the journal does not fold")]
+    Fold(#[from] Unfoldable),
+    /// A recorded public point is none.
+    #[error("the public point recorded for key {0} is not on the curve")]
+    Point(KeyId),
+    /// The start record cannot be written.
+    #[error("the start cannot be recorded")]
+    Record(#[from] Fatal),
+    /// The operating system gives no thread.
+    #[error("the writer's thread cannot be started")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Starts a sequencer on a journal. `cut` is how many bytes of an incomplete batch were cut off.
+pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError> {
+    let (state, vault) = fold(&*storage)?;
+    let boot = clock::boot_name();
+    let clock = Arc::new(Clock::resume(&state, &boot));
+    let gate = Gate::with(state.stops());
+    let points = points(&state)?;
+    let unfinished = state.keys().iter().filter(|(_, key)| key.made.is_none());
+    let unfinished_keys = unfinished.map(|(id, _)| *id).collect();
+
+    let epoch = Epoch(state.epoch().0.max(storage.head().epoch.0)).next();
+    let view = Arc::new(ArcSwap::from_pointee(View::of(&state, vault)));
+    let (head, head_watch) = watch::channel(storage.head());
+    let figures = Arc::new(Figures::default());
+    let started = start_record(&state, boot, epoch, cut);
+    let mut writer = Writer {
+        vault,
+        epoch,
+        next: state.last_number().next(),
+        state,
+        storage,
+        clock: clock.clone(),
+        gate: gate.clone(),
+        points,
+        view: view.clone(),
+        head,
+        figures: figures.clone(),
+        pending: BTreeMap::new(),
+        batch: Vec::new(),
+        answers: Vec::new(),
+        flood: Flood::default(),
+        changed: false,
+    };
+    writer.append(writer.clock.now(), Record::Started(started), None)?;
+    writer.commit(Batch::emergency())?;
+
+    let (queue, commands) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("sequencer".into());
+    let writer = thread.spawn(move || writer.run(&commands))?;
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let sequencer = Sequencer { queue, under_way, view, head: head_watch, figures, gate };
+    Ok(Started { sequencer, clock, writer, unfinished_keys })
+}
+
+/// Everything the journal says, folded.
+fn fold(storage: &dyn Storage) -> Result<(State, VaultId), StartError> {
+    let mut folded: Option<(State, VaultId)> = None;
+    for stored in storage.reader().records_from(Sequence(1)) {
+        let Stored { sequence, record, .. } = stored?;
+        let unreadable = |source| StartError::Entry { at: sequence, source };
+        let entry = Entry::decode(&record).map_err(unreadable)?;
+        match &mut folded {
+            Some((state, _)) => state.apply(&entry)?,
+            None => folded = Some((State::genesis(&entry)?, VaultId(leaf_hash(&record)))),
+        }
+    }
+    folded.ok_or(StartError::Empty)
+}
+
+fn points(state: &State) -> Result<BTreeMap<KeyId, Arc<PublicPoint>>, StartError> {
+    let made = state.keys().iter().filter_map(|(id, key)| Some((id, key.made.as_ref()?)));
+    let parse = |(id, made): (&KeyId, &portcullis_policy::state::Made)| {
+        let bytes = hex::decode(&made.point).map_err(|_| StartError::Point(*id))?;
+        let point = PublicPoint::try_from(&bytes[..]).map_err(|_| StartError::Point(*id))?;
+        Ok((*id, Arc::new(point)))
+    };
+    made.map(parse).collect()
+}
+
+fn start_record(state: &State, boot: String, epoch: Epoch, cut: u64) -> record::Started {
+    record::Started {
+        boot,
+        boot_clock: clock::boot(),
+        cut,
+        epoch,
+        lost: state.unreported().iter().copied().collect(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        wall_clock: clock::wall(),
+    }
+}

@@ -1,0 +1,87 @@
+//! What is in force, for readers outside the writer: replaced whole whenever a record changes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use alloy_primitives::Address;
+use portcullis_policy::book::Book;
+use portcullis_policy::id::{KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
+use portcullis_policy::record::{Environment, Person};
+use portcullis_policy::state::State;
+use portcullis_policy::stops::Stops;
+use portcullis_policy::time::Millis;
+
+/// A picture of the state. May be a batch older than the writer's: nothing is decided from it.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Hash of the genesis record.
+    pub vault: VaultId,
+    /// What the vault is for.
+    pub environment: Environment,
+    /// People by id.
+    pub people: BTreeMap<PersonId, Person>,
+    /// The book in force.
+    pub book: Arc<Book>,
+    /// The record that brought it into force.
+    pub adopted: Sequence,
+    /// Keys that were made.
+    pub keys: BTreeMap<KeyId, KeyView>,
+    /// What is stopped.
+    pub stops: Stops,
+}
+
+/// A key that was made.
+#[derive(Clone, Debug)]
+pub struct KeyView {
+    /// Its name in books.
+    pub label: KeyLabel,
+    /// Its address.
+    pub address: Address,
+    /// Its public point: 65 bytes as hex.
+    pub point: String,
+    /// Its tags.
+    pub tags: BTreeSet<Tag>,
+    /// What it is for.
+    pub purpose: String,
+    /// Who answers for it.
+    pub owner: PersonId,
+    /// When its record was written.
+    pub created_at: Millis,
+}
+
+impl View {
+    pub(super) fn of(state: &State, vault: VaultId) -> Self {
+        let made = state.keys().iter().filter_map(|(id, key)| {
+            let made = key.made.as_ref()?;
+            let view = KeyView {
+                label: key.label.clone(),
+                address: made.address,
+                point: made.point.clone(),
+                tags: key.tags.clone(),
+                purpose: key.purpose.clone(),
+                owner: key.owner.clone(),
+                created_at: made.at,
+            };
+            Some((*id, view))
+        });
+        Self {
+            vault,
+            environment: state.environment(),
+            people: state.people().clone(),
+            book: state.book().clone(),
+            adopted: state.adopted(),
+            keys: made.collect(),
+            stops: state.stops().clone(),
+        }
+    }
+
+    /// A key by its id or its label.
+    pub fn key_named(&self, name: &str) -> Option<(KeyId, &KeyView)> {
+        let by_id = |id: KeyId| self.keys.get(&id).map(|key| (id, key));
+        let by_label = || {
+            let mut keys = self.keys.iter();
+            keys.find(|(_, key)| key.label.as_str() == name).map(|(id, key)| (*id, key))
+        };
+        name.parse().ok().and_then(by_id).or_else(by_label)
+    }
+}

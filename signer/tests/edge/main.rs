@@ -1,0 +1,19 @@
+//! The edge over real TLS on loopback: who gets in, who stays in, and how much anybody may take.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    unreachable_pub,
+    missing_docs,
+    reason = "test"
+)]
+
+mod handshake;
+mod limits;
+mod live;
+mod loopback;
+mod rotation;
+mod world;

@@ -1,0 +1,71 @@
+//! Uses a token directly, in a process of its own: SoftHSM serves one token folder per process, and
+//! a module that is made to hang or die must not take the test with it.
+//!
+//! `portcullis-p11-probe MODULE TOKEN PIN_FILE`; then a line in, a line out: `ok HEX` or
+//! `error TEXT`. Lines: `generate LABEL`, `generate-extractable LABEL`, `point LABEL`,
+//! `point-bytes LABEL`, `sign LABEL DIGEST`, and the thefts `copy LABEL`, `copy-out LABEL`,
+//! `read-out LABEL`, `wrap-out LABEL`.
+
+use std::error::Error;
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+
+use portcullis_softhsm_tests::raw::{RawError, RawSession, RawToken};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [module, label, pin_file] = arguments.as_slice() else {
+        return Err("usage: portcullis-p11-probe MODULE TOKEN PIN_FILE".into());
+    };
+    let pin = std::fs::read_to_string(pin_file)?;
+    let token = RawToken::open(Path::new(module), label, pin.trim_end())?;
+    let mut session = token.session();
+    for line in io::stdin().lock().lines() {
+        // A session whose operation was left open is of no more use: PKCS#11 2.40 cannot cancel.
+        let answer = match &session {
+            Ok(open) => obey(open, &line?),
+            Err(error) => Err(format!("{error:?}")),
+        };
+        let mut out = io::stdout().lock();
+        match answer {
+            Ok(bytes) => writeln!(out, "ok {}", hex::encode(bytes))?,
+            Err(text) => {
+                writeln!(out, "error {text}")?;
+                drop(std::mem::replace(&mut session, token.session()));
+            }
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn obey(session: &RawSession, line: &str) -> Result<Vec<u8>, String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let told = |error: RawError| format!("{error:?}");
+    match words.as_slice() {
+        ["generate", label] => session.generate(label, false).map_err(told),
+        ["generate-extractable", label] => session.generate(label, true).map_err(told),
+        ["point", label] => session.point(label).map_err(told),
+        ["point-bytes", label] => {
+            let bytes = session.reported_point_bytes(label).map_err(told)?;
+            u8::try_from(bytes).map(|bytes| vec![bytes]).map_err(|error| error.to_string())
+        }
+        ["sign", label, digest] => {
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(digest, &mut bytes).map_err(|error| error.to_string())?;
+            let key = session.key(label).map_err(told)?;
+            session.sign(key, &bytes).map_err(told)
+        }
+        [how @ ("copy" | "copy-out" | "read-out" | "wrap-out"), label] => {
+            let key = session.key(label).map_err(told)?;
+            let taken = match *how {
+                "copy" => session.copy(key).map(|()| Vec::new()),
+                "copy-out" => session.copy_out(key).map(|()| Vec::new()),
+                "read-out" => session.read_out(key),
+                _ => session.wrap_out(key),
+            };
+            taken.map_err(told)
+        }
+        _ => Err("not understood".into()),
+    }
+}

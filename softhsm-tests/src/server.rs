@@ -1,0 +1,334 @@
+//! The real signer as a child: its configuration file, its journal's birth, its life and death.
+//!
+//! Runs the shipped binary and reads only what an operator could read.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use serde::{Deserialize, Serialize};
+
+use crate::child::{Child, ChildError, Environment};
+use crate::http;
+use crate::pki::Issued;
+use crate::place::{self, PlaceError};
+use crate::token::{LABEL, Token};
+use crate::wait::{self, TimedOut};
+
+/// The signer could not be brought up or down.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// It is not built.
+    #[error("the signer is not there")]
+    Place(#[from] PlaceError),
+    /// Its files could not be written.
+    #[error("{path} could not be used")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The settings are no TOML.
+    #[error("the settings cannot be written as TOML")]
+    Settings(#[from] toml::ser::Error),
+    /// It could not be run.
+    #[error("the signer could not be run")]
+    Child(#[from] ChildError),
+    /// It ended instead of doing what it was asked to.
+    #[error("the signer ended with {status}:\n{log}")]
+    Ended {
+        /// How.
+        status: ExitStatus,
+        /// All it said.
+        log: String,
+    },
+    /// It lives and never became ready.
+    #[error("the signer did not become ready:\n{log}")]
+    NotReady {
+        /// All it said.
+        log: String,
+        /// How long it was waited for.
+        #[source]
+        source: TimedOut,
+    },
+}
+
+/// The signer's configuration file.
+#[derive(Clone, Debug, Serialize)]
+pub struct Settings {
+    /// Journal folder.
+    pub data: PathBuf,
+    /// The token.
+    pub hsm: Hsm,
+    /// Where callers come in.
+    pub data_plane: Plane,
+    /// Where people come in.
+    pub control_plane: Plane,
+    /// Health and metrics.
+    pub loopback: Loopback,
+}
+
+/// How the signer reaches its token.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hsm {
+    /// PKCS#11 module.
+    pub module: PathBuf,
+    /// The token's label.
+    pub token: String,
+    /// The user PIN's file.
+    pub pin_file: PathBuf,
+    /// Sessions open at once.
+    pub sessions: u32,
+    /// Deadline of one call, in milliseconds.
+    pub call_timeout_ms: u64,
+}
+
+/// A TLS listener.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plane {
+    /// Address and port; port 0: any.
+    pub listen: String,
+    /// Its certificate, PEM.
+    pub certificate: PathBuf,
+    /// The certificate's key, PEM.
+    pub private_key: PathBuf,
+    /// Who issues its clients' certificates, PEM.
+    pub client_ca: PathBuf,
+    /// Revocation lists of its clients, PEM.
+    pub crl: Vec<PathBuf>,
+}
+
+/// The plaintext listener.
+#[derive(Clone, Debug, Serialize)]
+pub struct Loopback {
+    /// Address and port; port 0: any.
+    pub listen: String,
+}
+
+impl Settings {
+    /// Two sessions, five seconds a call, every listener on a loopback port of its own choosing.
+    pub fn new(data: &Path, token: &Token, planes: [Plane; 2]) -> Self {
+        let [data_plane, control_plane] = planes;
+        let hsm = Hsm {
+            module: token.module().to_owned(),
+            token: LABEL.to_owned(),
+            pin_file: token.pin_file(),
+            sessions: 2,
+            call_timeout_ms: 5_000,
+        };
+        let loopback = Loopback { listen: "127.0.0.1:0".to_owned() };
+        Self { data: data.to_owned(), hsm, data_plane, control_plane, loopback }
+    }
+}
+
+impl Plane {
+    /// A listener on a loopback port of its own choosing, without revocation lists.
+    pub fn new(identity: &Issued, client_ca: &Path) -> Self {
+        Self {
+            listen: "127.0.0.1:0".to_owned(),
+            certificate: identity.certificate.clone(),
+            private_key: identity.private_key.clone(),
+            client_ca: client_ca.to_owned(),
+            crl: Vec::new(),
+        }
+    }
+}
+
+/// Where the signer listens, as it writes once it does: `<data>/addresses.json`.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+pub struct Addresses {
+    /// For callers.
+    pub data_plane: SocketAddr,
+    /// For people.
+    pub control_plane: SocketAddr,
+    /// For health and metrics.
+    pub loopback: SocketAddr,
+}
+
+/// A signer at rest: its files, and what its processes need.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    config: PathBuf,
+    data: PathBuf,
+    log: PathBuf,
+    environment: Environment,
+}
+
+impl Installation {
+    /// Writes the configuration file into `folder`. Nothing runs yet.
+    pub fn new(folder: &Path, settings: &Settings, token: &Token) -> Result<Self, ServerError> {
+        let installation = Self {
+            config: folder.join("portcullis.toml"),
+            data: settings.data.clone(),
+            log: folder.join("portcullis.log"),
+            environment: token.environment(),
+        };
+        installation.configure(settings)?;
+        Ok(installation)
+    }
+
+    /// Writes the configuration file anew.
+    pub fn configure(&self, settings: &Settings) -> Result<(), ServerError> {
+        let text = toml::to_string(settings)?;
+        fs::write(&self.config, text)
+            .map_err(|source| ServerError::File { path: self.config.clone(), source })
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The journal folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The file with all that its processes said.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Makes the journal from a genesis file.
+    pub fn init(&self, genesis: &Path) -> Result<(), ServerError> {
+        let mut command = self.command("init")?;
+        command.arg("--genesis").arg(genesis);
+        let child = Child::start(command, &self.log)?;
+        let status = child.wait()?;
+        if status.success() { Ok(()) } else { Err(self.ended(status)?) }
+    }
+
+    /// Starts the signer and waits until it is ready.
+    pub fn serve(&self) -> Result<Server, ServerError> {
+        self.launch()?.wait_until_ready()
+    }
+
+    /// Starts the signer where it is expected not to come up, and gives how it ended.
+    pub fn serve_in_vain(&self) -> Result<(ExitStatus, String), ServerError> {
+        let status = self.launch()?.child.wait()?;
+        Ok((status, self.said()?))
+    }
+
+    /// All that its processes said.
+    pub fn said(&self) -> Result<String, ServerError> {
+        fs::read_to_string(&self.log)
+            .map_err(|source| ServerError::File { path: self.log.clone(), source })
+    }
+
+    fn launch(&self) -> Result<Launched, ServerError> {
+        let path = self.addresses();
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ServerError::File { path, source }),
+        }
+        let child = Child::start(self.command("serve")?, &self.log)?;
+        Ok(Launched { installation: self.clone(), child })
+    }
+
+    fn command(&self, verb: &str) -> Result<Command, ServerError> {
+        let mut command = Command::new(place::binary("portcullis")?);
+        command.arg(verb).arg("--config").arg(&self.config);
+        command.envs(self.environment.iter().cloned());
+        Ok(command)
+    }
+
+    fn addresses(&self) -> PathBuf {
+        self.data.join("addresses.json")
+    }
+
+    fn ended(&self, status: ExitStatus) -> Result<ServerError, ServerError> {
+        Ok(ServerError::Ended { status, log: self.said()? })
+    }
+}
+
+/// A running signer. Dropping it kills it.
+#[derive(Debug)]
+pub struct Server {
+    installation: Installation,
+    child: Child,
+    addresses: Addresses,
+}
+
+/// A signer that was started and may not be ready.
+struct Launched {
+    installation: Installation,
+    child: Child,
+}
+
+impl Server {
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// Its process, for signals.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// All that it and its predecessors said.
+    pub fn said(&self) -> Result<String, ServerError> {
+        self.installation.said()
+    }
+
+    /// Ends it at any instruction. Start it again with [`Installation::serve`].
+    pub fn kill_9(self) -> Result<ExitStatus, ServerError> {
+        Ok(self.child.kill_9()?)
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn terminate(self) -> Result<ExitStatus, ServerError> {
+        Ok(self.child.terminate()?)
+    }
+
+    /// `kill -9`, then up again on the same data.
+    pub fn crash_and_restart(self) -> Result<Self, ServerError> {
+        let installation = self.installation.clone();
+        self.kill_9()?;
+        installation.serve()
+    }
+}
+
+impl Launched {
+    fn wait_until_ready(mut self) -> Result<Server, ServerError> {
+        let path = self.installation.addresses();
+        let child = &mut self.child;
+        let outcome = wait::until("the signer's /readyz", || match child.ended() {
+            Ok(None) => ready_at(&path).map(Outcome::Ready),
+            Ok(Some(status)) => Some(Outcome::Ended(status)),
+            Err(error) => Some(Outcome::Lost(error)),
+        });
+        match outcome {
+            Ok(Outcome::Ready(addresses)) => {
+                Ok(Server { installation: self.installation, child: self.child, addresses })
+            }
+            Ok(Outcome::Ended(status)) => Err(self.installation.ended(status)?),
+            Ok(Outcome::Lost(error)) => Err(error.into()),
+            Err(source) => Err(ServerError::NotReady { log: self.installation.said()?, source }),
+        }
+    }
+}
+
+/// What came of waiting.
+enum Outcome {
+    Ready(Addresses),
+    Ended(ExitStatus),
+    Lost(ChildError),
+}
+
+/// The addresses, once they are written and `/readyz` says 200.
+fn ready_at(path: &Path) -> Option<Addresses> {
+    let addresses: Addresses = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let answer = http::get(addresses.loopback, "/readyz").ok()?;
+    (answer.status == 200).then_some(addresses)
+}
