@@ -10,11 +10,11 @@ use crate::{audit, completions, freeze, key, policy, sign};
 #[derive(Debug, Parser)]
 #[command(name = "portctl", version, after_help = AFTER_HELP, propagate_version = true)]
 pub(crate) struct Cli {
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArgs,
     /// How results are printed.
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }

@@ -104,8 +104,13 @@ impl Output {
 }
 
 fn causes(failure: &Failure) -> Vec<String> {
-    let chain = std::iter::successors(failure.source(), |error| error.source());
-    chain.map(|cause| cause.to_string().trim_end().replace('\n', "\n  ")).collect()
+    let mut all = Vec::new();
+    let mut next = failure.source();
+    while let Some(cause) = next {
+        all.push(cause.to_string().trim_end().replace('\n', "\n  "));
+        next = cause.source();
+    }
+    all
 }
 
 fn failure_json(failure: &Failure) -> Value {

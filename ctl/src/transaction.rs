@@ -238,7 +238,7 @@ impl<'de> Deserialize<'de> for Quantity {
                     Some(digits) => (digits, 16),
                     None => (text, 10),
                 };
-                let plain = !digits.is_empty() && digits.chars().all(|c| c.is_digit(16));
+                let plain = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit());
                 let number = plain.then(|| U256::from_str_radix(digits, radix).ok()).flatten();
                 let number = number.map(Quantity);
                 number.ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
