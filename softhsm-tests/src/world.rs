@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, U256, address};
-use portcullis_client::wire::{CreateKeyRequest, FreezeScope, ReadJournalRequest, freeze_scope};
+use portcullis_client::wire::{CreateKeyRequest, ReadJournalRequest};
 use portcullis_client::{
     Answer, Client, ClientConfig, ControlClient, KeyRef, SignError, SignedTransaction,
 };
@@ -234,11 +234,6 @@ pub async fn reason(client: &Client, key: &KeyRef, preimage: &[u8]) -> String {
 /// Whole ether.
 pub fn ether(amount: u64) -> U256 {
     U256::from(amount) * U256::from(10).pow(U256::from(18))
-}
-
-/// A stop of everything.
-pub fn everything() -> FreezeScope {
-    FreezeScope { scope: Some(freeze_scope::Scope::All(true)) }
 }
 
 /// The people of every vault here, with their one role.

@@ -1,8 +1,9 @@
 //! The main job, end to end: the shipped binary, a real token, mutual TLS.
 
+use portcullis_client::wire::freeze_scope::Scope;
 use portcullis_softhsm_tests::token::Through;
 use portcullis_softhsm_tests::world::{
-    BookText, Failure, PAYOUTS, STRANGER, Vault, ether, everything, payment, reason, sign,
+    BookText, Failure, PAYOUTS, Vault, ether, payment, reason, sign,
 };
 use portcullis_policy::verify::Verifier;
 
@@ -22,7 +23,7 @@ async fn a_payment_within_policy_is_signed_and_one_beyond_it_is_refused_with_the
     assert_eq!(error.reason(), Some("OVER_TRANSACTION_LIMIT"), "{error:?}");
 
     let sam = vault.control(&server, "sam").await?;
-    let frozen = sam.freeze(everything(), "drill".into()).await?;
+    let frozen = sam.freeze(Scope::All(true), "drill").await?;
     assert!(frozen.recorded);
     assert_eq!(frozen.last_released_sequence, signed.sequence);
     assert_eq!(reason(&payouts, &key, &payment(2, ether(1))).await, "FROZEN");
@@ -34,6 +35,5 @@ async fn a_payment_within_policy_is_signed_and_one_beyond_it_is_refused_with_the
     let report = verifier.finish();
     assert!(report.discrepancies.is_empty(), "{:?}", report.discrepancies);
     assert_eq!(report.repeated, 3);
-    let _ = STRANGER;
     Ok(())
 }

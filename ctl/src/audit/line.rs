@@ -1,19 +1,45 @@
 //! One record in one line for people. Shows who, what and why, and leaves out inputs and hashes.
 
+use portcullis_policy::book::Registry;
+use portcullis_policy::effect;
 use portcullis_policy::finding::Reason;
 use portcullis_policy::record::{Actor, Asked, Entry, Record};
+use portcullis_policy::request::Request;
 
 use crate::utc::rfc3339;
 
-/// Sequence number, time, kind and what matters. A record of a newer format is shown as it is.
-pub(crate) fn summary(sequence: u64, line: &[u8]) -> String {
+/// Sequence number, time, kind and what matters; below a decision, what its input would do. A record
+/// of a newer format is shown as it is.
+pub(crate) fn summary(sequence: u64, line: &[u8], registry: &Registry) -> String {
     let Ok(entry) = Entry::decode(line) else {
         return format!("{sequence:>8}  {}", String::from_utf8_lossy(line));
     };
     let (time, kind) = (rfc3339(entry.at.sure.0), entry.record.kind());
     let text = format!("{sequence:>8}  {time}  {kind:<12}  {}", words(&entry.record));
-    text.trim_end().to_owned()
+    let effects = entry.record.asked().map(|asked| effects(asked, registry)).unwrap_or_default();
+    [text.trim_end().to_owned()].into_iter().chain(effects).collect::<Vec<_>>().join("\n")
 }
+
+/// What the input would do, a line each. An input kept beside the record is not at hand here.
+fn effects(asked: &Asked, registry: &Registry) -> Vec<String> {
+    let Some(input) = asked.input.resolve(|_| None) else {
+        return vec![format!("{INDENT}(a large input, kept beside the record)")];
+    };
+    let Ok(request) = Request::decode(asked.by.clone(), &input) else { return Vec::new() };
+    let tx = request.transaction();
+    let chain = registry.chain(tx.chain()).map_or_else(
+        || format!("chain {}", tx.chain()),
+        |chain| chain.name.clone(),
+    );
+    let head = format!("{INDENT}{} on {chain}, nonce {}", tx.kind(), tx.nonce());
+    let effects = effect::effects(tx, registry).into_iter();
+    let effects = effects
+        .map(|one| format!("{INDENT}  {}", effect::describe(&one, tx.chain(), registry)));
+    [head].into_iter().chain(effects).collect()
+}
+
+/// As far as the kinds of records stand.
+const INDENT: &str = "          ";
 
 fn words(record: &Record) -> String {
     match record {
@@ -62,6 +88,15 @@ fn request(asked: &Asked) -> String {
 }
 
 fn because(asked: &Asked, reasons: &[Reason]) -> String {
-    let reasons = reasons.iter().map(|reason| format!("{} at {}", reason.code, reason.rule));
+    let reasons = reasons.iter().map(|reason| rule(reason));
     format!("{}: {}", request(asked), reasons.collect::<Vec<_>>().join(", "))
+}
+
+fn rule(reason: &Reason) -> String {
+    let saw = match reason.limit {
+        Some(limit) => format!(": {} of at most {limit}", reason.saw),
+        None if reason.saw.is_empty() => String::new(),
+        None => format!(": {}", reason.saw),
+    };
+    format!("{} at {}{saw}", reason.code, reason.rule)
 }

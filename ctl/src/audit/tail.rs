@@ -2,6 +2,7 @@
 
 use clap::Args;
 use portcullis_client::wire::ReadJournalRequest;
+use portcullis_policy::book::Book;
 
 use crate::audit::line;
 use crate::connection::ConnectionArgs;
@@ -32,12 +33,15 @@ pub(crate) async fn run(
     }
     let limit = if args.follow { 0 } else { args.count };
     let request = ReadJournalRequest { from_sequence, follow: args.follow, limit };
+    // Amounts and addresses are shown with the units and labels of the book in force.
+    let book = Book::parse(&control.book().await?.book).ok();
+    let registry = book.map(|book| book.registry().clone()).unwrap_or_default();
     let mut journal = control.read_journal(request).await?;
     while let Some(batch) = journal.next().await? {
         // Attachments are inputs too large for a line; the record after one names it.
         for record in batch.lines.iter().filter(|line| line.sequence != 0) {
             let json = String::from_utf8_lossy(&record.content);
-            output.item(&line::summary(record.sequence, &record.content), &json)?;
+            output.item(&line::summary(record.sequence, &record.content, &registry), &json)?;
         }
     }
     Ok(Exit::Done)
