@@ -39,8 +39,8 @@ pub struct PortcullisSigner {
     chain_id: Option<ChainId>,
 }
 
-/// What alloy's error carries inside when there is no signature. Downcast `alloy_signer::Error::Other`
-/// to tell waiting from refusal.
+/// What alloy's error carries inside when there is no signature. Downcast
+/// `alloy_signer::Error::Other` to tell waiting from refusal.
 #[derive(Debug, thiserror::Error)]
 pub enum AlloyError {
     /// There is no signature.

@@ -86,6 +86,7 @@ fn spread(pause: Duration) -> Duration {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "test")]
 mod tests {
     use std::cell::Cell;
 

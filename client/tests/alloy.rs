@@ -1,5 +1,16 @@
 //! The alloy signer, in the wallet that people use it in.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    dead_code,
+    unreachable_pub,
+    reason = "test"
+)]
 #![cfg(feature = "alloy")]
 
 mod support;

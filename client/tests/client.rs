@@ -1,6 +1,16 @@
 //! The client against a service that tells the truth, refuses, and lies in each way.
 
-#![allow(clippy::arithmetic_side_effects, reason = "test")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    dead_code,
+    unreachable_pub,
+    reason = "test"
+)]
 
 mod support;
 

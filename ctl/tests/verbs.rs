@@ -2,11 +2,13 @@
 
 #![allow(
     clippy::arithmetic_side_effects,
-    clippy::expect_used,
-    clippy::panic,
     clippy::as_conversions,
-    unreachable_pub,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
     dead_code,
+    unreachable_pub,
     reason = "test"
 )]
 

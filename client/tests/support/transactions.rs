@@ -10,8 +10,11 @@ use portcullis_proto::v1;
 pub struct Transaction {
     pub name: &'static str,
     pub preimage: Vec<u8>,
-    encode: Box<dyn Fn(&Signature) -> Vec<u8> + Send + Sync>,
+    encode: Encode,
 }
+
+/// The raw transaction that a signature makes.
+type Encode = Box<dyn Fn(&Signature) -> Vec<u8> + Send + Sync>;
 
 impl Transaction {
     fn of<T>(name: &'static str, tx: T) -> Self
@@ -19,7 +22,7 @@ impl Transaction {
         T: SignableTransaction<Signature> + RlpEcdsaEncodableTx + Send + Sync + 'static,
     {
         let preimage = tx.encoded_for_signing();
-        let encode = Box::new(move |signature: &Signature| {
+        let encode: Encode = Box::new(move |signature: &Signature| {
             let mut raw = Vec::new();
             tx.eip2718_encode(signature, &mut raw);
             raw

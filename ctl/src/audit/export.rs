@@ -46,7 +46,8 @@ pub(crate) enum ExportFault {
     Head(#[from] serde_json::Error),
     /// Records came out of order, or some are missing.
     #[error(
-        "record {wanted} should have come, and record {came} came: the signer's journal has a gap, or hides something"
+        "record {wanted} should have come, and record {came} came: the signer's journal has a \
+         gap, or hides something"
     )]
     Gap { wanted: u64, came: u64 },
     /// A record that is not one line.
