@@ -51,7 +51,7 @@ pub(super) fn try_copy(session: &Session, key: ObjectHandle) -> CopyVerdict {
     match session.copy_object(key, &[Attribute::Token(false)]) {
         Ok(copy) => {
             if let Err(error) = session.destroy_object(copy) {
-                tracing::error!(%error, "a trial copy of a key outlives its trial until its session ends");
+                tracing::error!(%error, "a trial copy of a key stays until its session ends");
             }
             CopyVerdict::Allowed
         }
