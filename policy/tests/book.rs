@@ -1,7 +1,15 @@
 //! The book: what is read from a sound one, everything that is said of a faulty one, and which
 //! changes count as narrowing.
 
-#![allow(clippy::arithmetic_side_effects, clippy::disallowed_methods, reason = "test")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "test"
+)]
 
 use alloy_primitives::Address;
 use portcullis_policy::book::{
@@ -466,7 +474,7 @@ fn mixed(first: &Small, second: &Small, pick: u32) -> Small {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
     fn a_book_narrows_itself_and_differs_from_itself_in_nothing(small in small()) {

@@ -149,7 +149,10 @@ mod tests {
         }
 
         #[test]
-        fn a_quorum_is_as_hard_as_itself_and_harder_with_a_part_more(quorum in quorum(), more in quorum()) {
+        fn a_quorum_is_as_hard_as_itself_and_harder_with_a_part_more(
+            quorum in quorum(),
+            more in quorum(),
+        ) {
             prop_assert!(quorum.at_least_as_hard_as(&quorum));
             let mut parts = more.parts;
             parts.extend(quorum.parts.clone());

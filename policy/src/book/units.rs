@@ -182,7 +182,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_reads_back_as_the_same_amount(limbs: [u64; 4], shift in 0_usize..256, decimals in 0_u8..=77) {
+        fn what_is_printed_reads_back_as_the_same_amount(
+            limbs: [u64; 4],
+            shift in 0_usize..256,
+            decimals in 0_u8..=77,
+        ) {
             let amount = Amount::from_units(U256::from_limbs(limbs) >> shift);
             let text = format!("{} X", decimal(amount, decimals));
             prop_assert_eq!(parse_amount(&text, &[UnitDef { name: "X", decimals }]), Ok(amount));
@@ -191,7 +195,8 @@ mod tests {
         #[test]
         fn a_native_amount_is_printed_with_its_symbol(units: u128) {
             let mut registry = Registry::default();
-            registry.chains.insert(ChainId(1), Chain { name: "ethereum".into(), native: "ETH".into() });
+            let chain = Chain { name: "ethereum".into(), native: "ETH".into() };
+            registry.chains.insert(ChainId(1), chain);
             let account = Account { chain: ChainId(1), asset: Asset::Native };
             let text = format_amount(&registry, account, Amount::from(units));
             prop_assert_eq!(eth(&text), Ok(Amount::from(units)));
