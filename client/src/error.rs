@@ -112,6 +112,8 @@ pub struct Refusal {
 /// One thing that was wrong with a request, from BadRequest, PreconditionFailure or QuotaFailure.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Violation {
+    /// Its kind: the stable code of a precondition; "FIELD" or "QUOTA" for the other two.
+    pub kind: String,
     /// The field, rule or quota.
     pub subject: String,
     /// What was wrong with it.
@@ -186,22 +188,23 @@ impl From<&Status> for Refusal {
 }
 
 fn violations(details: &tonic_types::ErrorDetails) -> Vec<Violation> {
-    let violation = |subject: &str, description: &str| Violation {
+    let violation = |kind: &str, subject: &str, description: &str| Violation {
+        kind: kind.to_owned(),
         subject: subject.to_owned(),
         description: description.to_owned(),
     };
     let mut all = Vec::new();
     if let Some(bad) = details.bad_request() {
         let fields = bad.field_violations.iter();
-        all.extend(fields.map(|one| violation(&one.field, &one.description)));
+        all.extend(fields.map(|one| violation("FIELD", &one.field, &one.description)));
     }
     if let Some(failed) = details.precondition_failure() {
         let failed = failed.violations.iter();
-        all.extend(failed.map(|one| violation(&one.subject, &one.description)));
+        all.extend(failed.map(|one| violation(&one.r#type, &one.subject, &one.description)));
     }
     if let Some(quota) = details.quota_failure() {
         let quota = quota.violations.iter();
-        all.extend(quota.map(|one| violation(&one.subject, &one.description)));
+        all.extend(quota.map(|one| violation("QUOTA", &one.subject, &one.description)));
     }
     all
 }

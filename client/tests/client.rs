@@ -354,7 +354,8 @@ async fn a_refusal_carries_reason_rule_and_wait() {
     let SignError::Refused(refusal) = error else { panic!("not a refusal: {error:?}") };
     assert_eq!(refusal.code(), Code::FailedPrecondition);
     assert_eq!(refusal.metadata().get("rule").map(String::as_str), Some("payouts"));
-    assert_eq!(refusal.violations()[0].subject, "native per 24h");
+    let violation = &refusal.violations()[0];
+    assert_eq!((violation.kind.as_str(), violation.subject.as_str()), ("WINDOW", "native per 24h"));
     assert_eq!(refusal.to_string(), "refused (WINDOW_EXCEEDED): over the limit");
 }
 

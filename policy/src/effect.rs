@@ -6,7 +6,7 @@
 use alloy_primitives::{Address, B256, keccak256};
 
 use crate::abi::{self, Erc20};
-use crate::book::Registry;
+use crate::book::{Registry, format_amount};
 use crate::id::ChainId;
 use crate::money::{Account, Amount, Asset, Charges};
 use crate::tx::{Destination, UnsignedTx};
@@ -149,4 +149,44 @@ pub fn charges(effects: &[Effect], chain: ChainId) -> Option<Charges> {
         }
     }
     Some(charges)
+}
+
+/// An effect in words, with labels and units from the registry: `pay 1 ETH to suppliers (0x…)`.
+pub fn describe(effect: &Effect, chain: ChainId, registry: &Registry) -> String {
+    let native = Account { chain, asset: Asset::Native };
+    let amount = |account, amount| format_amount(registry, account, amount);
+    let token_amount = |token: &Address, units: &Amount| {
+        amount(Account { chain, asset: Asset::Token(*token) }, *units)
+    };
+    let who = |address: &Address| match registry.label(*address) {
+        Some(label) => format!("{label} ({})", address.to_checksum(None)),
+        None => address.to_checksum(None),
+    };
+    match effect {
+        Effect::Fee { most: Some(most), priority: _ } => {
+            format!("pay a fee of at most {}", amount(native, *most))
+        }
+        Effect::Fee { most: None, priority: _ } => "pay a fee beyond all amounts".into(),
+        Effect::PayNative { to, amount: wei } => format!("pay {} to {}", amount(native, *wei), who(to)),
+        Effect::TransferToken { token, from: None, to, amount: units } => {
+            format!("send {} to {}", token_amount(token, units), who(to))
+        }
+        Effect::TransferToken { token, from: Some(from), to, amount: units } => {
+            let moved = token_amount(token, units);
+            format!("move {moved} from {} to {}", who(from), who(to))
+        }
+        Effect::GrantAllowance { token, spender, amount: units } => {
+            format!("let {} take up to {}", who(spender), token_amount(token, units))
+        }
+        Effect::Call { contract, selector } => {
+            format!("call function 0x{} of {}", hex::encode(selector), who(contract))
+        }
+        Effect::Deploy { init_code, value } => {
+            format!("deploy a contract (init code {init_code}) with {}", amount(native, *value))
+        }
+        Effect::Delegate { chain: on, to } => {
+            format!("carry an authorisation to run as {} on chain {on}", who(to))
+        }
+        Effect::Unknown { contract, why } => format!("not understood at {}: {why}", who(contract)),
+    }
 }

@@ -142,7 +142,6 @@ fn climb(leaves: &[B256], place: usize, path: &mut Vec<B256>) -> Option<()> {
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
 mod tests {
-    use hex;
     use proptest::prelude::*;
 
     use super::*;
@@ -271,7 +270,8 @@ mod tests {
             let leaves = some_leaves(count);
             let frontier: Frontier = leaves.iter().copied().collect();
             prop_assert_eq!(frontier.root(), by_definition(&leaves));
-            prop_assert_eq!(frontier.peaks.len(), usize::try_from(frontier.size().count_ones()).unwrap());
+            let bits = usize::try_from(frontier.size().count_ones()).unwrap();
+            prop_assert_eq!(frontier.peaks.len(), bits);
         }
 
         #[test]

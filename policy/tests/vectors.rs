@@ -2,7 +2,12 @@
 //!
 //! Nothing expected here was computed by this crate.
 
-#![allow(clippy::arithmetic_side_effects, reason = "test")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "test"
+)]
 
 use alloy_primitives::{Address, B256, U256, address, b256, hex, keccak256};
 use alloy_rlp::Header;

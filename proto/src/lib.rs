@@ -4,7 +4,16 @@
 //! and fails on a difference, and holds every change against the released contract.
 
 /// Package `portcullis.v1`.
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    elided_lifetimes_in_paths,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    reason = "generated"
+)]
 pub mod v1 {
     include!("gen/portcullis.v1.rs");
 

@@ -47,7 +47,8 @@ fn the_compatibility_check_notices_each_kind_of_break() {
     let breaks: [(&str, fn(&mut FileDescriptorSet)); 5] = [
         ("renumbered", |set| message(set, "SignRequest").field[0].number = Some(99)),
         ("retyped", |set| {
-            message(set, "SignRequest").field[1].set_type(prost_types::field_descriptor_proto::Type::Bytes);
+            message(set, "SignRequest").field[1]
+                .set_type(prost_types::field_descriptor_proto::Type::Bytes);
         }),
         ("removed", |set| {
             message(set, "SignRequest").field.remove(2);

@@ -130,7 +130,8 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let throttle = Throttle::new(config.rate_per_second_max);
     let pipeline = Arc::new(Pipeline::new(sequencer.clone(), hsm.clone(), throttle));
     let signing = Signing::new(pipeline, sequencer.clone());
-    let people = Control { sequencer: sequencer.clone(), keys, reader, health: health.clone(), clock };
+    let people =
+        Control { sequencer: sequencer.clone(), keys, reader, health: health.clone(), clock };
 
     let (stop, _) = watch::channel(false);
     let stopped = |mut stop: watch::Receiver<bool>| async move {
@@ -194,8 +195,8 @@ impl Door {
     async fn open(name: &'static str, config: &Listener) -> Result<Self, AppError> {
         let clock: WallClock = Arc::new(clock::wall_time);
         let trust = Trust::load(config.trust(), clock);
-        let trust = trust
-            .map_err(|source| AppError::Trust { plane: name, source: Arc::new(source) })?;
+        let trust =
+            trust.map_err(|source| AppError::Trust { plane: name, source: Arc::new(source) })?;
         let address = config.listen;
         let fault = |source| AppError::Listen { plane: name, address, source };
         let listener = TcpListener::bind(address).await.map_err(fault)?;
@@ -221,8 +222,7 @@ impl Door {
 }
 
 fn data_routes(signing: Signing) -> Result<Routes, AppError> {
-    let signing =
-        SigningServiceServer::new(signing).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let signing = SigningServiceServer::new(signing).max_decoding_message_size(REQUEST_BYTES_MAX);
     Ok(Routes::new(signing).add_service(reflection()?).add_service(serving_health()))
 }
 
@@ -236,8 +236,8 @@ fn control_routes(control: Control) -> Result<Routes, AppError> {
 }
 
 /// Whoever can connect may ask: the process is up. Whether signatures can be made is on loopback.
-fn serving_health() -> tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health>
-{
+fn serving_health()
+-> tonic_health::pb::health_server::HealthServer<impl tonic_health::pb::health_server::Health> {
     let (_reporter, service) = tonic_health::server::health_reporter();
     service
 }
@@ -255,8 +255,8 @@ fn reflection() -> Result<
 fn probe(health: &Arc<Health>) -> Probe {
     let (ready, metrics) = (health.clone(), health.clone());
     Probe {
-        ready: Arc::new(move || ready.blocking()),
-        metrics: Arc::new(move || metrics.metrics()),
+        ready: Box::new(move || ready.blocking()),
+        metrics: Box::new(move || metrics.metrics()),
     }
 }
 

@@ -110,9 +110,8 @@ impl Ticket {
     pub fn pass(&self) -> Result<(), Stopped> {
         HELD.with_borrow_mut(|held| {
             let Held::During(guard) = held else { return Err(Stopped(Scope::All)) };
-            let same_gate = |guard: &Guard| {
-                Arc::ptr_eq(ArcRwLockReadGuard::rwlock(guard), &self.gate.stops)
-            };
+            let same_gate =
+                |guard: &Guard| Arc::ptr_eq(ArcRwLockReadGuard::rwlock(guard), &self.gate.stops);
             // A second signature in the same poll goes out under the same guard: taking the lock
             // twice would wait for ever behind a stop that waits for the first.
             if !guard.as_ref().is_some_and(same_gate) {

@@ -108,10 +108,8 @@ pub fn init(config: &Config, proposal: &Path) -> Result<VaultId, InitError> {
 
 fn propose(path: &Path) -> Result<Genesis, InitError> {
     let text = read(path)?;
-    let proposal: Proposal = toml::from_str(&text).map_err(|error| InitError::Parse {
-        path: path.into(),
-        message: error.to_string(),
-    })?;
+    let proposal: Proposal = toml::from_str(&text)
+        .map_err(|error| InitError::Parse { path: path.into(), message: error.to_string() })?;
     let book_path = path.parent().unwrap_or(Path::new(".")).join(&proposal.book);
     let text = read(&book_path)?;
     let book = Book::parse(&text);
@@ -159,7 +157,10 @@ fn read(path: &Path) -> Result<String, InitError> {
 
 fn lines(faults: &Faults) -> String {
     let lines = faults.0.iter().map(|fault| {
-        format!("  line {}, column {}: {} ({})", fault.line, fault.column, fault.message, fault.hint)
+        format!(
+            "  line {}, column {}: {} ({})",
+            fault.line, fault.column, fault.message, fault.hint
+        )
     });
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -85,6 +85,5 @@ impl Health {
 }
 
 fn metric(text: &mut String, name: &str, kind: &str, help: &str, value: &str) {
-    let _infallible =
-        writeln!(text, "# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}");
+    let _infallible = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}");
 }

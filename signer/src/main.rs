@@ -11,8 +11,11 @@ use portcullis::hsm::HsmError;
 
 /// Portcullis: signs Ethereum transactions with keys that never leave an HSM, under a policy.
 #[derive(Parser)]
-#[command(version, after_help = "Exit codes: 0 ok; 64 usage; 65 journal; 69 token; 74 I/O; \
-    78 configuration. Start with deploy/quickstart, which sets everything up.")]
+#[command(
+    version,
+    after_help = "Exit codes: 0 ok; 64 usage; 65 journal; 69 token; 74 I/O; \
+    78 configuration. Start with deploy/quickstart, which sets everything up."
+)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -83,7 +86,9 @@ impl Failure {
             Self::Runtime(_) => 74,
             Self::App(error) => match error {
                 AppError::Journal(_) | AppError::Start(_) => 65,
-                AppError::Hsm(HsmError::Pin(_)) | AppError::Config(_) | AppError::Trust { .. } => 78,
+                AppError::Hsm(HsmError::Pin(_)) | AppError::Config(_) | AppError::Trust { .. } => {
+                    78
+                }
                 AppError::Hsm(_) => 69,
                 AppError::Process(_)
                 | AppError::Listen { .. }

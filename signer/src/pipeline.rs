@@ -17,7 +17,6 @@ use crate::sequencer::{Charged, ParkedAnswer, Recorded, Reserved, Sequencer, Sig
 use crate::throttle::{Admitted, Throttle};
 
 /// What a request passes through.
-#[derive(Debug)]
 pub struct Pipeline {
     sequencer: Sequencer,
     token: Arc<Hsm>,

@@ -24,3 +24,4 @@ pub mod token;
 pub mod tx;
 pub mod wait;
 pub mod witness;
+pub mod world;

@@ -2,11 +2,14 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 
 use alloy_primitives::B256;
 
 use crate::place::{self, PlaceError};
 use crate::token::{LABEL, Token};
+use crate::wait::PATIENCE;
 
 /// The probe failed, or the token refused.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +26,10 @@ pub enum ProbeError {
         /// The PKCS#11 error, as text for a person.
         text: String,
     },
-    /// It answered in no known way, or ended.
+    /// It ended, or is held for longer than anyone waits.
+    #[error("the probe does not answer")]
+    Silent(#[from] mpsc::RecvTimeoutError),
+    /// It answered in no known way.
     #[error("the probe answered {answer:?}")]
     Confused {
         /// What it said.
@@ -36,7 +42,7 @@ pub enum ProbeError {
 pub struct Probe {
     process: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    output: Receiver<io::Result<String>>,
 }
 
 impl Probe {
@@ -52,7 +58,7 @@ impl Probe {
             .spawn()?;
         let missing = || io::Error::from(io::ErrorKind::BrokenPipe);
         let input = process.stdin.take().ok_or_else(missing)?;
-        let output = BufReader::new(process.stdout.take().ok_or_else(missing)?);
+        let output = lines(process.stdout.take().ok_or_else(missing)?);
         Ok(Self { process, input, output })
     }
 
@@ -80,9 +86,8 @@ impl Probe {
 
     /// Waits for the answer to the oldest unanswered line.
     pub fn answer(&mut self) -> Result<Vec<u8>, ProbeError> {
-        let mut answer = String::new();
-        self.output.read_line(&mut answer)?;
-        match answer.trim_end().split_once(' ') {
+        let answer = self.output.recv_timeout(PATIENCE)??;
+        match answer.split_once(' ') {
             Some(("ok", bytes)) => {
                 hex::decode(bytes).map_err(|_| ProbeError::Confused { answer: bytes.to_owned() })
             }
@@ -95,6 +100,19 @@ impl Probe {
         writeln!(self.input, "{line}")?;
         Ok(self.input.flush()?)
     }
+}
+
+/// The probe's lines as they come, so that they can be waited for in bounds.
+fn lines(output: ChildStdout) -> Receiver<io::Result<String>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines() {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 impl Drop for Probe {

@@ -62,6 +62,11 @@ pub enum ServerError {
 pub struct Settings {
     /// Journal folder.
     pub data: PathBuf,
+    /// Bytes of a journal segment.
+    pub segment_bytes: u64,
+    /// Requests per second over all callers; none: no bound of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_per_second_max: Option<u32>,
     /// The token.
     pub hsm: Hsm,
     /// Where callers come in.
@@ -110,7 +115,7 @@ pub struct Loopback {
 }
 
 impl Settings {
-    /// Two sessions, five seconds a call, every listener on a loopback port of its own choosing.
+    /// Segments of 4 MiB, no rate, two sessions, five seconds a call, every listener on a loopback port of its own choosing.
     pub fn new(data: &Path, token: &Token, planes: [Plane; 2]) -> Self {
         let [data_plane, control_plane] = planes;
         let hsm = Hsm {
@@ -121,7 +126,15 @@ impl Settings {
             call_timeout_ms: 5_000,
         };
         let loopback = Loopback { listen: "127.0.0.1:0".to_owned() };
-        Self { data: data.to_owned(), hsm, data_plane, control_plane, loopback }
+        Self {
+            data: data.to_owned(),
+            segment_bytes: 4 * 1024 * 1024,
+            rate_per_second_max: None,
+            hsm,
+            data_plane,
+            control_plane,
+            loopback,
+        }
     }
 }
 

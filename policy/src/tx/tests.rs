@@ -53,12 +53,14 @@ fn fields(kind: TxKind) -> Vec<Raw> {
     let access_list = List(vec![List(vec![address(), List(vec![key.clone(), key])])]);
     let fees = match kind {
         TxKind::AccessList => vec![int(20)],
-        _ => vec![int(2), int(20)],
+        TxKind::Legacy | TxKind::DynamicFee | TxKind::Blob | TxKind::SetCode => {
+            vec![int(2), int(20)]
+        }
     };
     let more = match kind {
         TxKind::Blob => vec![int(3), List(vec![hash(1)])],
         TxKind::SetCode => vec![List(vec![tuple()])],
-        _ => vec![],
+        TxKind::Legacy | TxKind::AccessList | TxKind::DynamicFee => vec![],
     };
     [vec![int(1), int(9)], fees, call.to_vec(), vec![access_list], more].concat()
 }
@@ -123,7 +125,7 @@ fn place(kind: TxKind, name: Field) -> usize {
             Field::Data,
             Field::AccessList,
         ],
-        _ => &[
+        TxKind::DynamicFee | TxKind::Blob | TxKind::SetCode => &[
             Field::ChainId,
             Field::Nonce,
             Field::MaxPriorityFeePerGas,
@@ -155,12 +157,8 @@ fn every_kind_is_read_and_gives_back_its_bytes_and_fields() {
         assert_eq!((tx.value(), tx.data()), (Amount::from(7), &[0xda, 0x7a][..]));
         assert_eq!(tx.destination(), Destination::Call([0x35; 20].into()));
         assert_eq!(tx.max_fee_per_gas(), Amount::from(20));
-        let priority =
-            if tx.blob_hashes().is_empty() && matches!(kind, TxKind::Legacy | TxKind::AccessList) {
-                20
-            } else {
-                2
-            };
+        let only_a_price = matches!(kind, TxKind::Legacy | TxKind::AccessList);
+        let priority = if only_a_price { 20 } else { 2 };
         assert_eq!(tx.max_priority_fee_per_gas(), Amount::from(priority));
         assert_eq!(tx.access_list().len(), usize::from(kind != TxKind::Legacy));
         assert_eq!(tx.blob_hashes().len(), usize::from(kind == TxKind::Blob));
@@ -298,7 +296,7 @@ fn a_number_one_bit_too_wide_is_refused() {
 fn the_largest_numbers_are_read() {
     for kind in KINDS {
         let chain = with(kind, place(kind, Field::ChainId), int(CHAIN_ID_MAX.into()));
-        // Types 3 and 4 carry a tuple for chain 1 or none.
+        // It carries a tuple for chain 1.
         if kind == TxKind::SetCode {
             assert_eq!(chain, Err(Malformed::AuthorizationChain));
         } else {
@@ -460,7 +458,7 @@ fn a_blob_transaction_with_its_blobs_is_recognised() {
 
 /// A valid tuple of which one part has been replaced.
 fn with_part(place: usize, part: Raw) -> Result<UnsignedTx, Malformed> {
-    let List(mut parts) = tuple() else { unreachable!() };
+    let List(mut parts) = tuple() else { panic!("a list") };
     parts[place] = part;
     with(TxKind::SetCode, 9, List(vec![tuple(), List(parts)]))
 }
@@ -472,7 +470,7 @@ fn set_code_has_one_or_more_authorizations() {
     assert!(list(vec![tuple(); AUTHORIZATIONS_MAX]).is_ok());
     let too_many = vec![tuple(); AUTHORIZATIONS_MAX + 1];
     assert_eq!(list(too_many), Err(Malformed::AuthorizationsTooMany));
-    let List(parts) = tuple() else { unreachable!() };
+    let List(parts) = tuple() else { panic!("a list") };
     let five = List(parts[..5].to_vec());
     assert_eq!(list(vec![five]), Err(Malformed::EntryParts(Field::Authorizations)));
 }

@@ -67,7 +67,11 @@ impl Control {
             freeze_scope::Scope::Tag(name) => {
                 let tag = name.parse().map_err(|error| Refusal::bad_name("tag", &error))?;
                 let known = view.keys.values().any(|key| key.tags.contains(&tag));
-                if known { Ok(Scope::Tag(tag)) } else { Err(Refusal::NotFound { kind: "tag", name }) }
+                if known {
+                    Ok(Scope::Tag(tag))
+                } else {
+                    Err(Refusal::NotFound { kind: "tag", name })
+                }
             }
             freeze_scope::Scope::All(true) => Ok(Scope::All),
             freeze_scope::Scope::All(false) => Err(missing("all must be true")),
@@ -312,20 +316,16 @@ fn send_pages(
         tracing::error!(%error, "journal cannot be read");
         drop(lines.blocking_send(Err(Status::internal("the journal cannot be read"))));
     };
-    let records = reader.records(from).map_err(unreadable).ok()?;
     let (mut pending, mut bytes) = (Vec::new(), 0usize);
-    for stored in records {
-        let (sequence, content) = match stored.map_err(unreadable).ok()? {
-            Stored::Record { sequence, bytes } => (sequence, bytes),
-            Stored::Attachment { bytes, .. } => (Sequence(0), bytes),
-        };
+    for stored in reader.records_from(from) {
+        let Stored { sequence, attachments, record, .. } = stored.map_err(unreadable).ok()?;
         if sequence > head.sequence {
             break;
         }
-        bytes = bytes.saturating_add(content.len());
-        pending.push(JournalLine { sequence: sequence.0, content });
-        if sequence == Sequence(0) {
-            continue;
+        let attachments = attachments.into_iter().map(|content| (Sequence(0), content));
+        for (place, content) in attachments.chain([(sequence, record)]) {
+            bytes = bytes.saturating_add(content.len());
+            pending.push(JournalLine { sequence: place.0, content: content.to_vec() });
         }
         from = sequence.next();
         *left = left.saturating_sub(1);

@@ -9,7 +9,7 @@ pub struct Limits {
     /// TLS handshakes in progress. Each costs a signature and a chain verification before we know
     /// anybody's name; above this, newcomers wait in the kernel's backlog.
     pub handshakes_max: usize,
-    /// From accepted TCP connection to a finished handshake. A silent client holds a slot no longer.
+    /// From accepted TCP connection to a finished handshake: no silent client holds a slot longer.
     pub handshake_timeout: Duration,
     /// Authenticated connections, all identities together.
     pub connections_max: usize,

@@ -105,10 +105,7 @@ pub struct GatedStream(pub mpsc::Receiver<Outgoing>);
 impl Stream for GatedStream {
     type Item = Result<SignStreamResponse, Status>;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = std::task::ready!(self.0.poll_recv(context));
         let Some(Outgoing { message, ticket }) = next else { return Poll::Ready(None) };
         let passed = ticket.map_or(Ok(()), |ticket| ticket.pass());

@@ -132,11 +132,7 @@ async fn pump(
     }
 }
 
-async fn answer_one(
-    pipeline: Arc<Pipeline>,
-    peer: &Peer,
-    message: SignStreamRequest,
-) -> Outgoing {
+async fn answer_one(pipeline: Arc<Pipeline>, peer: &Peer, message: SignStreamRequest) -> Outgoing {
     let correlation_id = message.correlation_id;
     let missing = || Refusal::BadField { field: "request", problem: "is missing".into() };
     let raw = message.request.ok_or_else(missing);

@@ -84,8 +84,8 @@ impl Trust {
         }))
     }
 
-    /// Follows the files for ever; spawn it, and abort it at the end. Looks once a second, and takes
-    /// over what it has seen twice, so that a file still being written is left alone.
+    /// Follows the files for ever; spawn it, and abort it at the end. Looks once a second, and
+    /// takes over what it has seen twice, so that a file still being written is left alone.
     pub async fn follow(self: Arc<Self>) {
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -97,8 +97,8 @@ impl Trust {
         }
     }
 
-    /// Takes over what is on disk now. Reads files: call it where blocking is allowed. When it
-    /// returns `Swapped`, no request of a peer that the new material refuses is dispatched any more.
+    /// Takes over what is on disk now. Reads files: call it where blocking is allowed. After it has
+    /// returned `Swapped`, no request of a peer that the new material refuses is dispatched.
     ///
     /// # Errors
     /// [`TrustError`], when the files cannot be used; the last good material stays in force.

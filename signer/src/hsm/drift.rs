@@ -127,6 +127,8 @@ pub(super) fn of(attributes: &[Attribute], copy_is_refused: impl FnOnce() -> boo
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::wildcard_enum_match_arm, clippy::arithmetic_side_effects, reason = "test")]
+
     use super::*;
 
     fn as_we_make_it() -> Vec<Attribute> {

@@ -166,21 +166,21 @@ fn read(session: &Session, handle: ObjectHandle) -> Result<TokenKey, HsmError> {
     let mut drift = drift::of(&attributes, || {
         matches!(quirks::try_copy(session, handle), CopyVerdict::Refused)
     });
-    let raw_id = attributes.iter().find_map(|attribute| match attribute {
-        Attribute::Id(id) => Some(id.clone()),
-        _ => None,
+    let raw_id = attributes.iter().find_map(|attribute| {
+        if let Attribute::Id(id) = attribute { Some(id.clone()) } else { None }
     });
     let raw_id = raw_id.unwrap_or_default();
-    let label = attributes.iter().find_map(|attribute| match attribute {
-        Attribute::Label(label) => Some(String::from_utf8_lossy(label).into_owned()),
-        _ => None,
+    let label = attributes.iter().find_map(|attribute| {
+        let Attribute::Label(label) = attribute else { return None };
+        Some(String::from_utf8_lossy(label).into_owned())
     });
+    let label = label.unwrap_or_default();
     let id = <[u8; 16]>::try_from(raw_id.as_slice()).ok().map(KeyId::from_bytes);
     if id.is_none() {
         drift.push(Drift::ForeignId);
     }
     let point = public_point(session, &raw_id).map_err(HsmError::Read)?;
-    Ok(TokenKey { id, raw_id, label: label.unwrap_or_default(), drift, point })
+    Ok(TokenKey { id, raw_id, label, drift, point })
 }
 
 impl TokenKey {
@@ -200,8 +200,7 @@ fn public_point(session: &Session, raw_id: &[u8]) -> Result<Option<PublicPoint>,
 
 fn ec_point(session: &Session, public: ObjectHandle) -> Result<Option<Vec<u8>>, Error> {
     let attributes = session.get_attributes(public, &[AttributeType::EcPoint])?;
-    Ok(attributes.into_iter().find_map(|attribute| match attribute {
-        Attribute::EcPoint(point) => Some(point),
-        _ => None,
+    Ok(attributes.into_iter().find_map(|attribute| {
+        if let Attribute::EcPoint(point) = attribute { Some(point) } else { None }
     }))
 }

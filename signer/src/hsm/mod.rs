@@ -312,4 +312,6 @@ impl From<PoolFault> for SignFault {
 }
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;

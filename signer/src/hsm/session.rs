@@ -121,22 +121,18 @@ impl SigningSession {
     /// refused because of the *key* leaves none, and must not let one bad key wear out sessions
     /// that serve all others.
     fn judge(&mut self, key: KeyId, error: Error) -> CallFault {
-        match error {
-            Error::Pkcs11(RvError::KeyFunctionNotPermitted, Function::SignInit) => {
-                CallFault::keep(SignFault::KeyFenced { key })
-            }
-            Error::Pkcs11(
-                RvError::KeyHandleInvalid | RvError::ObjectHandleInvalid,
-                Function::SignInit,
-            ) => {
-                self.handles.remove(&key);
-                match self.handle(key) {
-                    Ok(_) => CallFault::keep(SignFault::Unavailable),
-                    Err(fault) => fault,
-                }
-            }
-            source => CallFault::discard(&HsmError::Sign { key, source }),
+        let Error::Pkcs11(code, Function::SignInit) = error else {
+            return CallFault::discard(&HsmError::Sign { key, source: error });
+        };
+        if matches!(code, RvError::KeyFunctionNotPermitted) {
+            return CallFault::keep(SignFault::KeyFenced { key });
         }
+        if matches!(code, RvError::KeyHandleInvalid | RvError::ObjectHandleInvalid) {
+            self.handles.remove(&key);
+            let again = self.handle(key);
+            return again.err().unwrap_or(CallFault::keep(SignFault::Unavailable));
+        }
+        CallFault::discard(&HsmError::Sign { key, source: error })
     }
 }
 

@@ -165,31 +165,32 @@ impl Token {
 /// What a failed login means for the next one: only a failure that cannot have reached the token's
 /// PIN counter leaves it open.
 fn judge(error: Error) -> (Login, HsmError) {
-    match error {
-        Error::Pkcs11(
-            RvError::PinIncorrect
-            | RvError::PinLocked
-            | RvError::PinExpired
-            | RvError::PinInvalid
-            | RvError::PinLenRange,
-            _,
-        ) => (Login::WrongPin, HsmError::WrongPin),
-        Error::Pkcs11(
-            RvError::DeviceRemoved
-            | RvError::TokenNotPresent
-            | RvError::TokenNotRecognized
-            | RvError::SessionHandleInvalid
-            | RvError::SessionClosed
-            | RvError::SlotIdInvalid
-            | RvError::HostMemory
-            | RvError::CryptokiNotInitialized,
-            _,
-        ) => (Login::Open, HsmError::Login(error)),
-        other => {
-            tracing::error!(error = %other, "the token refused the login");
-            (Login::Refused, HsmError::LoginRefused)
-        }
+    let refused = [
+        RvError::PinIncorrect,
+        RvError::PinLocked,
+        RvError::PinExpired,
+        RvError::PinInvalid,
+        RvError::PinLenRange,
+    ];
+    let harmless = [
+        RvError::DeviceRemoved,
+        RvError::TokenNotPresent,
+        RvError::TokenNotRecognized,
+        RvError::SessionHandleInvalid,
+        RvError::SessionClosed,
+        RvError::SlotIdInvalid,
+        RvError::HostMemory,
+        RvError::CryptokiNotInitialized,
+    ];
+    let code = if let Error::Pkcs11(code, _) = error { Some(code) } else { None };
+    if code.is_some_and(|code| refused.contains(&code)) {
+        return (Login::WrongPin, HsmError::WrongPin);
     }
+    if code.is_some_and(|code| harmless.contains(&code)) {
+        return (Login::Open, HsmError::Login(error));
+    }
+    tracing::error!(%error, "the token refused the login");
+    (Login::Refused, HsmError::LoginRefused)
 }
 
 /// The one initialised token that fits.

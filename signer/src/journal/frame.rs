@@ -249,3 +249,37 @@ pub(super) fn wide(bytes: usize) -> u64 {
 pub(super) fn narrow(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_that_is_not_exactly_the_stated_records_is_refused() {
+        let header = Header {
+            epoch: Epoch(1),
+            first: Sequence(1),
+            records: 1,
+            body_bytes: 7,
+            root: B256::ZERO,
+        };
+        let good = [1, 0, 0, 0, 2, b'h', b'i', 0, 0];
+        let records = |header: &Header, bytes: &[u8]| header.records(Bytes::copy_from_slice(bytes));
+        assert_eq!(records(&header, &good).unwrap()[0].record, "hi");
+
+        let changed = |at: usize, to: u8| {
+            let mut bytes = good;
+            bytes[at] = to;
+            bytes
+        };
+        assert!(records(&header, &changed(0, 2)).is_none(), "an attachment without a record");
+        assert!(records(&header, &changed(0, 3)).is_none(), "an unknown kind");
+        assert!(records(&header, &changed(4, 1)).is_none(), "a byte too many");
+        assert!(records(&header, &changed(4, 3)).is_none(), "a byte too few");
+        assert!(records(&header, &changed(8, 1)).is_none(), "bytes behind the entries");
+        assert!(records(&header, &good[..6]).is_none(), "less than stated");
+        assert!(records(&Header { records: 2, ..header }, &good).is_none(), "a record missing");
+        let empty = Header { records: 0, body_bytes: 0, ..header };
+        assert!(records(&empty, &[]).is_none(), "a batch without records");
+    }
+}

@@ -76,6 +76,13 @@ impl Head {
 ///
 /// Made only by [`Storage::append_if_owner`]. Never derive `Clone` or `Default` here: each would
 /// be a second way to make one.
+///
+/// ```compile_fail,E0451
+/// use portcullis::journal::{Durable, Head};
+/// use portcullis_policy::id::Sequence;
+///
+/// let forged = Durable { first: Sequence(1), head: Head::empty() };
+/// ```
 #[derive(Debug, Eq, PartialEq)]
 #[must_use = "what the batch permits waits for this"]
 pub struct Durable {

@@ -238,3 +238,42 @@ fn interrupted_bytes(walk: &mut Walk, limit: u64) -> Result<u64, WalkError> {
     }
     Ok(left)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use alloy_primitives::B256;
+
+    use super::super::frame::{Header, encode};
+    use super::*;
+
+    /// The sectors of a frame that begins with record 1 and has so many bytes of entries.
+    fn sectors(body_bytes: u32) -> Vec<u8> {
+        let (epoch, first, root) = (Epoch(1), Sequence(1), B256::ZERO);
+        let header = Header { epoch, first, records: 1, body_bytes, root };
+        let mut out = Vec::new();
+        encode(&header, &vec![1; usize::try_from(body_bytes).unwrap()], &mut out);
+        out
+    }
+
+    #[test]
+    fn a_sound_sector_behind_the_end_that_its_header_claims_is_no_interrupted_write() {
+        let interrupted = |other: &[u8]| {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(8192).unwrap();
+            // A frame of three sectors, the second lost, and whatever stands behind it.
+            let frame = sectors(1200);
+            file.write_all_at(&frame[..SECTOR_BYTES], 0).unwrap();
+            file.write_all_at(&frame[2 * SECTOR_BYTES..], 1024).unwrap();
+            file.write_all_at(other, 1536).unwrap();
+            interrupted_bytes(&mut Walk::new(file, Sequence(1)), 8192)
+        };
+        assert!(matches!(interrupted(&[]), Ok(1536)));
+        let longer = sectors(3000);
+        assert!(matches!(
+            interrupted(&longer[3 * SECTOR_BYTES..4 * SECTOR_BYTES]),
+            Err(WalkError::Fault { position: 1536, fault: Fault::Garbage })
+        ));
+    }
+}

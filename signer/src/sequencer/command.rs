@@ -7,8 +7,8 @@ use portcullis_policy::record::{Adopted, Frozen, KeyIntended};
 use portcullis_policy::request::Request;
 use tokio::sync::oneshot;
 
-use super::proof::{Recorded, Signed};
 use super::Charged;
+use super::proof::{Recorded, Signed};
 use crate::refusal::Refusal;
 use crate::signature::PublicPoint;
 

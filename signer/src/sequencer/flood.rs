@@ -20,7 +20,13 @@ struct Burst {
 
 impl Flood {
     /// Whether this refusal is recorded; otherwise it is counted.
-    pub(super) fn admits(&mut self, caller: &CallerId, key: KeyId, code: &str, now: Millis) -> bool {
+    pub(super) fn admits(
+        &mut self,
+        caller: &CallerId,
+        key: KeyId,
+        code: &str,
+        now: Millis,
+    ) -> bool {
         let name = (caller.clone(), key, code.to_owned());
         let fresh = || Burst { since: now, recorded: 0, suppressed: 0 };
         let burst = self.0.entry(name).or_insert_with(fresh);
@@ -74,7 +80,8 @@ mod tests {
     fn a_flood_leaves_a_few_records_and_one_count() {
         let (mut flood, caller) = (Flood::default(), "a".parse().unwrap());
         let key = KeyId::from_bytes([1; 16]);
-        let recorded = (0..500).filter(|_| flood.admits(&caller, key, "NO_RULE", Millis(5))).count();
+        let recorded =
+            (0..500).filter(|_| flood.admits(&caller, key, "NO_RULE", Millis(5))).count();
         assert_eq!(recorded, 20);
         assert!(flood.take_ended(Millis(6)).is_empty());
         let counts = flood.take_ended(Millis(1_005));

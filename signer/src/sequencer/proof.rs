@@ -198,7 +198,7 @@ mod tests {
         let (asked, other) = (keccak256(b"asked"), keccak256(b"other"));
         let (signature, _) = key.sign_prehash_recoverable(asked.as_slice()).unwrap();
         let raw = || RawSignature::from_slice(&signature.to_bytes()).unwrap();
-        let permit = |digest| Reserved::for_test(id.clone(), digest, Arc::clone(&point));
+        let permit = |digest| Reserved::for_test(id, digest, Arc::clone(&point));
         assert_eq!(permit(asked).attach(raw()).unwrap().reserved().digest(), &asked);
         assert_eq!(permit(other).attach(raw()).err(), Some(BadSignature));
     }

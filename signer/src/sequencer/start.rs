@@ -12,10 +12,10 @@ use portcullis_policy::state::{State, Unfoldable};
 use portcullis_policy::tree::leaf_hash;
 use tokio::sync::watch;
 
+use super::Sequencer;
 use super::flood::Flood;
 use super::view::View;
 use super::writer::{Fatal, Figures, Writer};
-use super::Sequencer;
 use crate::clock::{self, Clock};
 use crate::gate::Gate;
 use crate::journal::{Batch, ReadError, Storage, Stored};
@@ -112,13 +112,13 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
 /// Everything the journal says, folded.
 fn fold(storage: &dyn Storage) -> Result<(State, VaultId), StartError> {
     let mut folded: Option<(State, VaultId)> = None;
-    for stored in storage.reader().records(Sequence(1))? {
-        let Stored::Record { sequence, bytes } = stored? else { continue };
+    for stored in storage.reader().records_from(Sequence(1)) {
+        let Stored { sequence, record, .. } = stored?;
         let unreadable = |source| StartError::Entry { at: sequence, source };
-        let entry = Entry::decode(&bytes).map_err(unreadable)?;
+        let entry = Entry::decode(&record).map_err(unreadable)?;
         match &mut folded {
             Some((state, _)) => state.apply(&entry)?,
-            None => folded = Some((State::genesis(&entry)?, VaultId(leaf_hash(&bytes)))),
+            None => folded = Some((State::genesis(&entry)?, VaultId(leaf_hash(&record)))),
         }
     }
     folded.ok_or(StartError::Empty)

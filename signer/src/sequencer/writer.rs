@@ -174,28 +174,33 @@ impl Writer {
     /// Decides a request and takes its charge: nothing comes between the two.
     fn charge(&mut self, request: Request, answer: Answer<Charged>) -> Result<(), Fatal> {
         if self.space() != Space::Ample {
-            return Ok(reply(answer, Err(Refusal::JournalFull)));
+            return done(answer, Err(Refusal::JournalFull));
         }
         if self.state.open().len() >= OPEN_MAX {
-            return Ok(reply(answer, Err(Refusal::Overloaded)));
+            return done(answer, Err(Refusal::Overloaded));
         }
         let now = self.clock.now();
         self.state.advance(request.asker().key, now);
         let book = self.state.book().clone();
         let facts = self.state.facts(&request, now, None);
         match decide(&book, &facts, request) {
-            Decision::Allow(allowed) => Ok(self.reserve(*allowed, now, answer)),
+            Decision::Allow(allowed) => self.reserve(*allowed, now, answer),
             Decision::Deny(denial) => self.deny(denial, now, answer),
             Decision::Park(parked) => self.park(parked, now, answer),
         }
     }
 
-    fn reserve(&mut self, allowed: Allowed, now: Interval, answer: Answer<Charged>) {
+    fn reserve(
+        &mut self,
+        allowed: Allowed,
+        now: Interval,
+        answer: Answer<Charged>,
+    ) -> Result<(), Fatal> {
         let key = allowed.request().asker().key;
         let found = self.points.get(&key).zip(self.state.keys().get(&key));
         let Some((point, held)) = found.map(|(point, held)| (point.clone(), held)) else {
             let unknown = Refusal::Token { code: "KEY_MISSING", retry_after: None };
-            return reply(answer, Err(unknown));
+            return done(answer, Err(unknown));
         };
         let caller = allowed.request().asker().caller.clone();
         let who = Arc::new(Who { caller, key, tags: held.tags.clone() });
@@ -212,7 +217,7 @@ impl Writer {
         let pending = Pending { request, asked, attachment, allowed: allowance, who };
         self.pending.insert(number, pending);
         self.show_open();
-        reply(answer, Ok(Charged::Reserved(Box::new(reserved))));
+        done(answer, Ok(Charged::Reserved(Box::new(reserved))))
     }
 
     fn deny(
@@ -227,7 +232,7 @@ impl Writer {
         let code = reasons.first().map_or("", |reason| reason.code.as_str());
         if !self.flood.admits(&asker.caller, asker.key, code, now.sure) {
             let sequence = Sequence(0);
-            return Ok(reply(answer, Err(Refusal::Denied { reasons, sequence })));
+            return done(answer, Err(Refusal::Denied { reasons, sequence }));
         }
         let counted = self.counted(asker.key);
         let (asked, attachment) = self.ask(&denial.request, now);
@@ -276,7 +281,7 @@ impl Writer {
         let Some(pending) = self.pending.remove(&signed.reserved().number()) else {
             Figures::count(&self.figures.late);
             let late = Refusal::Token { code: "TOKEN_TIMED_OUT", retry_after: Some(IDLE) };
-            return Ok(reply(answer, Err(late)));
+            return done(answer, Err(late));
         };
         let now = self.clock.now();
         if let Err(findings) = self.still_allows(&pending, now) {
@@ -340,19 +345,14 @@ impl Writer {
         answer: Answer<()>,
     ) -> Result<(), Fatal> {
         let Some(pending) = self.pending.remove(&number) else {
-            return Ok(reply(answer, Ok(())));
+            return done(answer, Ok(()));
         };
         self.close_failed(pending, fault, self.clock.now())?;
         self.after_commit(move |_| reply(answer, Ok(())));
         Ok(())
     }
 
-    fn close_failed(
-        &mut self,
-        pending: Pending,
-        fault: &str,
-        now: Interval,
-    ) -> Result<(), Fatal> {
+    fn close_failed(&mut self, pending: Pending, fault: &str, now: Interval) -> Result<(), Fatal> {
         let record = Failed { asked: pending.asked, fault: fault.into() };
         self.append(now, Record::Failed(Box::new(record)), pending.attachment)?;
         Figures::count(&self.figures.failed);
@@ -378,15 +378,15 @@ impl Writer {
         answer: Answer<(Sequence, Vec<String>)>,
     ) -> Result<(), Fatal> {
         if self.space() != Space::Ample {
-            return Ok(reply(answer, Err(Refusal::JournalFull)));
+            return done(answer, Err(Refusal::JournalFull));
         }
         let new = match Book::parse(&adopted.book) {
             Ok(new) => new,
-            Err(faults) => return Ok(reply(answer, Err(Refusal::FaultyBook(faults)))),
+            Err(faults) => return done(answer, Err(Refusal::FaultyBook(faults))),
         };
         let difference = self.state.book().difference(&new);
         if !difference.is_narrowing() {
-            return Ok(reply(answer, Err(Refusal::Widens(difference.wider))));
+            return done(answer, Err(Refusal::Widens(difference.wider)));
         }
         let sequence = self.append(self.clock.now(), Record::Adopted(adopted), None)?;
         self.changed = true;
@@ -396,11 +396,11 @@ impl Writer {
 
     fn intend_key(&mut self, intended: KeyIntended, answer: Answer<()>) -> Result<(), Fatal> {
         if self.space() != Space::Ample {
-            return Ok(reply(answer, Err(Refusal::JournalFull)));
+            return done(answer, Err(Refusal::JournalFull));
         }
         if self.state.key_named(intended.label.as_str()).is_some() {
             let taken = Refusal::LabelTaken(intended.label.to_string());
-            return Ok(reply(answer, Err(taken)));
+            return done(answer, Err(taken));
         }
         self.append(self.clock.now(), Record::KeyIntended(intended), None)?;
         self.after_commit(move |_| reply(answer, Ok(())));
@@ -416,7 +416,7 @@ impl Writer {
         // Two keys of one label may have been intended at the same time; only one may be made.
         let label = self.state.keys().get(&key).map(|key| key.label.to_string());
         if let Some(label) = label.filter(|label| self.state.key_named(label).is_some()) {
-            return Ok(reply(answer, Err(Refusal::LabelTaken(label))));
+            return done(answer, Err(Refusal::LabelTaken(label)));
         }
         let hex = hex::encode(point.as_bytes());
         let created = KeyCreated { address: point.address(), key, point: hex };
@@ -524,6 +524,12 @@ impl Figures {
 /// Whoever hung up misses the answer.
 fn reply<T>(answer: Answer<T>, said: Result<T, Refusal>) {
     drop(answer.send(said));
+}
+
+/// Said at once, because nothing was recorded.
+fn done<T>(answer: Answer<T>, said: Result<T, Refusal>) -> Result<(), Fatal> {
+    reply(answer, said);
+    Ok(())
 }
 
 /// Whatever is queued, or nothing after a while; `None` when nobody can ask any more.

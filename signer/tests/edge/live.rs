@@ -48,17 +48,16 @@ async fn an_idle_connection_is_closed_when_its_certificate_is_revoked() {
 }
 
 #[tokio::test]
-async fn a_reply_to_a_peer_revoked_meanwhile_is_withheld() {
-    let world = World::with_crl();
+async fn a_reply_to_a_peer_whose_certificate_ran_out_meanwhile_is_withheld() {
+    let world = World::new();
     let plane = world.start().await;
-    let mut client = plane.connect(&world.good_client(7)).await;
+    let mut client = plane.connect(&expires_2030_01_02(&world)).await;
     let reply = tokio::spawn(client.send("/slow"));
     eventually("the request arrives", || plane.calls.load(Ordering::SeqCst) == 1).await;
-    world.revoke(&[7]);
-    plane.trust.reload().unwrap();
+    // Nothing wakes the connection for this: the reply itself is looked at.
+    world.clock.set(NOW + DAY + 1);
     plane.gate.add_permits(1);
-    let reply = reply.await.unwrap();
-    assert!(!matches!(reply, Ok((OK, _))), "{reply:?}");
+    assert_eq!(reply.await.unwrap(), Ok((UNAUTHENTICATED, String::new())));
 }
 
 #[tokio::test]
@@ -121,7 +120,7 @@ async fn an_idle_connection_is_closed_when_the_crl_expires() {
 #[tokio::test]
 async fn an_aged_connection_goes_away_after_its_requests_are_answered() {
     let mut world = World::new();
-    world.limits.connection_age_max = Duration::from_millis(200);
+    world.limits.connection_age_max = Duration::from_secs(2);
     let plane = world.start().await;
     let mut client = plane.connect(&world.good_client(7)).await;
     let reply = tokio::spawn(client.send("/slow"));

@@ -10,16 +10,15 @@ use cryptoki_sys::*;
 
 use crate::instant::{Instant, throw_away_key};
 use crate::module::{Module, module, real};
-use crate::object::{Object, report_throw_away_point, strip_der};
+use crate::object::{Object, report_raw_point, report_throw_away_point};
 use crate::script::Fault;
 use crate::tamper::{SIGNATURE_BYTES, Tamper};
 
 /// How often a held call looks whether its line has gone.
 const HANG_POLL: Duration = Duration::from_millis(2);
 
-/// Lengths of a signature and of a point in DER, as PKCS#11 counts.
+/// [`SIGNATURE_BYTES`] as PKCS#11 counts.
 const SIGNATURE_LENGTH: CK_ULONG = 64;
-const DER_POINT_LENGTH: CK_ULONG = 67;
 
 /// What is still to be done to the answer of a forwarded call.
 enum Twist {
@@ -189,7 +188,7 @@ unsafe extern "C" fn C_SignInit(
             return real!(module, C_SignInit(session, mechanism, key));
         };
         let known = instant.key(key).or_else(|| {
-            let object = Object::read(module, session, key)?;
+            let object = Object::read(module, (session, key))?;
             let scalar = object.may_sign.then(|| throw_away_key(object.id()))?;
             instant.remember(key, scalar);
             Some(scalar)
@@ -303,24 +302,34 @@ unsafe extern "C" fn C_GetAttributeValue(
     count: CK_ULONG,
 ) -> CK_RV {
     around("C_GetAttributeValue", |module, twist| {
+        // SAFETY: null or, as the caller promises, `count` attributes that live through the call.
+        let place = unsafe { point_place(template, count) };
+        let room = place.as_ref().map(|point| point.ulValueLen);
         let answer = real!(module, C_GetAttributeValue(session, object, template, count));
-        let Ok(count) = usize::try_from(count) else { return answer };
-        if template.is_null() {
-            return answer;
-        }
-        // SAFETY: not null, and the caller promises `count` attributes that live through the call.
-        let attributes = unsafe { std::slice::from_raw_parts_mut(template, count) };
-        let points = attributes.iter_mut().filter(|attribute| {
-            attribute.type_ == CKA_EC_POINT && attribute.ulValueLen == DER_POINT_LENGTH
-        });
-        for point in points {
-            if module.instant.is_some() && !point.pValue.is_null() {
-                report_throw_away_point(module, session, object, point);
+        match (place, room, twist) {
+            (Some(point), Some(room), Twist::RawPoint) => {
+                report_raw_point(module, (session, object), point, room).unwrap_or(answer)
             }
-            if matches!(twist, Twist::RawPoint) {
-                strip_der(point);
+            (Some(point), _, _) if module.instant.is_some() && answer == CKR_OK => {
+                report_throw_away_point(module, (session, object), point);
+                answer
             }
+            _ => answer,
         }
-        answer
     })
+}
+
+/// The place for `CKA_EC_POINT` in a template.
+///
+/// # Safety
+///
+/// `template` is null or points to `count` attributes that nobody else holds.
+unsafe fn point_place<'a>(
+    template: CK_ATTRIBUTE_PTR,
+    count: CK_ULONG,
+) -> Option<&'a mut CK_ATTRIBUTE> {
+    let count = usize::try_from(count).ok().filter(|_| !template.is_null())?;
+    // SAFETY: not null, and the caller promises the rest.
+    let attributes = unsafe { std::slice::from_raw_parts_mut(template, count) };
+    attributes.iter_mut().find(|attribute| attribute.type_ == CKA_EC_POINT)
 }

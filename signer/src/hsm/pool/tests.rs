@@ -1,1 +1,249 @@
+#![allow(clippy::arithmetic_side_effects, reason = "test")]
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::*;
+
+/// A session that only knows how many were opened before it.
+struct Fake(usize);
+
+/// Opens fakes, or refuses to.
+#[derive(Clone, Default)]
+struct Factory {
+    opened: Arc<AtomicUsize>,
+    broken: Arc<AtomicBool>,
+}
+
+impl Factory {
+    fn open(&self) -> Result<Fake, HsmError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(HsmError::Unavailable);
+        }
+        Ok(Fake(self.opened.fetch_add(1, Ordering::SeqCst)))
+    }
+}
+
+fn sizes(workers: usize, deadline: Duration) -> Sizes {
+    Sizes { name: "test", workers, queue_max: 4, stuck_max: 1, deadline }
+}
+
+fn start(sizes: &Sizes) -> (Pool<Fake>, Factory) {
+    let factory = Factory::default();
+    let first = factory.open().unwrap();
+    let opener = factory.clone();
+    (Pool::start(sizes, first, move || opener.open()).unwrap(), factory)
+}
+
+/// Waits for something that other threads are about to do.
+async fn until(what: impl Fn() -> bool) {
+    while !what() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A job that hangs until it is let go; says when it has begun.
+fn hang() -> (impl FnOnce(&mut Fake) -> (usize, After) + Send, mpsc::Receiver<()>, mpsc::Sender<()>)
+{
+    let (begin, begun) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let job = move |fake: &mut Fake| {
+        begin.send(()).unwrap();
+        released.recv().unwrap();
+        (fake.0, After::Keep)
+    };
+    (job, begun, release)
+}
+
+const SHORT: Duration = Duration::from_millis(40);
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_good_session_is_used_again_and_a_bad_one_is_replaced() {
+    let (pool, factory) = start(&sizes(1, LONG));
+    for _ in 0..3 {
+        assert_eq!(pool.run(|fake| (fake.0, After::Keep)).await, Ok(0));
+    }
+    let discard = |fake: &mut Fake| (fake.0, After::Discard("because".to_owned()));
+    assert_eq!(pool.run(discard).await, Ok(0));
+    until(|| pool.census().usable == 1 && factory.opened.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(pool.run(|fake| (fake.0, After::Keep)).await, Ok(1));
+    assert_eq!(pool.census().trouble.as_deref(), Some("because"));
+}
+
+#[tokio::test]
+async fn an_answer_after_the_deadline_is_dropped_and_its_thread_replaced() {
+    let (pool, _factory) = start(&sizes(1, SHORT));
+    let (job, _begun, release) = hang();
+    assert_eq!(pool.run(job).await, Err(PoolFault::TimedOut));
+    until(|| pool.census().usable == 1).await;
+    let census = pool.census();
+    assert_eq!((census.stuck, census.late, census.workers), (1, 0, 1));
+    assert_eq!(pool.run(|fake| (fake.0, After::Keep)).await, Ok(1));
+
+    release.send(()).unwrap();
+    until(|| pool.census().late == 1).await;
+    let census = pool.census();
+    assert_eq!((census.stuck, census.workers, census.usable), (0, 1, 1));
+}
+
+#[tokio::test]
+async fn a_job_whose_turn_never_came_is_never_run() {
+    let (pool, _factory) = start(&sizes(1, SHORT));
+    let (job, begun, release) = hang();
+    let ran = Arc::new(AtomicBool::new(false));
+    let second = {
+        let ran = Arc::clone(&ran);
+        move |_: &mut Fake| (ran.store(true, Ordering::SeqCst), After::Keep)
+    };
+    // The first is never given up here, so that its thread is not replaced.
+    let watched = {
+        let (answer, answered) = oneshot::channel();
+        let ticket = Arc::new(Ticket::default());
+        let work = Box::new(move |fake: &mut Fake| {
+            answer.send(job(fake).0).unwrap();
+            After::Keep
+        });
+        pool.shared.push(Job { work, ticket }).unwrap();
+        answered
+    };
+    begun.recv().unwrap();
+    assert_eq!(pool.run(second).await, Err(PoolFault::Full));
+    release.send(()).unwrap();
+    assert_eq!(watched.await, Ok(0));
+    assert_eq!(pool.run(|fake| (fake.0, After::Keep)).await, Ok(0));
+    assert!(!ran.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn one_job_more_than_the_queue_holds_is_refused_at_once() {
+    let (pool, _factory) = start(&sizes(1, LONG));
+    let pool = Arc::new(pool);
+    let (job, begun, release) = hang();
+    let run = |pool: &Arc<Pool<Fake>>| {
+        let pool = Arc::clone(pool);
+        tokio::spawn(async move { pool.run(|fake| (fake.0, After::Keep)).await })
+    };
+    let first = {
+        let pool = Arc::clone(&pool);
+        tokio::spawn(async move { pool.run(job).await })
+    };
+    until(|| begun.try_recv().is_ok()).await;
+    let waiting: Vec<_> = (0..4).map(|_| run(&pool)).collect();
+    until(|| pool.census().queued == 4).await;
+    assert_eq!(run(&pool).await.unwrap(), Err(PoolFault::Full));
+    release.send(()).unwrap();
+    assert_eq!(first.await.unwrap(), Ok(0));
+    for job in waiting {
+        assert_eq!(job.await.unwrap(), Ok(0));
+    }
+}
+
+#[tokio::test]
+async fn without_a_session_jobs_fail_at_once_and_it_comes_back_by_itself() {
+    let (pool, factory) = start(&sizes(2, LONG));
+    until(|| pool.census().usable == 2).await;
+    factory.broken.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let lost = pool.run(|_| ((), After::Discard("gone".to_owned()))).await;
+        assert_eq!(lost, Ok(()));
+    }
+    until(|| pool.census().usable == 0).await;
+    assert_eq!(pool.run(|_| ((), After::Keep)).await, Err(PoolFault::Unavailable));
+    factory.broken.store(false, Ordering::SeqCst);
+    until(|| pool.census().usable == 2).await;
+    assert_eq!(pool.run(|_| ((), After::Keep)).await, Ok(()));
+}
+
+#[tokio::test]
+async fn what_waits_when_the_last_session_goes_is_answered_without_waiting_for_the_deadline() {
+    let (pool, factory) = start(&sizes(1, LONG));
+    let pool = Arc::new(pool);
+    let (job, begun, release) = hang();
+    let first = {
+        let pool = Arc::clone(&pool);
+        let job = move |fake: &mut Fake| (job(fake).0, After::Discard("gone".to_owned()));
+        tokio::spawn(async move { pool.run(job).await })
+    };
+    until(|| begun.try_recv().is_ok()).await;
+    let waiting = {
+        let pool = Arc::clone(&pool);
+        tokio::spawn(async move { pool.run(|fake| (fake.0, After::Keep)).await })
+    };
+    until(|| pool.census().queued == 1).await;
+    factory.broken.store(true, Ordering::SeqCst);
+    release.send(()).unwrap();
+    assert_eq!(first.await.unwrap(), Ok(0));
+    assert_eq!(waiting.await.unwrap(), Err(PoolFault::Unavailable));
+}
+
+#[tokio::test]
+async fn a_panic_in_a_job_costs_a_session_and_no_thread() {
+    let (pool, factory) = start(&sizes(1, LONG));
+    let panics = pool.run(|_| -> ((), After) { panic!("foreign code") }).await;
+    assert_eq!(panics, Err(PoolFault::Unavailable));
+    until(|| pool.census().usable == 1 && factory.opened.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(pool.run(|fake| (fake.0, After::Keep)).await, Ok(1));
+    assert_eq!(pool.census().workers, 1);
+}
+
+#[tokio::test]
+async fn admission_closes_when_more_threads_are_stuck_than_are_replaced() {
+    let (pool, _factory) = start(&sizes(1, SHORT));
+    let (first, _begun, release_first) = hang();
+    assert_eq!(pool.run(first).await, Err(PoolFault::TimedOut));
+    until(|| pool.census().usable == 1).await;
+    let (second, _begun, release_second) = hang();
+    assert_eq!(pool.run(second).await, Err(PoolFault::TimedOut));
+    assert_eq!(pool.census().stuck, 2);
+    assert_eq!(pool.run(|_| ((), After::Keep)).await, Err(PoolFault::Unavailable));
+
+    // Either one that returns takes up the work again.
+    release_first.send(()).unwrap();
+    until(|| pool.census().usable == 1).await;
+    assert_eq!(pool.run(|_| ((), After::Keep)).await, Ok(()));
+    release_second.send(()).unwrap();
+    until(|| pool.census().stuck == 0).await;
+    let census = pool.census();
+    assert_eq!((census.workers, census.usable, census.late), (1, 1, 2));
+}
+
+#[tokio::test]
+async fn a_stuck_thread_is_noticed_even_if_nobody_waits_for_it_any_more() {
+    let (pool, _factory) = start(&sizes(1, SHORT));
+    let (job, begun, release) = hang();
+    let mut asked = Box::pin(pool.run(job));
+    let pending = std::future::poll_fn(|context| {
+        std::task::Poll::Ready(asked.as_mut().poll(context).is_pending())
+    });
+    assert!(pending.await);
+    begun.recv().unwrap();
+    drop(asked);
+    until(|| pool.census().stuck == 1 && pool.census().usable == 1).await;
+    release.send(()).unwrap();
+    until(|| pool.census().late == 1).await;
+}
+
+#[tokio::test]
+async fn a_closed_pool_finishes_what_is_queued_and_its_threads_end() {
+    let (pool, _factory) = start(&sizes(1, LONG));
+    let pool = Arc::new(pool);
+    let (job, begun, release) = hang();
+    let first = {
+        let pool = Arc::clone(&pool);
+        tokio::spawn(async move { pool.run(job).await })
+    };
+    until(|| begun.try_recv().is_ok()).await;
+    let queued = {
+        let pool = Arc::clone(&pool);
+        tokio::spawn(async move { pool.run(|fake| (fake.0, After::Keep)).await })
+    };
+    until(|| pool.census().queued == 1).await;
+    pool.close();
+    assert_eq!(pool.run(|_| ((), After::Keep)).await, Err(PoolFault::Closed));
+    release.send(()).unwrap();
+    assert_eq!(first.await.unwrap(), Ok(0));
+    assert_eq!(queued.await.unwrap(), Ok(0));
+    until(|| pool.census().workers == 0).await;
+}

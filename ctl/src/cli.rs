@@ -1,0 +1,50 @@
+//! The words of the command line. What they do is in the file named after the verb.
+
+use clap::{Parser, Subcommand};
+
+use crate::connection::ConnectionArgs;
+use crate::output::Format;
+use crate::{audit, completions, freeze, key, policy, sign};
+
+/// Speaks to a Portcullis signer: keys, signatures, the policy book, the stop, the journal.
+#[derive(Debug, Parser)]
+#[command(name = "portctl", version, after_help = AFTER_HELP, propagate_version = true)]
+pub(crate) struct Cli {
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// One variant a noun or verb.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make keys and show them.
+    #[command(subcommand)]
+    Key(key::KeyVerb),
+    /// Ask for a signature, to try things. Uses the data plane and a service certificate.
+    Sign(sign::SignArgs),
+    /// Check, adopt and show the policy book.
+    #[command(subcommand)]
+    Policy(policy::PolicyVerb),
+    /// Stop signing in a scope, at once. Thawing takes a quorum.
+    Freeze(freeze::FreezeArgs),
+    /// Show state, health and figures.
+    Status,
+    /// Read, export and verify the journal.
+    #[command(subcommand)]
+    Audit(audit::AuditVerb),
+    /// Print completions for a shell.
+    Completions(completions::CompletionsArgs),
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 ok, 1 failure, 2 usage, 3 denied by policy, 4 parked, 5 unauthenticated or not
+authorised, 6 unavailable, 7 verification failed.
+
+Connection: flags, or a TOML file given by --config, $PORTCTL_CONFIG or ./portctl.toml, with
+endpoint, ca, certificate, private_key and optionally server_name for the control plane, and the
+same in [data_plane] for `sign`. Paths in the file are relative to it.";

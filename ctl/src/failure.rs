@@ -1,0 +1,161 @@
+//! How a verb can end, and which exit code says so.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use portcullis_client::{
+    CallError, Code, ConnectError, Refusal, SignError, TransportError, Trouble,
+};
+
+use crate::audit::export::ExportFault;
+use crate::audit::verify::VerifyFault;
+use crate::connection::ConnectionFault;
+use crate::sign::SignFault;
+
+/// Exit codes: stable, for scripts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Exit {
+    /// It was done.
+    Done,
+    /// It failed, in no way named below.
+    Failure,
+    /// The command line was not understood.
+    Usage,
+    /// Policy, a stop or a quorum stands against it.
+    Denied,
+    /// It waits for people.
+    Parked,
+    /// We are not known, or may not do this.
+    NotAuthorised,
+    /// The signer is away, overloaded or throttling.
+    Unavailable,
+    /// Something does not verify: a reply, or a journal.
+    Unverified,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failure => 1,
+            Exit::Usage => 2,
+            Exit::Denied => 3,
+            Exit::Parked => 4,
+            Exit::NotAuthorised => 5,
+            Exit::Unavailable => 6,
+            Exit::Unverified => 7,
+        })
+    }
+}
+
+/// Why a verb ended without doing its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Where to connect is not known.
+    #[error(transparent)]
+    Connection(#[from] ConnectionFault),
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A control call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// No signature.
+    #[error(transparent)]
+    Signing(#[from] SignError),
+    /// Nothing that could be asked for.
+    #[error(transparent)]
+    Sign(#[from] SignFault),
+    /// The export was not made.
+    #[error(transparent)]
+    Export(#[from] ExportFault),
+    /// The export was not verified.
+    #[error(transparent)]
+    Verify(#[from] VerifyFault),
+    /// A file named on the command line.
+    #[error("{path} cannot be read", path = path.display())]
+    Read {
+        /// As given.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A result could not be printed.
+    #[error("the result could not be written to standard output")]
+    Print(#[from] std::io::Error),
+}
+
+impl Failure {
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Connect(ConnectError::Unreachable(error))
+            | Self::Call(CallError::Unreachable(error))
+            | Self::Signing(SignError::Unreachable(error)) => unreachable_exit(error),
+            Self::Call(CallError::Refused(refusal))
+            | Self::Signing(SignError::Refused(refusal)) => refused_exit(refusal),
+            Self::Signing(SignError::Untrusted(_)) => Exit::Unverified,
+            Self::Export(fault) => fault.exit(),
+            Self::Verify(fault) => fault.exit(),
+            // Whoever reads us has had enough: `portctl audit tail | head`.
+            Self::Print(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::Connection(_)
+            | Self::Connect(ConnectError::Config(_) | ConnectError::RequestIds(_))
+            | Self::Call(CallError::Incomplete { .. })
+            | Self::Sign(_)
+            | Self::Read { .. }
+            | Self::Print(_) => Exit::Failure,
+        }
+    }
+
+    /// What the signer said, if it said no.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Call(CallError::Refused(refusal))
+            | Self::Signing(SignError::Refused(refusal)) => Some(refusal),
+            Self::Connection(_)
+            | Self::Connect(_)
+            | Self::Call(_)
+            | Self::Signing(_)
+            | Self::Sign(_)
+            | Self::Export(_)
+            | Self::Verify(_)
+            | Self::Read { .. }
+            | Self::Print(_) => None,
+        }
+    }
+}
+
+fn unreachable_exit(error: &TransportError) -> Exit {
+    match error.trouble {
+        Trouble::ServiceNotTrusted | Trouble::CertificateRefused => Exit::NotAuthorised,
+        Trouble::NothingListens
+        | Trouble::UnknownHost
+        | Trouble::ConnectTimeout
+        | Trouble::Deadline
+        | Trouble::Tls
+        | Trouble::ConnectionLost => Exit::Unavailable,
+    }
+}
+
+/// A verdict is policy's; without one, a denial is about who asked.
+fn refused_exit(refusal: &Refusal) -> Exit {
+    if refusal.metadata().contains_key("verdict") {
+        return Exit::Denied;
+    }
+    match refusal.code() {
+        Code::FailedPrecondition | Code::Aborted => Exit::Denied,
+        Code::Unauthenticated | Code::PermissionDenied => Exit::NotAuthorised,
+        Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded => Exit::Unavailable,
+        Code::DataLoss => Exit::Unverified,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal => Exit::Failure,
+    }
+}

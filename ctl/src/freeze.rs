@@ -1,0 +1,101 @@
+//! `freeze KEY | --caller C | --tag T | --all`: stops signing in a scope.
+
+use clap::Args;
+use portcullis_client::wire::freeze_scope::Scope;
+use serde_json::json;
+
+use crate::connection::ConnectionArgs;
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, fields};
+
+#[derive(Args, Debug)]
+pub(crate) struct FreezeArgs {
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// Why: 1 to 500 characters, kept in the journal.
+    #[arg(long, value_parser = reason)]
+    reason: String,
+}
+
+/// Exactly one of these.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct ScopeArgs {
+    /// One key, by id or label.
+    key: Option<String>,
+    /// Whatever this caller asks for.
+    #[arg(long)]
+    caller: Option<String>,
+    /// Every key with this tag.
+    #[arg(long)]
+    tag: Option<String>,
+    /// Everything.
+    #[arg(long)]
+    all: bool,
+}
+
+impl ScopeArgs {
+    /// The parser has seen to it that exactly one is given.
+    fn scope(self) -> Scope {
+        let one = self.key.map(Scope::Key);
+        let one = one.or_else(|| self.caller.map(Scope::Caller));
+        one.or_else(|| self.tag.map(Scope::Tag)).unwrap_or(Scope::All(self.all))
+    }
+}
+
+pub(crate) async fn run(
+    args: FreezeArgs,
+    connection: &ConnectionArgs,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let scope = args.scope.scope();
+    let stopped = connection.control().await?.freeze(scope.clone(), &args.reason).await?;
+    let name = name(&scope);
+    let human = fields(&[
+        ("stopped", output.alarm(&name)),
+        ("record", stopped.sequence.to_string()),
+        (
+            "last released before",
+            match stopped.last_released_sequence {
+                0 => "none".to_owned(),
+                sequence => format!("record {sequence}"),
+            },
+        ),
+        ("withheld", stopped.withheld.to_string()),
+    ]);
+    let json = json!({
+        "scope": name,
+        "recorded": stopped.recorded,
+        "sequence": stopped.sequence,
+        "last_released_sequence": stopped.last_released_sequence,
+        "withheld": stopped.withheld,
+    });
+    output.result(&human, &json)?;
+    if stopped.recorded {
+        return Ok(Exit::Done);
+    }
+    output.note(
+        "warning: fenced, not recorded. Signing is stopped in this process, but the journal could \
+         not take the record, so a restart would forget it. Make room for the journal, then freeze \
+         again.",
+    );
+    Ok(Exit::Failure)
+}
+
+/// A scope in words; also used by `status`.
+pub(crate) fn name(scope: &Scope) -> String {
+    match scope {
+        Scope::Key(key) => format!("key {key}"),
+        Scope::Caller(caller) => format!("caller {caller}"),
+        Scope::Tag(tag) => format!("tag {tag}"),
+        Scope::All(_) => "everything".to_owned(),
+    }
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    match text.trim().chars().count() {
+        1..=500 => Ok(text.to_owned()),
+        0 => Err("say why: the reason is kept in the journal".to_owned()),
+        length => Err(format!("{length} characters, and at most 500 fit into the record")),
+    }
+}

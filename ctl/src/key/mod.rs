@@ -1,0 +1,77 @@
+//! `key create | list | show`.
+
+mod create;
+mod list;
+mod show;
+
+use clap::Subcommand;
+use portcullis_client::wire::{Key, KeyState};
+use serde_json::{Value, json};
+
+use crate::connection::ConnectionArgs;
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, address, fields, hex0x};
+use crate::utc::rfc3339;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// Make a key in the token. It may sign nothing until the book has rules for its label.
+    Create(create::CreateArgs),
+    /// List all keys.
+    List,
+    /// Show one key.
+    Show(show::ShowArgs),
+}
+
+pub(crate) async fn run(
+    verb: KeyVerb,
+    connection: &ConnectionArgs,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    match verb {
+        KeyVerb::Create(args) => create::run(args, connection, output).await,
+        KeyVerb::List => list::run(connection, output).await,
+        KeyVerb::Show(args) => show::run(&args, connection, output).await,
+    }
+}
+
+fn state(key: &Key) -> &'static str {
+    match key.state() {
+        KeyState::Active => "active",
+        KeyState::Frozen => "frozen",
+        KeyState::Unspecified => "unknown",
+    }
+}
+
+fn human(key: &Key) -> String {
+    let mut lines = vec![
+        ("label", key.label.clone()),
+        ("id", key.key_id.clone()),
+        ("address", address(&key.address)),
+        ("state", state(key).to_owned()),
+        ("purpose", key.purpose.clone()),
+        ("owner", key.owner.clone()),
+        ("tags", key.tags.join(", ")),
+        ("created", rfc3339(key.created_at_ms)),
+        ("public point", hex0x(&key.public_point)),
+    ];
+    if !key.trouble.is_empty() {
+        lines.push(("trouble", key.trouble.clone()));
+    }
+    fields(&lines)
+}
+
+fn json(key: &Key) -> Value {
+    json!({
+        "key_id": key.key_id,
+        "label": key.label,
+        "address": address(&key.address),
+        "public_point": hex0x(&key.public_point),
+        "state": state(key),
+        "tags": key.tags,
+        "purpose": key.purpose,
+        "owner": key.owner,
+        "created_at": rfc3339(key.created_at_ms),
+        "trouble": key.trouble,
+    })
+}

@@ -1,0 +1,160 @@
+//! `sign --key KEY (--hex 0x.. | --json FILE)`: asks for one signature, to try things.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use alloy_primitives::Address;
+use clap::Args;
+use portcullis_client::{Answer, Client, KeyRef, Parked, RequestId, SignedTransaction};
+use serde_json::json;
+
+use crate::connection::ConnectionArgs;
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, fields, hex0x};
+use crate::transaction::{Transaction, TransactionFault};
+use crate::utc::rfc3339;
+
+#[derive(Args, Debug)]
+pub(crate) struct SignArgs {
+    /// The key: its label, id or address.
+    #[arg(long)]
+    key: String,
+    #[command(flatten)]
+    input: InputArgs,
+    /// Id of the request; asking again with it is the same request [default: a new one].
+    #[arg(long, value_name = "ID")]
+    request_id: Option<RequestId>,
+}
+
+/// Exactly one of these.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct InputArgs {
+    /// The unsigned EIP-2718 preimage.
+    #[arg(long, value_name = "0xHEX")]
+    hex: Option<String>,
+    /// A file with an object as for eth_signTransaction, types 0 to 2; - for standard input.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Nothing that could be asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SignFault {
+    /// `--hex` is no hex.
+    #[error("--hex is not 0x and hexadecimal digits")]
+    Hex(#[source] hex::FromHexError),
+    /// The object describes no transaction.
+    #[error("the transaction in {name} cannot be used")]
+    Transaction { name: String, source: TransactionFault },
+    /// The object says who signs, and it is not this key.
+    #[error("\"from\" is {from}, and the address of key {key} is {address}")]
+    From { key: String, from: String, address: String },
+    /// The book gives us no such key.
+    #[error("no key {key:?} is yours to use; the book lets you use: {usable}")]
+    NoSuchKey { key: String, usable: String },
+}
+
+pub(crate) async fn run(
+    args: SignArgs,
+    connection: &ConnectionArgs,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let (preimage, from) = input(&args.input)?;
+    let client = connection.data().await?;
+    let key = find_key(&client, &args.key).await?;
+    if let Some(from) = from.filter(|from| *from != key.address) {
+        let (from, address) = (from.to_checksum(None), key.address.to_checksum(None));
+        return Err(SignFault::From { key: args.key, from, address }.into());
+    }
+    let request_id = args.request_id.unwrap_or_else(|| client.new_request_id());
+    match client.sign_transaction(&key, &request_id, &preimage).await? {
+        Answer::Signed(signed) => show_signed(&signed, &key, &request_id, output),
+        Answer::Parked(parked) => show_parked(&parked, &request_id, output),
+    }
+}
+
+/// The bytes to sign and, if the object says so, by whom.
+fn input(args: &InputArgs) -> Result<(Vec<u8>, Option<Address>), Failure> {
+    if let Some(text) = &args.hex {
+        let digits = text.trim().strip_prefix("0x").ok_or(hex::FromHexError::OddLength);
+        let bytes = digits.and_then(hex::decode).map_err(SignFault::Hex)?;
+        return Ok((bytes, None));
+    }
+    let path = args.json.clone().unwrap_or_default();
+    let (name, text) = if path.as_os_str() == "-" {
+        let mut text = String::new();
+        let read = std::io::stdin().read_to_string(&mut text);
+        ("standard input".to_owned(), read.map(|_| text))
+    } else {
+        (path.display().to_string(), std::fs::read_to_string(&path))
+    };
+    let text = text.map_err(|source| Failure::Read { path, source })?;
+    let fault = |source| SignFault::Transaction { name: name.clone(), source };
+    let transaction = Transaction::parse(&text).map_err(fault)?;
+    let preimage = transaction.preimage().map_err(fault)?;
+    Ok((preimage, transaction.from()))
+}
+
+async fn find_key(client: &Client, wanted: &str) -> Result<KeyRef, Failure> {
+    let listed = client.list_keys().await?;
+    let address = wanted.parse::<Address>().ok();
+    let found = listed.iter().find(|one| {
+        one.label == wanted || one.key.id.to_string() == wanted || Some(one.key.address) == address
+    });
+    if let Some(found) = found {
+        return Ok(found.key);
+    }
+    let labels: Vec<&str> = listed.iter().map(|one| one.label.as_str()).collect();
+    let usable = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
+    Err(SignFault::NoSuchKey { key: wanted.to_owned(), usable }.into())
+}
+
+fn show_signed(
+    signed: &SignedTransaction,
+    key: &KeyRef,
+    request_id: &RequestId,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let lines = [
+        ("raw_transaction", hex0x(&signed.raw_transaction)),
+        ("transaction_hash", hex0x(signed.transaction_hash.as_slice())),
+        ("signature", hex0x(&signed.signature.as_rsy())),
+        ("digest", hex0x(signed.digest.as_slice())),
+        ("address", key.address.to_checksum(None)),
+        ("leaf_hash", hex0x(signed.leaf_hash.as_slice())),
+        ("request_id", request_id.to_string()),
+        ("sequence", signed.sequence.to_string()),
+    ];
+    let mut json = json!({ "status": "signed" });
+    if let Some(all) = json.as_object_mut() {
+        all.extend(lines.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())));
+        all.insert("sequence".into(), signed.sequence.into());
+    }
+    let people = lines.map(|(name, text)| (name.replace('_', " "), text));
+    let people: Vec<(&str, String)> =
+        people.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
+    output.result(&fields(&people), &json)?;
+    Ok(Exit::Done)
+}
+
+fn show_parked(parked: &Parked, request_id: &RequestId, output: &Output) -> Result<Exit, Failure> {
+    let human = fields(&[
+        ("parked", parked.parked_id.clone()),
+        ("missing", parked.missing.join(", ")),
+        ("expires", rfc3339(parked.expires_at_ms)),
+        ("record", parked.sequence.to_string()),
+        ("request id", request_id.to_string()),
+    ]);
+    let json = json!({
+        "status": "parked",
+        "parked_id": parked.parked_id,
+        "missing": parked.missing,
+        "expires_at": rfc3339(parked.expires_at_ms),
+        "sequence": parked.sequence,
+        "request_id": request_id.to_string(),
+    });
+    output.result(&human, &json)?;
+    output.note("ask again with the same --request-id to collect the signature");
+    Ok(Exit::Parked)
+}

@@ -1,0 +1,338 @@
+//! A signer's two planes with canned answers, and the built `portctl` to run against them.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+
+use portcullis_proto::v1;
+use portcullis_proto::v1::control_service_server::{ControlService, ControlServiceServer};
+use portcullis_proto::v1::key_service_server::{KeyService, KeyServiceServer};
+use portcullis_proto::v1::signing_service_server::{SigningService, SigningServiceServer};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_stream::Stream;
+use tonic::service::Routes;
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::support::Fake;
+use crate::support::pki::Pki;
+use crate::support::transactions::{address, key, transfer};
+
+/// What the fake says, where a test wants something other than the usual.
+#[derive(Clone, Default)]
+pub struct Script {
+    /// Every call is refused with this.
+    pub refuse: Option<Status>,
+    /// `Sign` parks.
+    pub park: bool,
+    /// `Sign` is answered with another key's signature.
+    pub lie: bool,
+    /// A freeze is not recorded.
+    pub unrecorded: bool,
+    /// What `CheckBook` answers.
+    pub checked: v1::CheckBookResponse,
+    /// The journal's batches.
+    pub journal: Vec<v1::ReadJournalResponse>,
+    /// What was asked, in order.
+    pub seen: Arc<Mutex<Vec<String>>>,
+}
+
+/// A running fake and the configuration to reach it.
+pub struct Rig {
+    pub folder: TempDir,
+    pub script: Script,
+    _fake: Fake,
+    _pki: Pki,
+}
+
+impl Script {
+    pub fn run(self) -> Rig {
+        let pki = Pki::new("test");
+        let mut routes = Routes::builder();
+        routes.add_service(KeyServiceServer::new(self.clone()));
+        routes.add_service(ControlServiceServer::new(self.clone()));
+        routes.add_service(SigningServiceServer::new(self.clone()));
+        let fake = Fake::serve(&pki, routes.routes());
+        let folder = tempfile::tempdir().expect("folder");
+        let me = pki.client("me");
+        let plane = format!(
+            "endpoint = {:?}\nca = {:?}\ncertificate = {:?}\nprivate_key = {:?}\n",
+            fake.endpoint(),
+            pki.ca_file(),
+            me.certificate,
+            me.private_key,
+        );
+        let config = format!("{plane}[data_plane]\n{plane}");
+        std::fs::write(folder.path().join("portctl.toml"), config).expect("write");
+        Rig { folder, script: self, _fake: fake, _pki: pki }
+    }
+
+    fn noted<T>(&self, call: String, answer: T) -> Result<Response<T>, Status> {
+        self.seen.lock().expect("lock").push(call);
+        match &self.refuse {
+            Some(status) => Err(status.clone()),
+            None => Ok(Response::new(answer)),
+        }
+    }
+}
+
+impl Rig {
+    /// Runs portctl in the folder of the configuration.
+    pub fn portctl(&self, args: &[&str]) -> Ran {
+        run(Command::new(env!("CARGO_BIN_EXE_portctl")).current_dir(self.folder.path()).args(args))
+    }
+
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).expect("write");
+        path
+    }
+
+    pub fn seen(&self) -> Vec<String> {
+        self.script.seen.lock().expect("lock").clone()
+    }
+}
+
+/// What a run of portctl left behind.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+pub fn run(command: &mut Command) -> Ran {
+    let Output { status, stdout, stderr } =
+        command.env_remove("PORTCTL_CONFIG").output().expect("run portctl");
+    Ran {
+        code: status.code().expect("an exit code"),
+        out: String::from_utf8(stdout).expect("text"),
+        err: String::from_utf8(stderr).expect("text"),
+    }
+}
+
+/// A denial as the signer writes it.
+pub fn denial() -> Status {
+    let metadata = [("rule", "payouts"), ("verdict", "denied")];
+    let metadata = metadata.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut details = ErrorDetails::with_error_info("NATIVE_OVER_LIMIT", "portcullis.v1", metadata);
+    details.add_precondition_failure_violation("NATIVE_OVER_LIMIT", "payouts", "5 of at most 1");
+    Status::with_error_details(Code::PermissionDenied, "denied by payouts", details)
+}
+
+/// A refusal with a reason and nothing else.
+pub fn refusal(code: Code, reason: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason, "portcullis.v1", []);
+    Status::with_error_details(code, "no", details)
+}
+
+pub fn hot_key() -> v1::Key {
+    v1::Key {
+        key_id: "000102030405060708090a0b0c0d0e0f".into(),
+        label: "hot".into(),
+        address: address(&key(1)).to_vec(),
+        public_point: vec![4; 65],
+        state: v1::KeyState::Active.into(),
+        tags: vec!["eu".into(), "treasury".into()],
+        purpose: "payments".into(),
+        owner: "ada".into(),
+        created_at_ms: 1_763_924_007_042,
+        trouble: String::new(),
+    }
+}
+
+fn lost_key() -> v1::Key {
+    v1::Key {
+        key_id: "ffffffffffffffffffffffffffffffff".into(),
+        label: "a-rather-long-label".into(),
+        state: v1::KeyState::Frozen.into(),
+        trouble: "absent from the token".into(),
+        ..hot_key()
+    }
+}
+
+#[tonic::async_trait]
+impl KeyService for Script {
+    async fn create_key(
+        &self,
+        request: Request<v1::CreateKeyRequest>,
+    ) -> Result<Response<v1::CreateKeyResponse>, Status> {
+        let asked = request.into_inner();
+        let made = v1::Key {
+            label: asked.label.clone(),
+            tags: asked.tags.clone(),
+            purpose: asked.purpose.clone(),
+            owner: asked.owner.clone(),
+            ..hot_key()
+        };
+        self.noted(format!("{asked:?}"), v1::CreateKeyResponse { key: Some(made) })
+    }
+
+    async fn list_keys(
+        &self,
+        _: Request<v1::ListKeysRequest>,
+    ) -> Result<Response<v1::ListKeysResponse>, Status> {
+        let keys = vec![lost_key(), hot_key()];
+        self.noted("list".into(), v1::ListKeysResponse { keys })
+    }
+
+    async fn get_key(
+        &self,
+        request: Request<v1::GetKeyRequest>,
+    ) -> Result<Response<v1::GetKeyResponse>, Status> {
+        let asked = request.into_inner().key;
+        if asked != "hot" {
+            return Err(refusal(Code::NotFound, "NOT_FOUND"));
+        }
+        self.noted(asked, v1::GetKeyResponse { key: Some(hot_key()) })
+    }
+}
+
+type Batches = Pin<Box<dyn Stream<Item = Result<v1::ReadJournalResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ControlService for Script {
+    async fn freeze(
+        &self,
+        request: Request<v1::FreezeRequest>,
+    ) -> Result<Response<v1::FreezeResponse>, Status> {
+        let asked = request.into_inner();
+        let scope = asked.scope.and_then(|scope| scope.scope).expect("a scope");
+        let answer = v1::FreezeResponse {
+            sequence: 42,
+            last_released_sequence: 40,
+            withheld: 3,
+            recorded: !self.unrecorded,
+        };
+        self.noted(format!("{scope:?} {}", asked.reason), answer)
+    }
+
+    async fn adopt_book(
+        &self,
+        request: Request<v1::AdoptBookRequest>,
+    ) -> Result<Response<v1::AdoptBookResponse>, Status> {
+        let changes = vec!["payouts: less per day".into()];
+        let answer = v1::AdoptBookResponse { sequence: 9, book_hash: vec![0xab; 32], changes };
+        self.noted(request.into_inner().book, answer)
+    }
+
+    async fn check_book(
+        &self,
+        request: Request<v1::CheckBookRequest>,
+    ) -> Result<Response<v1::CheckBookResponse>, Status> {
+        self.noted(request.into_inner().book, self.checked.clone())
+    }
+
+    async fn get_book(
+        &self,
+        _: Request<v1::GetBookRequest>,
+    ) -> Result<Response<v1::GetBookResponse>, Status> {
+        let book = "version = 1\n\n".to_owned();
+        self.noted("book".into(), v1::GetBookResponse { book, book_hash: vec![1; 32], sequence: 1 })
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let scope = Some(v1::freeze_scope::Scope::Tag("eu".into()));
+        let answer = v1::GetStatusResponse {
+            vault_id: vec![7; 32],
+            environment: "staging".into(),
+            version: "0.1.0".into(),
+            sequence: self
+                .journal
+                .last()
+                .and_then(|batch| batch.head.as_ref())
+                .map_or(0, |h| h.size),
+            root: vec![8; 32],
+            book_hash: vec![9; 32],
+            frozen: vec![v1::FreezeScope { scope }],
+            keys: 2,
+            open_reservations: 1,
+            serving: false,
+            troubles: vec!["the token is away".into()],
+            person: "ada".into(),
+            sure_time_ms: 1_763_924_007_042,
+            journal_free_bytes: 5 << 20,
+        };
+        self.noted("status".into(), answer)
+    }
+
+    type ReadJournalStream = Batches;
+
+    async fn read_journal(
+        &self,
+        request: Request<v1::ReadJournalRequest>,
+    ) -> Result<Response<Batches>, Status> {
+        let asked = request.into_inner();
+        let mut left = if asked.limit == 0 { u64::MAX } else { asked.limit };
+        let mut batches = self.journal.clone();
+        for batch in &mut batches {
+            // An attachment belongs to the record after it.
+            let mut wanted = false;
+            let mut keep: Vec<bool> = Vec::new();
+            for line in batch.lines.iter().rev() {
+                if line.sequence != 0 {
+                    wanted = line.sequence >= asked.from_sequence && left > 0;
+                    left -= u64::from(wanted);
+                }
+                keep.push(wanted);
+            }
+            let mut keep = keep.into_iter().rev();
+            batch.lines.retain(|_| keep.next().unwrap_or(false));
+        }
+        let batches: Vec<_> = batches.into_iter().map(Ok).collect();
+        self.noted(format!("{asked:?}"), Box::pin(tokio_stream::iter(batches)) as Batches)
+    }
+}
+
+#[tonic::async_trait]
+impl SigningService for Script {
+    async fn sign(
+        &self,
+        request: Request<v1::SignRequest>,
+    ) -> Result<Response<v1::SignResponse>, Status> {
+        let asked = request.into_inner();
+        let answer = if self.park {
+            v1::sign_response::Answer::Parked(v1::Parked {
+                parked_id: "p-1".into(),
+                missing: vec!["2 of treasury".into()],
+                expires_at_ms: 1_763_924_007_042,
+                sequence: 5,
+            })
+        } else {
+            let signer = key(if self.lie { 2 } else { 1 });
+            v1::sign_response::Answer::Signed(transfer().signed(&signer))
+        };
+        self.noted(asked.request_id, v1::SignResponse { answer: Some(answer) })
+    }
+
+    type SignStreamStream =
+        Pin<Box<dyn Stream<Item = Result<v1::SignStreamResponse, Status>> + Send>>;
+
+    async fn sign_stream(
+        &self,
+        _: Request<Streaming<v1::SignStreamRequest>>,
+    ) -> Result<Response<Self::SignStreamStream>, Status> {
+        Err(Status::unimplemented("unary only"))
+    }
+
+    async fn list_signing_keys(
+        &self,
+        _: Request<v1::ListSigningKeysRequest>,
+    ) -> Result<Response<v1::ListSigningKeysResponse>, Status> {
+        let hot = hot_key();
+        let (key_id, label, address) = (hot.key_id, hot.label, hot.address);
+        let listed = v1::SigningKey { key_id, label, address, frozen: false };
+        Ok(Response::new(v1::ListSigningKeysResponse { keys: vec![listed] }))
+    }
+}

@@ -1,0 +1,257 @@
+//! A whole vault in a throw-away folder: token, certificates, people, book, signer.
+//!
+//! One service (`payouts`), one that no rule names (`reports`), and people with one role each.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use alloy_primitives::{Address, U256, address};
+use portcullis_client::wire::{CreateKeyRequest, ReadJournalRequest};
+use portcullis_client::{
+    Answer, Client, ClientConfig, ControlClient, KeyRef, SignError, SignedTransaction,
+};
+use tempfile::TempDir;
+
+use crate::pki::{Authority, Issued, Leaf};
+use crate::server::{Installation, Plane, Server, Settings};
+use crate::token::{Through, Token};
+use crate::tx::{self, Kind, Payment};
+
+/// Whatever went wrong: a suite only prints it.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The chain every book here names.
+pub const CHAIN: u64 = 31_337;
+
+/// The one recipient every book here names.
+pub const SUPPLIER: Address = address!("00000000000000000000000000000000000a11ce");
+
+/// A token every book here registers, with 6 decimals.
+pub const USDC: Address = address!("00000000000000000000000000000000000c0de0");
+
+/// Somebody no book names.
+pub const STRANGER: Address = address!("000000000000000000000000000000000000dead");
+
+/// The service that may sign.
+pub const PAYOUTS: &str = "spiffe://test/payouts";
+
+/// A vault at rest.
+pub struct Vault {
+    /// Its folder; gone with it.
+    pub folder: TempDir,
+    /// Its token.
+    pub token: Token,
+    /// Who issues services' certificates.
+    pub services: Authority,
+    /// Who issues people's certificates.
+    pub people: Authority,
+    /// The signer's settings.
+    pub settings: Settings,
+    /// The signer's files.
+    pub installation: Installation,
+}
+
+/// A book in which `payouts` may pay [`SUPPLIER`].
+#[derive(Clone, Debug)]
+pub struct BookText {
+    /// Native coin per transaction, fees included.
+    pub per_tx: String,
+    /// Native coin per window.
+    pub window: String,
+    /// More lines for the key.
+    pub more: String,
+    /// More tables.
+    pub tables: String,
+}
+
+impl Default for BookText {
+    fn default() -> Self {
+        Self {
+            per_tx: "10 ETH".into(),
+            window: "\"25 ETH / 1h\"".into(),
+            more: String::new(),
+            tables: String::new(),
+        }
+    }
+}
+
+impl std::fmt::Display for BookText {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { per_tx, window, more, tables } = self;
+        let supplier = SUPPLIER.to_checksum(None);
+        let usdc = USDC.to_checksum(None);
+        write!(
+            out,
+            r#"version = 1
+[chain.anvil]
+id = {CHAIN}
+native = "ETH"
+[asset.USDC]
+kind = "erc20"
+chain = "anvil"
+address = "{usdc}"
+decimals = 6
+[list]
+suppliers = ["{supplier}"]
+[group]
+treasury = ["alan", "olga"]
+[caller."{PAYOUTS}"]
+owners = ["olga"]
+[caller."spiffe://test/reports"]
+owners = ["olga"]
+{tables}
+[key.hot]
+callers = ["{PAYOUTS}"]
+chains = ["anvil"]
+native = {{ to = "@suppliers", per_tx = "{per_tx}", window = [{window}] }}
+fees = {{ per_tx = "1 ETH", window = "20 ETH / 1h", max_priority_fee = "5 gwei", counts_as = "native" }}
+rate = {{ per_caller = "unlimited", per_key = "unlimited", parked = 5 }}
+token.USDC = {{ to = "@suppliers", per_tx = "1_000 USDC", window = "5_000 USDC / 1h" }}
+{more}
+"#
+        )
+    }
+}
+
+impl Vault {
+    /// Makes everything, with this first book, and starts nothing.
+    pub fn new(through: Through, book: &str) -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new().prefix("portcullis-vault-").tempdir()?;
+        let token = Token::fresh(through)?;
+        let services = Authority::new(&sub(folder.path(), "services")?, "Test services CA")?;
+        let people = Authority::new(&sub(folder.path(), "people")?, "Test people CA")?;
+        let data_server = services.issue(&Leaf::loopback_server("data-plane"))?;
+        let control_server = people.issue(&Leaf::loopback_server("control-plane"))?;
+        let mut data_plane = Plane::new(&data_server, &services.certificate());
+        data_plane.crl = vec![services.revoke(&[])?];
+        let control_plane = Plane::new(&control_server, &people.certificate());
+        let data = folder.path().join("data");
+        let settings = Settings::new(&data, &token, [data_plane, control_plane]);
+        let installation = Installation::new(folder.path(), &settings, &token)?;
+        let vault = Self { folder, token, services, people, settings, installation };
+        vault.init(book)?;
+        Ok(vault)
+    }
+
+    fn init(&self, book: &str) -> Result<(), Failure> {
+        fs::write(self.folder.path().join("book.toml"), book)?;
+        let genesis = self.folder.path().join("genesis.toml");
+        let mut text = "environment = \"development\"\nbook = \"book.toml\"\n".to_owned();
+        for (person, role) in PEOPLE {
+            let control = person_uri(person);
+            text.push_str(&format!(
+                "[[person]]\nid = \"{person}\"\nroles = [\"{role}\"]\ncontrol = \"{control}\"\n"
+            ));
+        }
+        fs::write(&genesis, text)?;
+        Ok(self.installation.init(&genesis)?)
+    }
+
+    /// Starts the signer.
+    pub fn serve(&self) -> Result<Server, Failure> {
+        Ok(self.installation.serve()?)
+    }
+
+    /// A client configuration with a fresh certificate of this service.
+    pub fn service(&self, server: &Server, uri: &str) -> Result<ClientConfig, Failure> {
+        let name = uri.rsplit('/').next().unwrap_or("service");
+        let issued = self.services.issue(&Leaf::client_uri(name, uri))?;
+        let address = server.addresses().data_plane;
+        Ok(config(&format!("https://{address}"), &self.services, &issued))
+    }
+
+    /// A connected client of this service.
+    pub async fn client(&self, server: &Server, uri: &str) -> Result<Client, Failure> {
+        Ok(Client::connect(&self.service(server, uri)?).await?)
+    }
+
+    /// A configuration for the control plane with a fresh certificate of this person.
+    pub fn person(&self, server: &Server, person: &str) -> Result<ClientConfig, Failure> {
+        let issued = self.people.issue(&Leaf::client_uri(person, &person_uri(person)))?;
+        let address = server.addresses().control_plane;
+        Ok(config(&format!("https://{address}"), &self.people, &issued))
+    }
+
+    /// A connected control client of this person.
+    pub async fn control(&self, server: &Server, person: &str) -> Result<ControlClient, Failure> {
+        Ok(ControlClient::connect(&self.person(server, person)?).await?)
+    }
+
+    /// Makes the key `hot`, with the tag `web`.
+    pub async fn hot_key(&self, server: &Server) -> Result<KeyRef, Failure> {
+        let request = CreateKeyRequest {
+            label: "hot".into(),
+            tags: vec!["web".into()],
+            purpose: "payments".into(),
+            owner: String::new(),
+        };
+        let key = self.control(server, "olga").await?.create_key(request).await?;
+        Ok(KeyRef { id: key.key_id.parse()?, address: Address::try_from(&key.address[..])? })
+    }
+
+    /// What the journal says, line by line, with the attachments, as an auditor would export it.
+    pub async fn export(&self, server: &Server) -> Result<Vec<(u64, Vec<u8>)>, Failure> {
+        let control = self.control(server, "ada").await?;
+        let mut journal = control.read_journal(ReadJournalRequest::default()).await?;
+        let mut lines = Vec::new();
+        while let Some(page) = journal.next().await? {
+            lines.extend(page.lines.into_iter().map(|line| (line.sequence, line.content)));
+        }
+        Ok(lines)
+    }
+}
+
+/// A payment of type 2 to [`SUPPLIER`]: 21,000 gas at 2 gwei.
+pub fn payment(nonce: u64, value: U256) -> Vec<u8> {
+    let mut payment = Payment::new(CHAIN, nonce, SUPPLIER, value);
+    payment.gas_limit = 21_000;
+    tx::preimage(&payment.unsigned(Kind::Eip1559))
+}
+
+/// The worst-case fee of [`payment`], in wei.
+pub const PAYMENT_FEE: u64 = 21_000 * 2_000_000_000;
+
+/// Asks for a signature under a fresh request id.
+pub async fn sign(
+    client: &Client,
+    key: &KeyRef,
+    preimage: &[u8],
+) -> Result<SignedTransaction, SignError> {
+    match client.sign_transaction(key, &client.new_request_id(), preimage).await? {
+        Answer::Signed(signed) => Ok(signed),
+        Answer::Parked(parked) => panic!("parked: {parked:?}"),
+    }
+}
+
+/// The stable reason of a refusal; "signed" if it was none.
+pub async fn reason(client: &Client, key: &KeyRef, preimage: &[u8]) -> String {
+    match sign(client, key, preimage).await {
+        Ok(_) => "signed".into(),
+        Err(error) => error.reason().map_or_else(|| format!("{error:?}"), str::to_owned),
+    }
+}
+
+/// Whole ether.
+pub fn ether(amount: u64) -> U256 {
+    U256::from(amount) * U256::from(10).pow(U256::from(18))
+}
+
+/// The people of every vault here, with their one role.
+const PEOPLE: [(&str, &str); 4] =
+    [("ada", "auditor"), ("alan", "approver"), ("olga", "operator"), ("sam", "security")];
+
+fn person_uri(person: &str) -> String {
+    format!("spiffe://test/people/{person}")
+}
+
+/// How to connect with this certificate.
+pub fn config(endpoint: &str, authority: &Authority, issued: &Issued) -> ClientConfig {
+    let (certificate, key) = (issued.certificate.clone(), issued.private_key.clone());
+    ClientConfig::new(endpoint, authority.certificate(), certificate, key)
+}
+
+fn sub(folder: &Path, name: &str) -> Result<PathBuf, std::io::Error> {
+    let path = folder.join(name);
+    fs::create_dir_all(&path)?;
+    Ok(path)
+}
