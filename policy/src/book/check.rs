@@ -9,7 +9,7 @@ use alloy_primitives::Address;
 use super::file::{self, Field, Fields, Word};
 use super::names::{LIST_ADDRESSES_MAX, Names, Thing, address};
 use super::report::Report;
-use super::words::{Vocabulary, nearest, quoted, unknown};
+use super::words::{Vocabulary, quoted};
 use super::{Addresses, Book, CallerEntry, Chain, Fault, Faults, Token, rules};
 use crate::id::{BookHash, CallerId, ChainId, PersonId};
 
@@ -32,8 +32,11 @@ pub(super) fn parse(text: &str) -> Result<Book, Faults> {
 /// in it can be trusted to mean what it means here.
 fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
     let hint = "write version = 1 on the first line";
-    if let Some(version) = root.required("version", hint) {
-        version.number(1, 1)?;
+    if let Some(version) = root.required("version", hint)
+        && version.number(1, u64::MAX)? != VERSION
+    {
+        version.fault("a book of another version", "this program reads version = 1");
+        return None;
     }
     let mut names = Names::default();
     read_chains(root, &mut names);
@@ -180,7 +183,7 @@ fn member(field: &Field<'_>, word: Word<'_>, names: &Names) -> Option<Address> {
             None
         }
         None => {
-            let hint = match nearest(word.text, names.things.keys().map(String::as_str)) {
+            let hint = match field.nearest(word.text, names.things.keys().map(String::as_str)) {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => "define it under [address]".to_owned(),
             };
@@ -218,14 +221,16 @@ fn read_callers(root: &Fields<'_>, names: &mut Names) {
 fn people(field: &Field<'_>) -> Option<BTreeSet<PersonId>> {
     let words = field.words(GROUP_PEOPLE_MAX)?;
     super::names::refuse_repeats(field, &words);
-    let mut people = BTreeSet::new();
-    for word in words {
-        match word.text.parse::<PersonId>() {
-            Ok(person) => drop(people.insert(person)),
-            Err(invalid) => field.fault_at(word.at, invalid.to_string(), "write the person's id"),
+    let person = |word: &Word<'_>| match word.text.parse::<PersonId>() {
+        Ok(person) => Some(person),
+        Err(invalid) => {
+            field.fault_at(word.at, invalid.to_string(), "write the person's id");
+            None
         }
-    }
-    Some(people)
+    };
+    // Read to the end, so that every fault is told.
+    let people: Vec<Option<PersonId>> = words.iter().map(person).collect();
+    people.into_iter().collect()
 }
 
 /// `chain` and `address` of a contract.
@@ -241,7 +246,7 @@ pub(super) fn chain_named(field: &Field<'_>, word: Word<'_>, names: &Names) -> O
     if let Some(chain) = names.chains.get(word.text) {
         return *chain;
     }
-    let hint = match nearest(word.text, names.chains.keys().map(String::as_str)) {
+    let hint = match field.nearest(word.text, names.chains.keys().map(String::as_str)) {
         Some(near) => format!("did you mean {near:?}?"),
         None => "register it as [chain.NAME]".to_owned(),
     };
@@ -254,8 +259,7 @@ pub(super) fn closed_word(field: &Field<'_>, kind: &str, words: Vocabulary) -> b
     let Some(word) = field.word() else { return false };
     let known = words.known.contains(&word.text);
     if !known {
-        let (message, hint) = unknown(kind, word.text, words);
-        field.fault(message, hint);
+        field.unknown(word, kind, words);
     }
     known
 }
@@ -310,7 +314,10 @@ fn symbol<'n>(
     let reserved = ["wei", "gwei"].into_iter();
     let taken = reserved.chain(&mut others).find(|other| other.eq_ignore_ascii_case(word.text));
     if let Some(other) = taken {
-        let message = format!("the symbol {} reads like {other}, another unit", word.text);
+        let message = match other == word.text {
+            true => format!("the symbol {other} already stands for something else"),
+            false => format!("the symbol {} reads like {other}, another unit", word.text),
+        };
         field.fault_at(word.at, message, "choose one that nobody can take for it");
     }
     taken.is_none()
@@ -338,6 +345,9 @@ const CONTRACT: Vocabulary = Vocabulary { known: &["chain", "address"], later: &
 const CALLER: Vocabulary = Vocabulary { known: &["owners"], later: &[] };
 
 const CALLER_HINT: &str = "write the SPIFFE URI or DNS name of its certificate";
+
+/// The language described in the guide to the book.
+const VERSION: u64 = 1;
 
 /// Every limit over a native coin sums over chains.
 const CHAINS_MAX: usize = 1_000;

@@ -17,7 +17,7 @@ pub(super) fn document<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeT
         return None;
     }
     if separators(text) > SEPARATORS_MAX {
-        report.add(0, "the book has more than 8,000,000 entries", "split it over several vaults");
+        report.add(0, "the book has more than 5,000,000 parts", "split it over several vaults");
         return None;
     }
     match DeTable::parse(text) {
@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
             if words.known.contains(&name) {
                 continue;
             }
-            let (message, hint) = unknown("field", name, words);
+            let (message, hint) = unknown(self.report, "field", name, words);
             self.report.add(at, join(&self.path, &message), hint);
         }
     }
@@ -107,6 +107,21 @@ impl<'a> Field<'a> {
     /// Notes a fault of a word in this value.
     pub(super) fn fault_at(&self, at: usize, message: impl AsRef<str>, hint: impl Into<String>) {
         self.report.add(at, join(&self.path, message.as_ref()), hint);
+    }
+
+    /// Notes that a word in this value is in no vocabulary.
+    pub(super) fn unknown(&self, word: Word<'_>, kind: &str, words: Vocabulary) {
+        let (message, hint) = unknown(self.report, kind, word.text, words);
+        self.fault_at(word.at, message, hint);
+    }
+
+    /// The candidate that a misspelling was most likely meant to be.
+    pub(super) fn nearest<'c>(
+        &self,
+        given: &str,
+        candidates: impl Iterator<Item = &'c str>,
+    ) -> Option<&'c str> {
+        self.report.nearest(given, candidates)
     }
 
     /// The value if it is a string; no fault if it is not.
@@ -139,7 +154,14 @@ impl<'a> Field<'a> {
         let number = integer.and_then(|i| u64::from_str_radix(i.as_str(), i.radix()).ok());
         let number = number.filter(|number| (least..=most).contains(number));
         if number.is_none() {
-            self.wrong_type(&format!("a whole number from {least} to {most}"));
+            let expected = format!("a whole number from {least} to {most}");
+            match integer {
+                Some(given) => {
+                    let given = quoted(given.as_str());
+                    self.fault(format!("{given} is not {expected}"), "write one that is");
+                }
+                None => self.wrong_type(&expected),
+            }
         }
         number
     }
@@ -260,17 +282,21 @@ fn step(path: &str, name: &str) -> String {
     if path.is_empty() { name } else { format!("{path}.{name}") }
 }
 
-/// Bytes that end a token, and so bound what the TOML parser allocates.
+/// Bytes that end a token, and runs of space: these bound what the TOML parser allocates.
 fn separators(text: &str) -> usize {
-    let ends = |byte: &u8| matches!(byte, b',' | b'=' | b'.' | b'\n' | b'[' | b']' | b'{' | b'}');
-    text.as_bytes().iter().filter(|byte| ends(byte)).count()
+    let space = |byte: u8| matches!(byte, b' ' | b'\t');
+    let ends = |byte: u8| matches!(byte, b',' | b'=' | b'.' | b'\n' | b'[' | b']' | b'{' | b'}');
+    let bytes = text.bytes();
+    let pairs = bytes.clone().zip(bytes.skip(1));
+    pairs.filter(|(byte, next)| ends(*byte) || (space(*byte) && !space(*next))).count()
 }
 
 /// A million addresses with quotes and commas are 48 MB; a larger book is no longer read by people.
 const TEXT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Each costs the parser some hundred bytes. A million addresses, a line each, need two million.
-const SEPARATORS_MAX: usize = 8_000_000;
+/// Each costs the parser some 200 bytes while it works. A million addresses, a line each and
+/// indented, need three million.
+const SEPARATORS_MAX: usize = 5_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -279,7 +305,7 @@ mod tests {
     #[test]
     fn a_text_of_nothing_but_separators_is_refused_before_it_is_parsed() {
         let report = Report::default();
-        assert!(document(&"[".repeat(SEPARATORS_MAX + 1), &report).is_none());
+        assert!(document(&"[".repeat(SEPARATORS_MAX + 2), &report).is_none());
         assert!(report.into_faults("").is_some());
     }
 }

@@ -1,7 +1,7 @@
 //! The book: what may be signed, by whom, up to how much. Everything else is denied.
 //!
-//! A `Book` exists only if its text had no fault at all ([`Book::parse`]). Names are resolved: rules
-//! speak of chain ids, contract addresses and base units, so renaming changes no ledger.
+//! A `Book` exists only if its text had no fault at all ([`Book::parse`]). Names are resolved:
+//! rules speak of chain ids, contract addresses and base units, so renaming changes no ledger.
 
 mod calls;
 mod check;
@@ -127,8 +127,8 @@ impl Registry {
 
     /// All chains whose native coin has the same symbol: the scope of a native or fee limit.
     ///
-    /// Taken from the registry and not from a key's `chains`, so that taking a chain away from a key
-    /// does not take its spending out of the sum.
+    /// Taken from the registry and not from a key's `chains`, so that taking a chain away from a
+    /// key does not take its spending out of the sum.
     pub fn chains_with_native(&self, symbol: &str) -> impl Iterator<Item = ChainId> {
         let same = self.chains.iter().filter(move |(_, chain)| chain.native == symbol);
         same.map(|(id, _)| *id)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 
 use super::file::{Field, Word};
-use super::words::{nearest, quoted};
+use super::words::quoted;
 use super::{Addresses, Registry};
 use crate::id::{CallerId, ChainId, PersonId};
 
@@ -95,6 +95,11 @@ impl Names {
         word: Word<'_>,
         chains: &BTreeSet<ChainId>,
     ) -> Option<Addresses> {
+        if self.things.contains_key(word.text) {
+            let hint = format!("write \"@{}\"", word.text);
+            field.fault_at(word.at, format!("{} lacks an @", quoted(word.text)), hint);
+            return None;
+        }
         if !word.text.starts_with('@') {
             return address(field, word).map(single);
         }
@@ -130,7 +135,7 @@ impl Names {
             Some(thing) => thing.as_ref(),
             None => {
                 let known = self.things.keys().map(String::as_str);
-                let hint = match nearest(name, known) {
+                let hint = match field.nearest(name, known) {
                     Some(near) => format!("did you mean \"@{near}\"?"),
                     None => "define it under [address], [list] or [contract.NAME]".to_owned(),
                 };
@@ -179,7 +184,7 @@ impl InvalidAddress {
     /// Never the "right" spelling: that would bless a mistyped address.
     fn hint(self) -> &'static str {
         match self {
-            Self::Form => "write 0x and 40 hexadecimal digits, or a name",
+            Self::Form => "write 0x and 40 hexadecimal digits, or \"@name\" in a rule",
             Self::Checksum => "it is mistyped: copy it again from where it came from",
             Self::Zero => "what is sent there is lost; nothing may name it",
         }

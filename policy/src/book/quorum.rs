@@ -131,12 +131,17 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
         #[test]
         fn whoever_meets_the_harder_quorum_meets_the_easier(
             hard in quorum(),
             easy in quorum(),
         ) {
-            prop_assume!(hard.at_least_as_hard_as(&easy));
+            // One pair in ten is.
+            if !hard.at_least_as_hard_as(&easy) {
+                return Ok(());
+            }
             for chosen in 0_u32..32 {
                 let people: Vec<usize> = (0..5).filter(|bit| chosen & (1 << bit) != 0).collect();
                 prop_assert!(!met_by(&hard, &people) || met_by(&easy, &people), "{people:?}");
@@ -144,7 +149,10 @@ mod tests {
         }
 
         #[test]
-        fn a_quorum_is_as_hard_as_itself_and_harder_with_a_part_more(quorum in quorum(), more in quorum()) {
+        fn a_quorum_is_as_hard_as_itself_and_harder_with_a_part_more(
+            quorum in quorum(),
+            more in quorum(),
+        ) {
             prop_assert!(quorum.at_least_as_hard_as(&quorum));
             let mut parts = more.parts;
             parts.extend(quorum.parts.clone());

@@ -1,7 +1,9 @@
 //! Collects everything that is wrong with a book, and says where.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+
+use super::words;
 
 /// One thing wrong with a book.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -30,9 +32,16 @@ impl fmt::Display for Fault {
 pub struct Faults(pub Vec<Fault>);
 
 /// All faults found so far. Shared by everything that reads one book.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Report {
     found: RefCell<Vec<Found>>,
+    comparisons_left: Cell<usize>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self { found: RefCell::default(), comparisons_left: Cell::new(COMPARISONS_MAX) }
+    }
 }
 
 /// A fault and the byte it stands at.
@@ -48,6 +57,21 @@ impl Report {
     pub(super) fn add(&self, at: usize, message: impl Into<String>, hint: impl Into<String>) {
         let fault = Found { at, message: message.into(), hint: hint.into() };
         self.found.borrow_mut().push(fault);
+    }
+
+    /// The candidate that a misspelling was most likely meant to be. `None` if there is none, or if
+    /// so much was compared for this book already that it is not worth while.
+    pub(super) fn nearest<'c>(
+        &self,
+        given: &str,
+        candidates: impl Iterator<Item = &'c str>,
+    ) -> Option<&'c str> {
+        let left = Cell::new(self.comparisons_left.get());
+        let counted = candidates.take(left.get());
+        let counted = counted.inspect(|_| left.set(left.get().saturating_sub(1)));
+        let nearest = words::nearest(given, counted);
+        self.comparisons_left.set(left.get());
+        nearest
     }
 
     /// The faults by line, if there are any.
@@ -99,6 +123,9 @@ impl<'t> Places<'t> {
 
 /// Nobody reads more at once, and a million faults in one list would be 200 MB of text.
 const FAULTS_MAX: usize = 1_000;
+
+/// Of a misspelling with a candidate: some microseconds each, so together under a second.
+const COMPARISONS_MAX: usize = 200_000;
 
 #[cfg(test)]
 mod tests {

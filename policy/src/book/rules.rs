@@ -10,7 +10,7 @@ use super::file::{Field, Fields, Word};
 use super::limits::{PER_TX_HINT, Zero, ceiling, limit, limits, rate};
 use super::names::{Names, Thing, refuse_repeats};
 use super::units::{UnitDef, native_units};
-use super::words::{Vocabulary, nearest, quoted, unknown};
+use super::words::{Vocabulary, quoted};
 use super::{
     Addresses, AllowanceRule, DenyWord, FeeRule, KeyRules, Limit, NativeRule, Recipients,
     TokenRule, tiers,
@@ -81,7 +81,7 @@ fn callers(fields: &Fields<'_>, names: &Names) -> BTreeSet<CallerId> {
             callers.insert(caller);
             continue;
         }
-        let hint = match nearest(word.text, names.callers.keys().map(CallerId::as_str)) {
+        let hint = match field.nearest(word.text, names.callers.keys().map(CallerId::as_str)) {
             Some(near) => format!("did you mean {near:?}?"),
             None => "give it an entry [caller.\"ID\"] with its owners".to_owned(),
         };
@@ -116,7 +116,12 @@ fn coin_rules<'a>(
     native: Option<Field<'_>>,
     fees: Option<Field<'_>>,
 ) -> (Option<NativeRule>, Option<FeeRule>) {
-    let Some(symbol) = scope.native else { return (None, None) };
+    let Some(symbol) = scope.native else {
+        // Amounts cannot be read, but misspelt fields can be told all the same.
+        native.and_then(|field| field.fields(NATIVE));
+        fees.and_then(|field| field.fields(FEES));
+        return (None, None);
+    };
     let units = native_units(symbol);
     let native_rule = native.as_ref().and_then(|field| native_rule(field, scope, &units));
     let fee_rule = fees.as_ref().and_then(|field| fee_rule(field, &units));
@@ -168,7 +173,8 @@ fn tokens<'a>(field: &Field<'a>, scope: &mut Scope<'a>) -> BTreeMap<(ChainId, Ad
 fn token(field: &Field<'_>, word: Word<'_>, scope: &Scope<'_>) -> Option<((ChainId, Address), u8)> {
     let tokens = &scope.names.registry.tokens;
     let Some(thing) = scope.names.things.get(word.text) else {
-        let hint = match nearest(word.text, tokens.values().map(|token| token.name.as_str())) {
+        let hint = match field.nearest(word.text, tokens.values().map(|token| token.name.as_str()))
+        {
             Some(near) => format!("did you mean {near:?}?"),
             None => "register it as [asset.NAME]".to_owned(),
         };
@@ -238,10 +244,7 @@ fn deny(field: &Field<'_>) -> BTreeSet<DenyWord> {
     for word in words {
         match DenyWord::ALL.into_iter().find(|(_, spelling)| *spelling == word.text) {
             Some((deny, _)) => drop(denied.insert(deny)),
-            None => {
-                let (message, hint) = unknown("word", word.text, DENY);
-                field.fault_at(word.at, message, hint);
-            }
+            None => field.unknown(word, "word", DENY),
         }
     }
     denied

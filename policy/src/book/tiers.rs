@@ -8,7 +8,7 @@ use super::limits::{Zero, amount, span_of};
 use super::names::Thing;
 use super::rules::Scope;
 use super::units::{UnitDef, native_units, split_amount};
-use super::words::{Vocabulary, nearest, quoted};
+use super::words::{Vocabulary, quoted};
 use super::{Limit, Quorum, QuorumPart, Threshold, Tier};
 use crate::id::{CallerId, PersonId};
 use crate::money::{Account, Asset, parse_decimal};
@@ -145,7 +145,7 @@ fn part(field: &Field<'_>, text: &str, scope: &Scope<'_>) -> Option<QuorumPart> 
     };
     let Some(members) = scope.names.groups.get(*group) else {
         let known = scope.names.groups.keys().map(String::as_str);
-        let hint = match nearest(group, known) {
+        let hint = match field.nearest(group, known) {
             Some(near) => format!("did you mean {near:?}?"),
             None => "define it under [group]".to_owned(),
         };

@@ -1,5 +1,7 @@
 //! Closed vocabularies, and what somebody is told who wrote another word.
 
+use super::report::Report;
+
 /// The fields a table may have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Vocabulary {
@@ -10,20 +12,26 @@ pub(super) struct Vocabulary {
 }
 
 /// Message and hint for a word that is not in the vocabulary.
-pub(super) fn unknown(kind: &str, given: &str, words: Vocabulary) -> (String, String) {
+pub(super) fn unknown(
+    report: &Report,
+    kind: &str,
+    given: &str,
+    words: Vocabulary,
+) -> (String, String) {
     let shown = quoted(given);
     if words.later.contains(&given) {
         let hint = "leave it out; nothing is enforced by a word that is not read";
         return (format!("{kind} {shown} is not supported yet by this version"), hint.to_owned());
     }
-    let hint = match nearest(given, words.known.iter().copied()) {
+    let hint = match report.nearest(given, words.known.iter().copied()) {
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("known here: {}", words.known.join(", ")),
     };
     (format!("unknown {kind} {shown}"), hint)
 }
 
-/// The candidate that a misspelling was most likely meant to be.
+/// The candidate that a misspelling was most likely meant to be. Asked through
+/// [`Report::nearest`], which bounds the work.
 pub(super) fn nearest<'c>(
     given: &str,
     candidates: impl Iterator<Item = &'c str>,
