@@ -69,7 +69,7 @@ pub(crate) async fn run(
     }
     let request_id = args.request_id.unwrap_or_else(|| client.new_request_id());
     match client.sign_transaction(&key, &request_id, &preimage).await? {
-        Answer::Signed(signed) => show_signed(&signed, &key, &request_id, output),
+        Answer::Signed(signed) => show_signed(&signed, &preimage, &key, &request_id, output),
         Answer::Parked(parked) => show_parked(&parked, &request_id, output),
     }
 }
@@ -112,6 +112,7 @@ async fn find_key(client: &Client, wanted: &str) -> Result<KeyRef, Failure> {
 
 fn show_signed(
     signed: &SignedTransaction,
+    preimage: &[u8],
     key: &KeyRef,
     request_id: &RequestId,
     output: &Output,
@@ -130,6 +131,7 @@ fn show_signed(
     if let Some(all) = json.as_object_mut() {
         all.extend(lines.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())));
         all.insert("sequence".into(), signed.sequence.into());
+        all.insert("unsigned_transaction".into(), hex0x(preimage).into());
     }
     let people = lines.map(|(name, text)| (name.replace('_', " "), text));
     let people: Vec<(&str, String)> =

@@ -291,9 +291,6 @@ fn check_effect(
 /// Whether enough distinct people of each group voted, the caller's owners not counted.
 fn met(quorum: &Quorum, book: &Book, facts: &Facts<'_>, request: &Request) -> bool {
     let owners = book.caller(&request.asker().caller).map(|caller| &caller.owners);
-    let counts = |person: &&PersonId| !owners.is_some_and(|owners| owners.contains(*person));
-    quorum.parts.iter().all(|part| {
-        let voted = part.members.intersection(facts.votes).filter(counts).count();
-        u32::try_from(voted).is_ok_and(|voted| voted >= part.count)
-    })
+    let owns = |person: &PersonId| owners.is_some_and(|owners| owners.contains(person));
+    quorum.is_met(|person| facts.votes.contains(person) && !owns(person))
 }

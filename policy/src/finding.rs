@@ -201,9 +201,8 @@ impl From<&Finding> for Reason {
     }
 }
 
-/// A finding as a line for people: `native.window 1h: 24 ETH of 25 ETH`.
+/// A finding as a line for people: `native.window 1h: 24 ETH of at most 25 ETH`.
 pub fn describe(finding: &Finding, registry: &Registry) -> String {
-    let verdict = if finding.passed { "" } else { " (refused)" };
     let saw = match &finding.saw {
         Seen::Nothing => String::new(),
         Seen::Address(address) => match registry.label(*address) {
@@ -213,13 +212,15 @@ pub fn describe(finding: &Finding, registry: &Registry) -> String {
         Seen::Amount { account, sum, bound } => {
             let sum = format_amount(registry, *account, *sum);
             match bound {
-                Some(bound) => format!(": {sum} of {}", format_amount(registry, *account, *bound)),
+                Some(bound) => {
+                    format!(": {sum} of at most {}", format_amount(registry, *account, *bound))
+                }
                 None => format!(": {sum}, unlimited"),
             }
         }
         Seen::Words(words) => format!(": {words}"),
     };
-    format!("{}{saw}{verdict}", finding.rule)
+    format!("{}{saw}", finding.rule)
 }
 
 /// What all rules said of one request, in the order they were asked.
@@ -240,6 +241,12 @@ impl Findings {
     /// Why it is refused; empty if it is not.
     pub fn reasons(&self) -> Vec<Reason> {
         self.0.iter().filter(|finding| !finding.passed).map(Reason::from).collect()
+    }
+
+    /// Why it is refused, in words with units, one for each of [`Findings::reasons`].
+    pub fn refusals(&self, registry: &Registry) -> Vec<String> {
+        let failed = self.0.iter().filter(|finding| !finding.passed);
+        failed.map(|finding| describe(finding, registry)).collect()
     }
 
     /// All of them.

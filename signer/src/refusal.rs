@@ -48,6 +48,8 @@ pub enum Refusal {
     Denied {
         /// Everything every rule had against it. Never empty.
         reasons: Vec<Reason>,
+        /// The same in words with units.
+        described: Vec<String>,
         /// The record; 0 if it was only counted.
         sequence: Sequence,
     },
@@ -56,6 +58,8 @@ pub enum Refusal {
     Withheld {
         /// What was said at the last look. Never empty.
         reasons: Vec<Reason>,
+        /// The same in words with units.
+        described: Vec<String>,
         /// The record.
         sequence: Sequence,
     },

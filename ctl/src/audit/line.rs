@@ -1,10 +1,12 @@
 //! One record in one line for people. Shows who, what and why, and leaves out inputs and hashes.
 
-use portcullis_policy::book::Registry;
+use portcullis_policy::book::{Registry, format_amount};
 use portcullis_policy::effect;
 use portcullis_policy::finding::Reason;
+use portcullis_policy::money::{Account, Asset, parse_decimal};
 use portcullis_policy::record::{Actor, Asked, Entry, Record};
 use portcullis_policy::request::Request;
+use portcullis_policy::tx::Destination;
 
 use crate::utc::rfc3339;
 
@@ -15,7 +17,7 @@ pub(crate) fn summary(sequence: u64, line: &[u8], registry: &Registry) -> String
         return format!("{sequence:>8}  {}", String::from_utf8_lossy(line));
     };
     let (time, kind) = (rfc3339(entry.at.sure.0), entry.record.kind());
-    let text = format!("{sequence:>8}  {time}  {kind:<12}  {}", words(&entry.record));
+    let text = format!("{sequence:>8}  {time}  {kind:<12}  {}", words(&entry.record, registry));
     let effects = entry.record.asked().map(|asked| effects(asked, registry)).unwrap_or_default();
     [text.trim_end().to_owned()].into_iter().chain(effects).collect::<Vec<_>>().join("\n")
 }
@@ -27,21 +29,20 @@ fn effects(asked: &Asked, registry: &Registry) -> Vec<String> {
     };
     let Ok(request) = Request::decode(asked.by.clone(), &input) else { return Vec::new() };
     let tx = request.transaction();
-    let chain = registry.chain(tx.chain()).map_or_else(
-        || format!("chain {}", tx.chain()),
-        |chain| chain.name.clone(),
-    );
+    let chain = registry
+        .chain(tx.chain())
+        .map_or_else(|| format!("chain {}", tx.chain()), |chain| chain.name.clone());
     let head = format!("{INDENT}{} on {chain}, nonce {}", tx.kind(), tx.nonce());
     let effects = effect::effects(tx, registry).into_iter();
-    let effects = effects
-        .map(|one| format!("{INDENT}  {}", effect::describe(&one, tx.chain(), registry)));
+    let effects =
+        effects.map(|one| format!("{INDENT}  {}", effect::describe(&one, tx.chain(), registry)));
     [head].into_iter().chain(effects).collect()
 }
 
 /// As far as the kinds of records stand.
 const INDENT: &str = "          ";
 
-fn words(record: &Record) -> String {
+fn words(record: &Record, registry: &Registry) -> String {
     match record {
         Record::Genesis(genesis) => {
             format!("{:?}, {} people", genesis.environment, genesis.people.len())
@@ -69,8 +70,8 @@ fn words(record: &Record) -> String {
             Some(first) => format!("{}, again as record {first}", request(&signed.asked)),
             None => request(&signed.asked),
         },
-        Record::Denied(denied) => because(&denied.asked, &denied.reasons),
-        Record::Withheld(withheld) => because(&withheld.asked, &withheld.reasons),
+        Record::Denied(denied) => because(&denied.asked, &denied.reasons, registry),
+        Record::Withheld(withheld) => because(&withheld.asked, &withheld.reasons, registry),
         Record::Parked(parked) => {
             let missing = parked.missing.join(", ");
             format!("{} as {}: {missing}", request(&parked.asked), parked.parked)
@@ -87,16 +88,35 @@ fn request(asked: &Asked) -> String {
     format!("{} with key {}, request {}", asked.by.caller, asked.by.key, asked.by.request)
 }
 
-fn because(asked: &Asked, reasons: &[Reason]) -> String {
-    let reasons = reasons.iter().map(|reason| rule(reason));
+fn because(asked: &Asked, reasons: &[Reason], registry: &Registry) -> String {
+    let transaction = asked.input.resolve(|_| None);
+    let transaction = transaction.and_then(|input| Request::decode(asked.by.clone(), &input).ok());
+    let reasons = reasons.iter().map(|reason| why(reason, transaction.as_ref(), registry));
     format!("{}: {}", request(asked), reasons.collect::<Vec<_>>().join(", "))
 }
 
-fn rule(reason: &Reason) -> String {
-    let saw = match reason.limit {
-        Some(limit) => format!(": {} of at most {limit}", reason.saw),
-        None if reason.saw.is_empty() => String::new(),
-        None => format!(": {}", reason.saw),
+/// A reason with its amounts in units: a rule's name says which asset it counts.
+fn why(reason: &Reason, request: Option<&Request>, registry: &Registry) -> String {
+    let account = request.and_then(|request| account(reason, request));
+    let units = |amount| match account {
+        Some(account) => format_amount(registry, account, amount),
+        None => amount.to_string(),
+    };
+    let saw = match (reason.limit, parse_decimal(&reason.saw)) {
+        (Some(limit), Some(saw)) => format!(": {} of at most {}", units(saw), units(limit)),
+        _ if reason.saw.is_empty() => String::new(),
+        _ => format!(": {}", reason.saw),
     };
     format!("{} at {}{saw}", reason.code, reason.rule)
+}
+
+fn account(reason: &Reason, request: &Request) -> Option<Account> {
+    let tx = request.transaction();
+    let (asset, _) = reason.rule.split_once('.')?;
+    let asset = match (asset, tx.destination()) {
+        ("native" | "fees", _) => Asset::Native,
+        ("token", Destination::Call(contract)) => Asset::Token(contract),
+        _ => return None,
+    };
+    Some(Account { chain: tx.chain(), asset })
 }

@@ -42,8 +42,12 @@ impl From<Refusal> for Status {
                 details.add_bad_request_violation("transaction", malformed.to_string());
                 Self::with_error_details(Code::InvalidArgument, message, details)
             }
-            Refusal::Denied { reasons, sequence } => denied(&reasons, sequence, "denied"),
-            Refusal::Withheld { reasons, sequence } => denied(&reasons, sequence, "withheld"),
+            Refusal::Denied { reasons, described, sequence } => {
+                denied(&reasons, &described, sequence, "denied")
+            }
+            Refusal::Withheld { reasons, described, sequence } => {
+                denied(&reasons, &described, sequence, "withheld")
+            }
             Refusal::Stopped(scope) => {
                 let mut details = info("FROZEN", [("saw", scope.to_string())]);
                 details.add_precondition_failure_violation("FROZEN", scope.to_string(), "a stop");
@@ -80,7 +84,7 @@ impl From<Refusal> for Status {
 }
 
 /// What policy said: the first reason in the message and in `ErrorInfo`, all of them as violations.
-fn denied(reasons: &[Reason], sequence: Sequence, verb: &str) -> Status {
+fn denied(reasons: &[Reason], described: &[String], sequence: Sequence, verb: &str) -> Status {
     let Some(first) = reasons.first() else {
         return Status::with_error_details(Code::Internal, verb, info::<0>("NO_REASON", []));
     };
@@ -95,20 +99,11 @@ fn denied(reasons: &[Reason], sequence: Sequence, verb: &str) -> Status {
             ("verdict", verb.to_owned()),
         ],
     );
-    for reason in reasons {
-        let described = describe(reason);
-        details.add_precondition_failure_violation(&reason.code, &reason.rule, described);
+    for (reason, words) in reasons.iter().zip(described) {
+        details.add_precondition_failure_violation(&reason.code, &reason.rule, words);
     }
-    let message = format!("{verb} by {}: {}", first.rule, describe(first));
-    Status::with_error_details(code_of(&first.code), message, details)
-}
-
-fn describe(reason: &Reason) -> String {
-    match (&reason.limit, reason.saw.is_empty()) {
-        (Some(limit), _) => format!("{} of at most {limit}", reason.saw),
-        (None, false) => reason.saw.clone(),
-        (None, true) => reason.code.clone(),
-    }
+    let words = described.first().map_or(first.rule.as_str(), String::as_str);
+    Status::with_error_details(code_of(&first.code), format!("{verb}: {words}"), details)
 }
 
 /// What may pass by itself or through people is a failed precondition; what the book forbids is

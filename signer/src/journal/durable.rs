@@ -79,7 +79,7 @@ impl Folder {
     pub(super) fn make_zeros(&self, name: &str, bytes: u64) -> io::Result<()> {
         let unfinished = self.file(name).with_extension(UNFINISHED);
         let made = fill(&unfinished, bytes)
-            .and_then(|()| fs::rename(&unfinished, self.file(name)))
+            .and_then(|()| self.rename_path(&unfinished, name))
             .and_then(|()| self.sync());
         if made.is_err() {
             // It may not exist at all. The first error is the one that counts.
@@ -90,7 +90,12 @@ impl Folder {
 
     /// Gives a file another name. Not durable before [`Folder::sync`].
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.file(from), self.file(to))
+        self.rename_path(&self.file(from), to)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one rename; every caller syncs the folder")]
+    fn rename_path(&self, from: &Path, to: &str) -> io::Result<()> {
+        fs::rename(from, self.file(to))
     }
 
     /// Makes names durable.

@@ -228,18 +228,21 @@ impl Writer {
     ) -> Result<(), Fatal> {
         Figures::count(&self.figures.denied);
         let reasons = denial.findings.reasons();
+        let described = denial.findings.refusals(self.state.book().registry());
         let asker = denial.request.asker();
         let code = reasons.first().map_or("", |reason| reason.code.as_str());
         if !self.flood.admits(&asker.caller, asker.key, code, now.sure) {
             let sequence = Sequence(0);
-            return done(answer, Err(Refusal::Denied { reasons, sequence }));
+            return done(answer, Err(Refusal::Denied { reasons, described, sequence }));
         }
         let counted = self.counted(asker.key);
         let (asked, attachment) = self.ask(&denial.request, now);
         let book = self.state.book().hash();
         let record = Denied { asked, book, counted, reasons: reasons.clone() };
         let sequence = self.append(now, Record::Denied(Box::new(record)), attachment)?;
-        self.after_commit(move |_| reply(answer, Err(Refusal::Denied { reasons, sequence })));
+        self.after_commit(move |_| {
+            reply(answer, Err(Refusal::Denied { reasons, described, sequence }))
+        });
         Ok(())
     }
 
@@ -329,12 +332,14 @@ impl Writer {
         answer: Answer<Recorded>,
     ) -> Result<(), Fatal> {
         let reasons: Vec<Reason> = findings.reasons();
+        let described = findings.refusals(self.state.book().registry());
         let record = Withheld { asked: pending.asked, reasons: reasons.clone() };
         let record = Record::Withheld(Box::new(record));
         let sequence = self.append(now, record, pending.attachment)?;
         Figures::count(&self.figures.withheld);
         self.show_open();
-        self.after_commit(move |_| reply(answer, Err(Refusal::Withheld { reasons, sequence })));
+        let refusal = Refusal::Withheld { reasons, described, sequence };
+        self.after_commit(move |_| reply(answer, Err(refusal)));
         Ok(())
     }
 

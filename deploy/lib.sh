@@ -1,0 +1,58 @@
+# Shared by the commands in this folder. Sourced, not run.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+release=$target/release
+
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' red=$'\e[31m' plain=$'\e[0m'
+else
+    bold='' dim='' green='' red='' plain=''
+fi
+
+step() { printf '\n%s==> %s%s\n' "$bold" "$*" "$plain"; }
+say() { printf '    %s\n' "$*"; }
+fail() { printf '\n%sfailed:%s %s\n' "$red" "$plain" "$1" >&2; shift; for line in "$@"; do printf '    %s\n' "$line" >&2; done; exit 1; }
+
+# Installs Debian packages that are missing. need_packages PACKAGE...
+need_packages() {
+    local missing=() package
+    for package in "$@"; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    say "installing ${missing[*]} with apt-get"
+    local sudo=()
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || fail "these packages are missing: ${missing[*]}" "install them as root, then run this again: apt-get install ${missing[*]}"
+        sudo=(sudo)
+    fi
+    "${sudo[@]}" apt-get update -qq || say "apt-get update failed; trying with the lists at hand"
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null \
+        || fail "apt-get could not install ${missing[*]}" "install them by hand, then run this again"
+}
+
+need_rust() {
+    command -v cargo >/dev/null || fail "there is no Rust toolchain" "install one from https://rustup.rs, then run this again"
+    local wanted have
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+    have=$(rustc --version | cut -d' ' -f2)
+    if [ "$(printf '%s\n%s\n' "$wanted" "$have" | sort -V | head -n 1)" != "$wanted" ]; then
+        fail "rustc $have is too old: $wanted or newer is needed" "run: rustup update stable"
+    fi
+}
+
+# Builds packages with the one profile that everything here shares. build ARGUMENTS...
+build() {
+    say "cargo build --release ${*}  (the first time takes some minutes)"
+    cargo build --manifest-path "$root/Cargo.toml" --release --locked "$@" || fail "the build failed" "see the compiler's message above"
+}
+
+softhsm_module() {
+    local path
+    for path in "${PORTCULLIS_SOFTHSM_MODULE:-}" /usr/lib/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so; do
+        if [ -n "$path" ] && [ -f "$path" ]; then echo "$path"; return 0; fi
+    done
+    fail "SoftHSM's module libsofthsm2.so is not where Debian puts it" "set PORTCULLIS_SOFTHSM_MODULE to its path"
+}
