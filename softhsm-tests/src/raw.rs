@@ -13,6 +13,24 @@ use cryptoki::types::AuthPin;
 /// secp256k1, 1.3.132.0.10, in DER.
 const SECP256K1: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
 
+/// Everything about a private key that is true or false and that invariant 1 speaks of.
+const FLAGS: [AttributeType; 14] = [
+    AttributeType::Token,
+    AttributeType::Private,
+    AttributeType::Sensitive,
+    AttributeType::AlwaysSensitive,
+    AttributeType::Extractable,
+    AttributeType::NeverExtractable,
+    AttributeType::Local,
+    AttributeType::Copyable,
+    AttributeType::Sign,
+    AttributeType::SignRecover,
+    AttributeType::Decrypt,
+    AttributeType::Unwrap,
+    AttributeType::Derive,
+    AttributeType::Modifiable,
+];
+
 /// The token refused, or holds not what was looked for.
 #[derive(Debug, thiserror::Error)]
 pub enum RawError {
@@ -109,6 +127,15 @@ impl RawSession {
         ];
         self.0.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private)?;
         self.point(label)
+    }
+
+    /// What the token says of the private key of this label, as `Sign(true) Derive(false) ..`; an
+    /// attribute that it does not know is left out.
+    pub fn flags(&self, label: &str) -> Result<String, RawError> {
+        let key = self.find(ObjectClass::PRIVATE_KEY, label)?;
+        let attributes = self.0.get_attributes(key, &FLAGS)?;
+        let words: Vec<String> = attributes.iter().map(|flag| format!("{flag:?}")).collect();
+        Ok(words.join(" "))
     }
 
     /// The point of the public key of this label, 65 bytes, whether the token wraps it or not.

@@ -217,7 +217,18 @@ impl Installation {
 
     /// Starts the signer and waits until it is ready.
     pub fn serve(&self) -> Result<Server, ServerError> {
-        self.launch()?.wait_until_ready()
+        self.launch()?.wait_until(|status| status == 200)
+    }
+
+    /// Starts the signer and waits until it answers, ready or not: it may have to come up where no
+    /// signature can be made.
+    pub fn serve_unready(&self) -> Result<Server, ServerError> {
+        self.launch()?.wait_until(|_| true)
+    }
+
+    /// Starts the signer and waits for nothing.
+    pub fn start(&self) -> Result<Child, ServerError> {
+        Ok(self.launch()?.child)
     }
 
     /// Starts the signer where it is expected not to come up, and gives how it ended.
@@ -313,11 +324,11 @@ impl Server {
 }
 
 impl Launched {
-    fn wait_until_ready(mut self) -> Result<Server, ServerError> {
+    fn wait_until(mut self, enough: impl Fn(u16) -> bool) -> Result<Server, ServerError> {
         let path = self.installation.addresses();
         let child = &mut self.child;
         let outcome = wait::until("the signer's /readyz", || match child.ended() {
-            Ok(None) => ready_at(&path).map(Outcome::Ready),
+            Ok(None) => answering_at(&path, &enough).map(Outcome::Ready),
             Ok(Some(status)) => Some(Outcome::Ended(status)),
             Err(error) => Some(Outcome::Lost(error)),
         });
@@ -339,9 +350,9 @@ enum Outcome {
     Lost(ChildError),
 }
 
-/// The addresses, once they are written and `/readyz` says 200.
-fn ready_at(path: &Path) -> Option<Addresses> {
+/// The addresses, once they are written and the status of `/readyz` is enough.
+fn answering_at(path: &Path, enough: impl Fn(u16) -> bool) -> Option<Addresses> {
     let addresses: Addresses = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     let answer = http::get(addresses.loopback, "/readyz").ok()?;
-    (answer.status == 200).then_some(addresses)
+    enough(answer.status).then_some(addresses)
 }

@@ -116,6 +116,15 @@ token.USDC = {{ to = "@suppliers", per_tx = "1_000 USDC", window = "5_000 USDC /
 impl Vault {
     /// Makes everything, with this first book, and starts nothing.
     pub fn new(through: Through, book: &str) -> Result<Self, Failure> {
+        Self::with(through, book, |_| {})
+    }
+
+    /// The same with settings of one's own.
+    pub fn with(
+        through: Through,
+        book: &str,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("portcullis-vault-").tempdir()?;
         let token = Token::fresh(through)?;
         let services = Authority::new(&sub(folder.path(), "services")?, "Test services CA")?;
@@ -126,7 +135,8 @@ impl Vault {
         data_plane.crl = vec![services.revoke(&[])?];
         let control_plane = Plane::new(&control_server, &people.certificate());
         let data = folder.path().join("data");
-        let settings = Settings::new(&data, &token, [data_plane, control_plane]);
+        let mut settings = Settings::new(&data, &token, [data_plane, control_plane]);
+        adjust(&mut settings);
         let installation = Installation::new(folder.path(), &settings, &token)?;
         let vault = Self { folder, token, services, people, settings, installation };
         vault.init(book)?;
@@ -179,8 +189,13 @@ impl Vault {
 
     /// Makes the key `hot`, with the tag `web`.
     pub async fn hot_key(&self, server: &Server) -> Result<KeyRef, Failure> {
+        self.key(server, "hot").await
+    }
+
+    /// Makes a key with this label and the tag `web`.
+    pub async fn key(&self, server: &Server, label: &str) -> Result<KeyRef, Failure> {
         let request = CreateKeyRequest {
-            label: "hot".into(),
+            label: label.into(),
             tags: vec!["web".into()],
             purpose: "payments".into(),
             owner: String::new(),

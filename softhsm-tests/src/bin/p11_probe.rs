@@ -3,7 +3,7 @@
 //!
 //! `portcullis-p11-probe MODULE TOKEN PIN_FILE`; then a line in, a line out: `ok HEX` or
 //! `error TEXT`. Lines: `generate LABEL`, `generate-extractable LABEL`, `point LABEL`,
-//! `point-bytes LABEL`, `sign LABEL DIGEST`, and the thefts `copy LABEL`, `copy-out LABEL`,
+//! `point-bytes LABEL`, `flags LABEL`, `sign LABEL DIGEST`, and the thefts `copy LABEL`, `copy-out LABEL`,
 //! `read-out LABEL`, `wrap-out LABEL`.
 
 use std::error::Error;
@@ -45,6 +45,7 @@ fn obey(session: &RawSession, line: &str) -> Result<Vec<u8>, String> {
     match words.as_slice() {
         ["generate", label] => session.generate(label, false).map_err(told),
         ["generate-extractable", label] => session.generate(label, true).map_err(told),
+        ["flags", label] => session.flags(label).map(String::into_bytes).map_err(told),
         ["point", label] => session.point(label).map_err(told),
         ["point-bytes", label] => {
             let bytes = session.reported_point_bytes(label).map_err(told)?;
