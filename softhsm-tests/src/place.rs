@@ -69,7 +69,8 @@ pub fn fault_module() -> Result<PathBuf, PlaceError> {
     present(profile.join(name), remedy)
 }
 
-/// The anvil node: from `PORTCULLIS_ANVIL` if set, else as `npm` installs it into `target/node`.
+/// The anvil node: from `PORTCULLIS_ANVIL` if set, else as `npm` installs it into `node` in this
+/// build's target folder, or in the workspace's own if the build goes elsewhere.
 pub fn anvil() -> Result<PathBuf, PlaceError> {
     let remedy = "run `npm i --ignore-scripts --prefix target/node @foundry-rs/anvil@1.7.1`";
     if let Some(path) = env::var_os("PORTCULLIS_ANVIL") {
@@ -81,8 +82,11 @@ pub fn anvil() -> Result<PathBuf, PlaceError> {
         "aarch64" => "anvil-linux-arm64",
         _ => "anvil-linux-amd64",
     };
-    let scope = target.join("node/node_modules/@foundry-rs");
-    present(scope.join(package).join("bin/anvil"), remedy)
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let installed = |target: &Path| {
+        target.join("node/node_modules/@foundry-rs").join(package).join("bin/anvil")
+    };
+    present(installed(target), remedy).or_else(|_| present(installed(&workspace), remedy))
 }
 
 fn present(path: PathBuf, remedy: &'static str) -> Result<PathBuf, PlaceError> {
