@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::as_conversions,
+    clippy::disallowed_methods,
     unreachable_pub,
     missing_docs,
     reason = "test"
