@@ -34,11 +34,14 @@ pub fn decide(book: &Book, facts: &Facts<'_>, request: Request) -> Decision {
     Decision::Park(Parked { request, findings, missing: verdict.missing, expires: verdict.expires })
 }
 
-/// Decides again, without charging: is what was allowed still allowed at this moment?
+/// Decides again, without charging: is what was allowed still allowed at this moment? If not, at
+/// least one finding says why.
 pub fn still_allows(book: &Book, facts: &Facts<'_>, request: &Request) -> Result<(), Findings> {
-    let verdict = judge(book, facts, request);
-    let allowed = verdict.findings.all_passed() && verdict.missing.is_empty();
-    if allowed { Ok(()) } else { Err(verdict.findings) }
+    let Verdict { mut findings, missing, .. } = judge(book, facts, request);
+    for quorum in &missing {
+        findings.note(Rule::Approved, Seen::Words(quorum.to_string()), false);
+    }
+    if findings.all_passed() { Ok(()) } else { Err(findings) }
 }
 
 /// What policy says of one request. Closed: a new variant must break every `match`.

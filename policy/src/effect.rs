@@ -167,7 +167,9 @@ pub fn describe(effect: &Effect, chain: ChainId, registry: &Registry) -> String 
             format!("pay a fee of at most {}", amount(native, *most))
         }
         Effect::Fee { most: None, priority: _ } => "pay a fee beyond all amounts".into(),
-        Effect::PayNative { to, amount: wei } => format!("pay {} to {}", amount(native, *wei), who(to)),
+        Effect::PayNative { to, amount: wei } => {
+            format!("pay {} to {}", amount(native, *wei), who(to))
+        }
         Effect::TransferToken { token, from: None, to, amount: units } => {
             format!("send {} to {}", token_amount(token, units), who(to))
         }

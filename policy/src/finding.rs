@@ -100,6 +100,8 @@ pub enum Rule {
     DelegateAllowed,
     /// Fewer requests wait for people than may.
     ParkedPerCaller,
+    /// People agreed. Asked at the last look only: before that, a request waits for them.
+    Approved,
 }
 
 impl Rule {
@@ -134,6 +136,7 @@ impl Rule {
             Self::DeployAllowed => "DEPLOY_NOT_ALLOWED",
             Self::DelegateAllowed => "DELEGATE_NOT_ALLOWED",
             Self::ParkedPerCaller => "TOO_MANY_PARKED",
+            Self::Approved => "NOT_APPROVED",
         }
     }
 }
@@ -170,6 +173,7 @@ impl fmt::Display for Rule {
             Self::DeployAllowed => out.write_str("deploy"),
             Self::DelegateAllowed => out.write_str("delegate"),
             Self::ParkedPerCaller => out.write_str("rate.parked"),
+            Self::Approved => out.write_str("approve"),
         }
     }
 }

@@ -33,6 +33,7 @@ pub struct Ledger {
     logs: BTreeMap<(KeyId, Account), Log>,
     slots: BTreeMap<Slot, Held>,
     stamps: BTreeMap<Stamp, Slot>,
+    faded: Option<Millis>,
 }
 
 /// What a slot is charged: the larger of its alternatives, account by account.
@@ -102,8 +103,11 @@ impl Ledger {
         self.stamps.remove(&held.stamp);
     }
 
-    /// Lets charges of `key` leave the windows they have surely left by `now`, and forgets what is
-    /// older than every window and its margin. Must be called before sums are asked for.
+    /// Lets charges of `key` leave the windows they have surely left by `now`. Must be called
+    /// before sums are asked for.
+    ///
+    /// Nothing that matters later is lost: decisions that are in no record move the clock too, and
+    /// a replay, which knows nothing of them, must find the same charges.
     pub fn advance(&mut self, key: KeyId, now: Millis) {
         let first = Account { chain: ChainId(0), asset: crate::money::Asset::Native };
         for ((owner, _), log) in self.logs.range_mut((key, first)..) {
@@ -112,10 +116,13 @@ impl Ledger {
             }
             log.advance(now);
         }
-        self.forget(now);
+        let fresh = Span(self.memory().0.saturating_sub(FADING.0));
+        self.faded = now.minus(fresh);
     }
 
-    fn forget(&mut self, now: Millis) {
+    /// Forgets what is older than every window and its margin. Called for records alone, so that
+    /// what is remembered follows from the journal.
+    pub fn forget(&mut self, now: Millis) {
         let Some(horizon) = now.minus(self.memory()) else { return };
         while let Some((stamp, slot)) = self.stamps.first_key_value() {
             let (stamp, slot) = (*stamp, *slot);
@@ -136,9 +143,10 @@ impl Ledger {
         Span(longest.saturating_add(MARGIN.0)).max(MEMORY_MIN)
     }
 
-    /// What a slot is charged, if it is remembered.
+    /// What a slot is charged, if that will still be remembered when a decision made now is
+    /// recorded: what is about to be forgotten would then be charged anew, so it counts as new.
     pub fn held(&self, slot: Slot) -> Option<&Held> {
-        self.slots.get(&slot)
+        self.slots.get(&slot).filter(|held| self.faded.is_none_or(|faded| held.stamp.0 > faded))
     }
 
     /// Recorded charges in the window that ends now.
@@ -244,6 +252,10 @@ const MARGIN: Span = Span(86_400_000);
 
 /// 35 days: a window of a month, adopted later, is summed over a whole month of history.
 const MEMORY_MIN: Span = Span(35 * 86_400_000);
+
+/// From a decision to its record it takes less than this: the token answers within seconds, or
+/// its answer is refused.
+const FADING: Span = Span(3_600_000);
 
 /// How many alternatives of one nonce are recognised as repeats. More are signed all the same, as
 /// new alternatives that raise nothing.

@@ -45,7 +45,11 @@ pub fn check(
         match limits {
             Some(limits) => {
                 check_per_tx(limits, account, charge.of(account), per_tx, out);
-                check_windows(limits, &exposure, account, &scope, window, out);
+                // What adds nothing passes, however full the window: an allowance can be taken back
+                // under a limit that was lowered below what is spent.
+                if exposure.slot_maximum.of(account) > Amount::ZERO {
+                    check_windows(limits, &exposure, account, &scope, window, out);
+                }
             }
             // Without a native rule nothing may be paid, which is said of the payment itself; fees
             // have limits of their own.

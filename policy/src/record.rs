@@ -291,8 +291,17 @@ pub struct ParkedRecord {
     pub expires: Millis,
     /// The quorums that are missing, in the words of the book.
     pub missing: Vec<String>,
-    /// Names it: the first 16 bytes of a hash over caller, key and digest, as hex.
+    /// Names it: the first 16 bytes of a hash over caller, key and digest, as hex:
+    /// [`ParkedRecord::name`].
     pub parked: String,
+}
+
+impl ParkedRecord {
+    /// What such a request is called: the same request, parked again, has the same name.
+    pub fn name(by: &Asker, digest: Digest) -> String {
+        let text = format!("{}\n{}\n{digest}", by.caller, by.key);
+        hex::encode(sha256(text.as_bytes())).chars().take(32).collect()
+    }
 }
 
 /// A signature was made and not released.
@@ -301,6 +310,8 @@ pub struct ParkedRecord {
 pub struct Withheld {
     /// What was asked.
     pub asked: Asked,
+    /// The open reservations that were counted at the last look.
+    pub counted: Vec<DecisionNumber>,
     /// What was said at the last look.
     pub reasons: Vec<Reason>,
 }
@@ -406,6 +417,24 @@ impl Record {
             | Self::Adopted(_)
             | Self::Frozen(_)
             | Self::Suppressed(_) => None,
+        }
+    }
+
+    /// Open reservations that this record says it counted; the others count none, or need not say.
+    pub fn counted(&self) -> &[DecisionNumber] {
+        match self {
+            Self::Denied(record) => &record.counted,
+            Self::Parked(record) => &record.counted,
+            Self::Withheld(record) => &record.counted,
+            Self::Signed(_)
+            | Self::Failed(_)
+            | Self::Genesis(_)
+            | Self::Started(_)
+            | Self::KeyIntended(_)
+            | Self::KeyCreated(_)
+            | Self::Adopted(_)
+            | Self::Frozen(_)
+            | Self::Suppressed(_) => &[],
         }
     }
 

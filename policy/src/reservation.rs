@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::id::{CallerId, DecisionNumber, Digest, KeyId, RequestId, Sequence};
 use crate::ledger::Slot;
 use crate::money::Charges;
+use crate::request::Asker;
 
 /// One open reservation.
 #[derive(Clone, Debug)]
@@ -63,6 +64,15 @@ impl Reservations {
     ) -> impl Iterator<Item = (DecisionNumber, &Open)> {
         let others = self.0.iter().filter(move |(number, _)| Some(**number) != except);
         others.filter(move |(_, open)| open.slot.key == key).map(|(number, open)| (*number, open))
+    }
+
+    /// Those that a decision on a request looks at: of its key, or of its name. But for one, in
+    /// order.
+    pub fn counted(&self, asker: &Asker, except: Option<DecisionNumber>) -> Vec<DecisionNumber> {
+        let named = |open: &Open| open.caller == asker.caller && open.request == asker.request;
+        let counts = |open: &Open| open.slot.key == asker.key || named(open);
+        let others = self.0.iter().filter(|(number, _)| Some(**number) != except);
+        others.filter(|(_, open)| counts(open)).map(|(number, _)| *number).collect()
     }
 
     /// What each slot of one key would be charged if everything in flight were recorded.

@@ -15,7 +15,7 @@ use crate::id::{
 use crate::ledger::{Ledger, Slot};
 use crate::record::{
     Adopted, Entry, Environment, FORMAT, Frozen, Genesis, KeyCreated, KeyIntended, ParkedRecord,
-    Person, Record, SignedRecord, Started,
+    Person, Record, RecordedSlot, SignedRecord, Started,
 };
 use crate::request::{Asker, Request};
 use crate::reservation::{Open, Reservations};
@@ -103,12 +103,16 @@ pub enum Unfoldable {
     /// A book that was recorded does not parse.
     #[error("record {0}: the recorded book has faults")]
     Book(Sequence),
-    /// A key is named that was not intended, or is intended or made twice, or shares a label.
+    /// A key is named that was not intended, or is intended or made twice, or shares a label or an
+    /// address.
     #[error("record {0}: does not fit the keys recorded before it")]
     Key(Sequence),
     /// A slot that is no number.
     #[error("record {0}: the nonce is not a 64-bit decimal number")]
     Nonce(Sequence),
+    /// A decision that has a record already, was lost in a crash, or skips too many.
+    #[error("record {0}: its decision number cannot be open")]
+    Number(Sequence),
     /// An epoch that is not newer than the one before.
     #[error("record {0}: the epoch is not newer")]
     Epoch(Sequence),
@@ -171,10 +175,7 @@ impl State {
             Record::Denied(_) | Record::Withheld(_) | Record::Failed(_) => {}
             Record::Suppressed(_) => {}
         }
-        if let Some(asked) = entry.record.asked() {
-            self.open.close(asked.number);
-            self.report(asked.number);
-        }
+        self.report(entry)?;
         self.head = entry.seq;
         self.at = entry.at;
         Ok(())
@@ -209,8 +210,18 @@ impl State {
     }
 
     fn create_key(&mut self, entry: &Entry, created: &KeyCreated) -> Result<(), Unfoldable> {
-        let key = self.keys.get_mut(&created.key).filter(|key| key.made.is_none());
-        let key = key.ok_or(Unfoldable::Key(entry.seq))?;
+        let key = self.keys.get(&created.key).filter(|key| key.made.is_none());
+        let label = key.map(|key| key.label.clone()).ok_or(Unfoldable::Key(entry.seq))?;
+        // A label twice would be two keys under one rule, an address twice two budgets for one
+        // account.
+        let clashes = |key: &Key| {
+            let made = key.made.as_ref();
+            made.is_some_and(|made| key.label == label || made.address == created.address)
+        };
+        if self.keys.values().any(clashes) {
+            return Err(Unfoldable::Key(entry.seq));
+        }
+        let key = self.keys.get_mut(&created.key).ok_or(Unfoldable::Key(entry.seq))?;
         let (address, point) = (created.address, created.point.clone());
         key.made = Some(Made { address, point, at: entry.at.sure });
         Ok(())
@@ -236,9 +247,13 @@ impl State {
         let nonce = signed.slot.nonce.parse().map_err(|_| Unfoldable::Nonce(entry.seq))?;
         let by = &signed.asked.by;
         let slot = Slot { key: by.key, chain: signed.slot.chain, nonce };
+        if RecordedSlot::of(slot) != signed.slot {
+            return Err(Unfoldable::Nonce(entry.seq));
+        }
         let stamp = (entry.at.sure, entry.seq);
         // Everything that has left a window must have left before something is stamped anew.
         self.ledger.advance(by.key, entry.at.sure);
+        self.ledger.forget(entry.at.sure);
         self.ledger.charge(slot, &signed.charge, signed.asked.digest, stamp);
         self.parked.remove(&(by.caller.clone(), by.key, signed.asked.digest));
         let horizon = entry.at.sure.minus(self.ledger.memory());
@@ -253,14 +268,20 @@ impl State {
         self.parked.insert((by.caller.clone(), by.key, parked.asked.digest), parked.expires);
     }
 
-    fn report(&mut self, number: DecisionNumber) {
-        let mut skipped = self.last_number.next();
-        while skipped < number {
-            self.unreported.insert(skipped);
-            skipped = skipped.next();
+    /// Closes a decision for good, and notes those before it that are still open.
+    fn report(&mut self, entry: &Entry) -> Result<(), Unfoldable> {
+        let Some(asked) = entry.record.asked() else { return Ok(()) };
+        let made = entry.record.counted().iter().copied().chain([asked.number]).max();
+        while self.last_number < made.unwrap_or_default() {
+            self.last_number = self.last_number.next();
+            self.unreported.insert(self.last_number);
+            if self.unreported.len() > UNREPORTED_MAX {
+                return Err(Unfoldable::Number(entry.seq));
+            }
         }
-        self.last_number = self.last_number.max(number);
-        self.unreported.remove(&number);
+        self.open.close(asked.number);
+        let open = self.unreported.remove(&asked.number);
+        if open { Ok(()) } else { Err(Unfoldable::Number(entry.seq)) }
     }
 
     /// Lets everything that has surely left the windows of a key leave them. Must be called before
@@ -435,6 +456,10 @@ impl Requests {
 
 /// Votes become records with quorums; until then nobody has voted.
 static NOBODY: BTreeSet<PersonId> = BTreeSet::new();
+
+/// Decisions without a record at any time: far more than reservations that may be open at once, and
+/// few enough that a forged number costs nothing.
+const UNREPORTED_MAX: usize = 65_536;
 
 /// Request ids remembered: above it the oldest are forgotten, and an id used again for something
 /// else is then not noticed. About 300 bytes each.

@@ -3,16 +3,19 @@
 //! Nothing is taken from the records but their inputs: verdicts, reasons, charges and digests are
 //! computed again with the same code that made them, and compared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256, keccak256};
 
 use crate::book::Book;
 use crate::decide::{Decision, decide, still_allows};
 use crate::id::{DecisionNumber, Sequence, VaultId};
-use crate::record::{Actor, Asked, Entry, Frozen, Record, RecordedInput, RecordedSlot, Role};
+use crate::record::{
+    Actor, Asked, Entry, Frozen, ParkedRecord, Record, RecordedInput, RecordedSlot, Role,
+};
 use crate::request::{Request, sha256};
 use crate::state::State;
+use crate::time::Millis;
 use crate::tree::{Frontier, leaf_hash};
 
 /// Takes an export, line by line.
@@ -115,24 +118,24 @@ fn replay(entries: &[Entry], attachments: &BTreeMap<B256, Vec<u8>>, report: &mut
             report.wrong(entry.seq, "its decision number is used twice");
         }
     }
-    let lost = lost(rest);
-    let mut replay = Replay { state, attachments, lost, report };
-    replay.decide_all_seen_at(first.seq, &decisions);
+    let (lost, decided) = (lost(rest), (DecisionNumber(0), first.at.sure));
+    let mut replay = Replay { state, attachments, lost, decided, report };
     for entry in rest {
+        replay.decide_all_before(entry, &decisions);
         replay.last_look(entry);
         replay.authority(entry);
+        replay.place(entry);
         if let Err(error) = replay.state.apply(entry) {
             return replay.report.wrong(entry.seq, error);
         }
-        replay.decide_all_seen_at(entry.seq, &decisions);
     }
 }
 
-/// Decisions that start records call lost.
-fn lost(entries: &[Entry]) -> BTreeSet<DecisionNumber> {
+/// Decisions that start records call lost, and by which.
+fn lost(entries: &[Entry]) -> BTreeMap<DecisionNumber, Sequence> {
     let started = entries.iter().filter_map(|entry| {
         let Record::Started(started) = &entry.record else { return None };
-        Some(started.lost.iter().copied())
+        Some(started.lost.iter().map(|number| (*number, entry.seq)))
     });
     started.flatten().collect()
 }
@@ -140,38 +143,47 @@ fn lost(entries: &[Entry]) -> BTreeSet<DecisionNumber> {
 struct Replay<'a> {
     state: State,
     attachments: &'a BTreeMap<B256, Vec<u8>>,
-    lost: BTreeSet<DecisionNumber>,
+    lost: BTreeMap<DecisionNumber, Sequence>,
+    /// The decision made last, and when.
+    decided: (DecisionNumber, Millis),
     report: &'a mut Report,
 }
 
 impl Replay<'_> {
-    /// Makes again, in their order, all decisions that saw the journal up to `seen`.
-    fn decide_all_seen_at(
+    /// Makes again, in their order, all decisions made after the record before this one.
+    fn decide_all_before(
         &mut self,
-        seen: Sequence,
+        next: &Entry,
         decisions: &BTreeMap<(Sequence, DecisionNumber), &Entry>,
     ) {
+        let seen = self.state.head();
         let first = (seen, DecisionNumber(0));
         let last = (seen, DecisionNumber(u64::MAX));
         for (_, entry) in decisions.range(first..=last) {
-            if let Err(what) = self.decide_again(entry) {
+            if let Err(what) = self.decide_again(entry, next.at.sure) {
                 self.report.wrong(entry.seq, what);
             }
         }
     }
 
-    fn decide_again(&mut self, entry: &Entry) -> Result<(), String> {
+    /// Makes a decision again. It was made before `until`, when the next record was written.
+    fn decide_again(&mut self, entry: &Entry, until: Millis) -> Result<(), String> {
         let Some(asked) = entry.record.asked() else { return Ok(()) };
-        let request = self.request(asked)?;
         let (number, now) = (asked.number, asked.at);
-        if now.sure < self.state.at().sure || now.possible < now.sure {
-            return Err("decided at a time that had passed".into());
+        let (last, since) = self.decided;
+        if number <= last {
+            return Err("its decision number is not that of its place".into());
         }
+        let since = since.max(self.state.at().sure);
+        if !(since..=until).contains(&now.sure) || now.possible < now.sure {
+            return Err("decided at a time that is not that of its place".into());
+        }
+        self.decided = (number, now.sure);
+        let request = self.request(asked)?;
         self.state.advance(asked.by.key, now);
         let book = self.state.book().clone();
         let facts = self.state.facts(&request, now, None);
-        let open = self.state.open().of_key(asked.by.key, None);
-        let counted: Vec<DecisionNumber> = open.map(|(number, _)| number).collect();
+        let counted = self.state.open().counted(&asked.by, None);
         let decision = decide(&book, &facts, request);
         self.compare(entry, &decision, &counted)?;
         if let Decision::Allow(allowed) = decision {
@@ -226,8 +238,11 @@ impl Replay<'_> {
                 let book = parked.book == self.state.book().hash();
                 let Decision::Park(again) = decision else { return Err(mismatch(decision)) };
                 let missing: Vec<String> = again.missing.iter().map(ToString::to_string).collect();
-                let expires = parked.asked.at.sure.plus(again.expires);
-                book && parked.missing == missing && parked.expires == expires
+                let asked = &parked.asked;
+                let name = ParkedRecord::name(&asked.by, asked.digest);
+                let expires = asked.at.sure.plus(again.expires);
+                let named = parked.counted == counted && parked.parked == name;
+                book && named && parked.missing == missing && parked.expires == expires
             }
             (Record::Signed(_) | Record::Withheld(_) | Record::Failed(_), _) => {
                 return Err(mismatch(decision));
@@ -256,8 +271,9 @@ impl Replay<'_> {
         recorded: &[DecisionNumber],
         counted: &[DecisionNumber],
     ) -> bool {
-        let missing = recorded.iter().filter(|number| !counted.contains(number));
-        let lost = missing.clone().count() > 0 && missing.clone().all(|n| self.lost.contains(n));
+        let is_lost = |number| self.lost.get(number).is_some_and(|start| *start > at);
+        let mut missing = recorded.iter().filter(|number| !counted.contains(number)).peekable();
+        let lost = missing.peek().is_some() && missing.all(is_lost);
         if lost {
             self.report.not_repeated.push(at);
         }
@@ -266,25 +282,52 @@ impl Replay<'_> {
 
     /// A signature is recorded only if it is still allowed at the moment of the record.
     fn last_look(&mut self, entry: &Entry) {
-        let (asked, reasons) = if let Record::Signed(signed) = &entry.record {
+        let (asked, withheld) = if let Record::Signed(signed) = &entry.record {
             (&signed.asked, None)
         } else if let Record::Withheld(withheld) = &entry.record {
-            (&withheld.asked, Some(&withheld.reasons))
+            (&withheld.asked, Some((&withheld.counted, &withheld.reasons)))
         } else {
             return;
         };
-        if reasons.is_none() && !self.state.narrowed_since(asked.seen) {
+        if withheld.is_none() && !self.state.narrowed_since(asked.seen) {
             return;
         }
         let Ok(request) = self.request(asked) else { return };
+        let counted = self.state.open().counted(&asked.by, Some(asked.number));
+        if withheld.is_some_and(|(said, _)| self.depends_on_lost(entry.seq, said, &counted)) {
+            return;
+        }
         self.state.advance(asked.by.key, entry.at);
         let book = self.state.book().clone();
         let facts = self.state.facts(&request, entry.at, Some(asked.number));
         let now = still_allows(&book, &facts, &request);
-        let now = now.err().map(|findings| findings.reasons());
-        if now.as_ref() != reasons {
+        let now = now.err().map(|findings| (counted, findings.reasons()));
+        let now = now.as_ref().map(|(counted, reasons)| (counted, reasons));
+        if now != withheld {
             let what = format!("at the last look it comes out otherwise: {now:?}");
             self.report.wrong(entry.seq, what);
+        }
+    }
+
+    /// What a record says of itself that follows from its place.
+    fn place(&mut self, entry: &Entry) {
+        if entry.at.possible < entry.at.sure {
+            self.report.wrong(entry.seq, "possible time lies before sure time");
+        }
+        let at_once = matches!(entry.record, Record::Denied(_) | Record::Parked(_));
+        let place = entry.record.asked().map(|asked| (asked.seen.next(), asked.at));
+        if at_once && place != Some((entry.seq, entry.at)) {
+            self.report.wrong(entry.seq, "not recorded when it was decided");
+        }
+        if let Record::Started(started) = &entry.record
+            && !self.state.unreported().iter().eq(&started.lost)
+        {
+            self.report.wrong(entry.seq, "names other decisions as lost than are missing");
+        }
+        if let Record::KeyCreated(created) = &entry.record
+            && address_of(&created.point) != Some(created.address)
+        {
+            self.report.wrong(entry.seq, "the key's address is not that of its public point");
         }
     }
 
@@ -318,6 +361,14 @@ impl Replay<'_> {
             self.report.wrong(entry.seq, wrong);
         }
     }
+}
+
+/// The address of a public point in uncompressed SEC1 form, as hex. That it lies on the curve was
+/// checked by whoever verified a signature with it.
+fn address_of(point: &str) -> Option<Address> {
+    let bytes = hex::decode(point).ok().filter(|bytes| bytes.len() == 65)?;
+    let hash = keccak256(bytes.strip_prefix(&[4])?);
+    hash.last_chunk::<20>().map(Address::from)
 }
 
 fn mismatch(decision: &Decision) -> String {

@@ -1,7 +1,7 @@
 //! A refusal in gRPC's words; the only file with status codes.
 //!
-//! Every error carries `ErrorInfo` with a stable reason, and whatever else of google.rpc says what to
-//! do. The caller is told less than the journal.
+//! Every error carries `ErrorInfo` with a stable reason, and whatever else of google.rpc says what
+//! to do. The caller is told less than the journal.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -112,7 +112,7 @@ fn code_of(reason: &str) -> Code {
     match reason {
         "KEY_UNKNOWN" => Code::NotFound,
         "REQUEST_ID_REUSED" => Code::Aborted,
-        "FROZEN" | "TOO_MANY_PARKED" => Code::FailedPrecondition,
+        "FROZEN" | "TOO_MANY_PARKED" | "NOT_APPROVED" => Code::FailedPrecondition,
         reason if reason.ends_with("OVER_WINDOW_LIMIT") => Code::FailedPrecondition,
         _ => Code::PermissionDenied,
     }

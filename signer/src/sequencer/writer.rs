@@ -19,7 +19,7 @@ use portcullis_policy::record::{
     Adopted, Asked, Denied, Entry, Failed, Frozen, KeyCreated, KeyIntended, ParkedRecord, Record,
     RecordedInput, RecordedSlot, SignedRecord, Withheld,
 };
-use portcullis_policy::request::{Request, sha256};
+use portcullis_policy::request::Request;
 use portcullis_policy::state::{State, Unfoldable};
 use portcullis_policy::stops::Subject;
 use portcullis_policy::time::Interval;
@@ -235,7 +235,7 @@ impl Writer {
             let sequence = Sequence(0);
             return done(answer, Err(Refusal::Denied { reasons, described, sequence }));
         }
-        let counted = self.counted(asker.key);
+        let counted = self.state.open().counted(asker, None);
         let (asked, attachment) = self.ask(&denial.request, now);
         let book = self.state.book().hash();
         let record = Denied { asked, book, counted, reasons: reasons.clone() };
@@ -254,9 +254,8 @@ impl Writer {
     ) -> Result<(), Fatal> {
         Figures::count(&self.figures.parked);
         let asker = parked.request.asker();
-        let counted = self.counted(asker.key);
-        let name = format!("{}\n{}\n{}", asker.caller, asker.key, parked.request.digest());
-        let name: String = hex::encode(sha256(name.as_bytes())).chars().take(32).collect();
+        let counted = self.state.open().counted(asker, None);
+        let name = ParkedRecord::name(asker, parked.request.digest());
         let missing: Vec<String> = parked.missing.iter().map(ToString::to_string).collect();
         let expires = now.sure.plus(parked.expires);
         let (asked, attachment) = self.ask(&parked.request, now);
@@ -333,7 +332,9 @@ impl Writer {
     ) -> Result<(), Fatal> {
         let reasons: Vec<Reason> = findings.reasons();
         let described = findings.refusals(self.state.book().registry());
-        let record = Withheld { asked: pending.asked, reasons: reasons.clone() };
+        let asked = pending.asked;
+        let counted = self.state.open().counted(&asked.by, Some(asked.number));
+        let record = Withheld { asked, counted, reasons: reasons.clone() };
         let record = Record::Withheld(Box::new(record));
         let sequence = self.append(now, record, pending.attachment)?;
         Figures::count(&self.figures.withheld);
@@ -439,10 +440,6 @@ impl Writer {
         let (input, attachment) = RecordedInput::of(&request.input());
         let (by, digest) = (request.asker().clone(), request.digest());
         (Asked { at, by, digest, input, number, seen: self.state.head() }, attachment)
-    }
-
-    fn counted(&self, key: KeyId) -> Vec<DecisionNumber> {
-        self.state.open().of_key(key, None).map(|(number, _)| number).collect()
     }
 
     /// Folds a record and puts its line into the batch.
