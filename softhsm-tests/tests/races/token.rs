@@ -1,0 +1,120 @@
+//! The token is late, or lies.
+
+use std::sync::Arc;
+
+use alloy_primitives::U256;
+use portcullis_client::{Code, SignError};
+use portcullis_softhsm_tests::token::Through;
+use portcullis_softhsm_tests::world::{BookText, Failure, PAYMENT_FEE, ether, payment};
+
+use crate::support::{Scene, refused, said, signed};
+
+/// A book whose whole budget is one ether, and the payment of this nonce that takes all of it.
+fn exact() -> (BookText, impl Fn(u64) -> Vec<u8>) {
+    let book =
+        BookText { per_tx: "1 ETH".into(), window: "\"1 ETH / 1h\"".into(), ..BookText::default() };
+    (book, |nonce| payment(nonce, ether(1) - U256::from(PAYMENT_FEE)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_too_late_is_dropped_and_its_budget_given_back() -> Result<(), Failure>
+{
+    let (book, all) = exact();
+    let scene = Arc::new(Scene::with_timeout(Through::Faults, book, 3_000).await?);
+    let payouts = scene.payouts().await?;
+    let faults = scene.vault.token.faults()?;
+    faults.set(&["C_Sign hang next 1"])?;
+    let refusal = refused(scene.sign(&payouts, &all(0)).await);
+    assert_eq!(said(&refusal), (Code::Unavailable, "TOKEN_TIMED_OUT"));
+    assert!(refusal.retry_after().is_some());
+    assert_eq!(faults.hangs("C_Sign")?, 1);
+    assert_eq!(scene.metric("portcullis_hsm_stuck")?, 1);
+
+    // The token goes on and signs after all.
+    faults.clear()?;
+    scene.metric_reaches("portcullis_hsm_late_total", 1).await?;
+    scene.settled().await?;
+    let journal = scene.journal().await?;
+    assert_eq!(journal.of("failed")[0]["fault"], "TOKEN_TIMED_OUT");
+    assert_eq!((journal.count("failed"), journal.count("signed")), (1, 0));
+
+    signed(scene.sign(&payouts, &all(1)).await);
+    assert_eq!(scene.outcome(&payouts, &payment(2, U256::ZERO)).await, "OVER_WINDOW_LIMIT");
+    assert_eq!(scene.journal().await?.count("signed"), 1);
+    Ok(())
+}
+
+/// A token that lies once: the lie is caught, and the budget is there for the truth.
+async fn is_caught(lie: &str) -> Result<(), Failure> {
+    let (book, all) = exact();
+    let scene = Scene::through(Through::Faults, book).await?;
+    let payouts = scene.payouts().await?;
+    let faults = scene.vault.token.faults()?;
+    faults.set(&[&format!("C_Sign {lie} next 1")])?;
+    match scene.sign(&payouts, &all(0)).await {
+        Err(SignError::Refused(refusal)) => {
+            assert_eq!(said(&refusal), (Code::Internal, "TOKEN_BAD_SIGNATURE"));
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+    let journal = scene.journal().await?;
+    assert_eq!(journal.of("failed")[0]["fault"], "TOKEN_BAD_SIGNATURE");
+    assert_eq!(journal.count("signed"), 0);
+    assert_eq!(scene.metric("portcullis_hsm_bad_signatures_total")?, 1);
+    assert!(!scene.status().await?.troubles.is_empty(), "nobody is told");
+    signed(scene.sign(&payouts, &all(1)).await);
+    scene.journal().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_signature_is_caught_and_never_released() -> Result<(), Failure> {
+    is_caught("wrong-signature").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_keys_signature_is_caught_and_never_released() -> Result<(), Failure> {
+    is_caught("foreign-signature").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signature_with_r_zero_is_caught_and_never_released() -> Result<(), Failure> {
+    is_caught("zero-r").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signature_cut_short_is_caught_and_never_released() -> Result<(), Failure> {
+    is_caught("short-signature").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signature_with_a_high_s_is_released_with_a_low_one() -> Result<(), Failure> {
+    let scene = Scene::through(Through::Faults, BookText::default()).await?;
+    let payouts = scene.payouts().await?;
+    scene.vault.token.faults()?.set(&["C_Sign high-s"])?;
+    let answer = signed(scene.sign(&payouts, &payment(0, ether(1))).await);
+    assert!(answer.signature.normalize_s().is_none(), "s is high");
+    assert!(scene.journal().await?.knows(&answer));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_keeps_lying_has_its_key_quarantined() -> Result<(), Failure> {
+    let scene = Scene::through(Through::Faults, BookText::default()).await?;
+    let payouts = scene.payouts().await?;
+    scene.vault.token.faults()?.set(&["C_Sign wrong-signature"])?;
+    crate::support::eventually("the quarantine", async || {
+        let said = scene.outcome(&payouts, &payment(0, ether(1))).await;
+        assert!(
+            ["TOKEN_BAD_SIGNATURE", "TOKEN_UNAVAILABLE", "KEY_QUARANTINED"].contains(&&*said),
+            "{said}"
+        );
+        Ok(said == "KEY_QUARANTINED")
+    })
+    .await?;
+    // The truth comes too late: a person must look.
+    scene.vault.token.faults()?.clear()?;
+    assert_eq!(scene.outcome(&payouts, &payment(0, ether(1))).await, "KEY_QUARANTINED");
+    assert_eq!(scene.journal().await?.count("signed"), 0);
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! What bad input and trouble get: the shipped binary, a real token, one case a test.
+//!
+//! Every scene ends with [`support::Scene::journal`]: the journal explains itself, and neither it
+//! nor the log has a secret in it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test"
+)]
+
+mod support;
+
+#[path = "trouble/audit.rs"]
+mod audit;
+#[path = "trouble/callers.rs"]
+mod callers;
+#[path = "trouble/certificates.rs"]
+mod certificates;
+#[path = "trouble/control.rs"]
+mod control;
+#[path = "trouble/inputs.rs"]
+mod inputs;
+#[path = "trouble/limits.rs"]
+mod limits;
+#[path = "trouble/parking.rs"]
+mod parking;
+#[path = "trouble/repeats.rs"]
+mod repeats;
