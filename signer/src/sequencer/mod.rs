@@ -1,5 +1,5 @@
-//! One order. Every decision, stop and book change of a vault has one place in one journal, given by
-//! one thread.
+//! One order. Every decision, stop and book change of a vault has one place in one journal, given
+//! by one thread.
 //!
 //! This handle queues commands for that thread and waits for its answers. It holds no rule.
 
@@ -7,6 +7,8 @@ mod command;
 mod flood;
 mod proof;
 mod start;
+#[cfg(test)]
+mod tests;
 mod view;
 mod writer;
 

@@ -1,0 +1,246 @@
+//! Races, staged: one request is stopped between two steps, and something else happens there.
+
+use alloy_primitives::{Address, address};
+use k256::ecdsa::SigningKey;
+use portcullis_policy::id::{BookHash, Epoch, KeyId, PersonId, Sequence};
+use portcullis_policy::record::{
+    Actor, Adopted, Entry, Environment, FORMAT, Frozen, Genesis, KeyIntended, Record,
+};
+use portcullis_policy::request::{Asker, Input, Request};
+use portcullis_policy::stops::Scope;
+
+use super::{Charged, Recorded, Reserved, Sequencer, Signed, start};
+use crate::clock::Clock;
+use crate::journal::{Batch, Memory, Space, Storage, Stored};
+use crate::refusal::Refusal;
+use crate::signature::{PublicPoint, RawSignature};
+
+const SUPPLIER: Address = address!("00000000000000000000000000000000000a11ce");
+
+const BOOK: &str = r#"
+version = 1
+[chain.test]
+id = 1
+native = "ETH"
+[list]
+suppliers = ["0x00000000000000000000000000000000000a11ce"]
+[caller."spiffe://test/a"]
+owners = ["olga"]
+[key.hot]
+callers = ["spiffe://test/a"]
+chains = ["test"]
+native = { to = "@suppliers", per_tx = "2.5 ETH", window = "3 ETH / 1h" }
+fees = { per_tx = "1 ETH", window = "1 ETH / 1h", max_priority_fee = "1 gwei", counts_as = "native" }
+rate = { per_caller = "unlimited", per_key = "unlimited", parked = 1 }
+"#;
+
+struct World {
+    sequencer: Sequencer,
+    memory: Memory,
+    secret: SigningKey,
+    key: KeyId,
+}
+
+impl World {
+    async fn new() -> Self {
+        let mut memory = Memory::default();
+        let genesis = Genesis {
+            book: BOOK.into(),
+            environment: Environment::Development,
+            format: FORMAT,
+            people: Vec::new(),
+            salt: BookHash::of("salt").0,
+        };
+        let record = Record::Genesis(genesis);
+        let entry = Entry { at: Clock::genesis().now(), record, seq: Sequence(1) };
+        let mut batch = Batch::ordinary();
+        batch.push_record(&entry.encode().unwrap()).unwrap();
+        let _durable = memory.append_if_owner(Epoch(0), &batch).unwrap();
+        let sequencer = start(Box::new(memory.clone()), 0).unwrap().sequencer;
+        let secret = SigningKey::from_slice(&[9; 32]).unwrap();
+        let key = KeyId::from_bytes([3; 16]);
+        let world = Self { sequencer, memory, secret, key };
+        world.make_key().await;
+        world
+    }
+
+    async fn make_key(&self) {
+        let olga: PersonId = "olga".parse().unwrap();
+        let intended = KeyIntended {
+            by: olga.clone(),
+            key: self.key,
+            label: "hot".parse().unwrap(),
+            owner: olga,
+            purpose: String::new(),
+            tags: ["web".parse().unwrap()].into(),
+        };
+        self.sequencer.intend_key(intended).await.unwrap();
+        self.sequencer.key_created(self.key, self.point()).await.unwrap();
+    }
+
+    fn point(&self) -> PublicPoint {
+        let encoded = self.secret.verifying_key().to_encoded_point(false);
+        PublicPoint::try_from(encoded.as_bytes()).unwrap()
+    }
+
+    fn request(&self, nonce: u8, eth: u8) -> Request {
+        let asker = Asker {
+            caller: "spiffe://test/a".parse().unwrap(),
+            expected: self.point().address(),
+            key: self.key,
+            request: format!("r{nonce}-{eth}").parse().unwrap(),
+        };
+        Request::decode(asker, &Input::Transaction(preimage(nonce, eth))).unwrap()
+    }
+
+    async fn charge(&self, nonce: u8, eth: u8) -> Result<Reserved, Refusal> {
+        match self.sequencer.charge(self.request(nonce, eth)).await? {
+            Charged::Reserved(reserved) => Ok(*reserved),
+            Charged::Parked(parked) => panic!("parked: {parked:?}"),
+        }
+    }
+
+    /// What the token would do.
+    fn sign(&self, reserved: Reserved) -> Signed {
+        let digest = *reserved.digest();
+        let (signature, _) = self.secret.sign_prehash_recoverable(digest.as_slice()).unwrap();
+        reserved.attach(RawSignature::from_slice(&signature.to_bytes()).unwrap()).unwrap()
+    }
+
+    async fn pay(&self, nonce: u8, eth: u8) -> Result<Recorded, Refusal> {
+        self.sequencer.record(self.sign(self.charge(nonce, eth).await?)).await
+    }
+
+    async fn freeze(&self, scope: Scope) -> super::FrozenAnswer {
+        let frozen = Frozen { by: Actor::Signer, reason: "test".into(), scope };
+        self.sequencer.freeze(frozen).await
+    }
+
+    fn last_record(&self) -> Record {
+        let head = self.memory.head().sequence;
+        let Stored { record, .. } =
+            self.memory.reader().records_from(head).next().unwrap().unwrap();
+        Entry::decode(&record).unwrap().record
+    }
+}
+
+/// An unsigned payment of type 2: whole ether to the supplier, 21,000 gas at 1 gwei.
+fn preimage(nonce: u8, eth: u8) -> Vec<u8> {
+    let number = |value: u128| {
+        let bytes = value.to_be_bytes();
+        let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
+        match &bytes[first..] {
+            [one] if *one < 0x80 => vec![*one],
+            short => [&[0x80 + u8::try_from(short.len()).unwrap()], short].concat(),
+        }
+    };
+    let to = [&[0x94], SUPPLIER.as_slice()].concat();
+    let value = number(u128::from(eth) * 10u128.pow(18));
+    let gwei = number(10u128.pow(9));
+    let fields = [
+        number(1),
+        number(nonce.into()),
+        gwei.clone(),
+        gwei,
+        number(21_000),
+        to,
+        value,
+        vec![0x80],
+        vec![0xc0],
+    ];
+    let payload = fields.concat();
+    let head = [0x02, 0xc0 + u8::try_from(payload.len()).unwrap()];
+    [&head[..], &payload].concat()
+}
+
+#[tokio::test]
+async fn a_signature_whose_commit_fails_is_never_seen() {
+    let world = World::new().await;
+    let signed = world.sign(world.charge(0, 1).await.unwrap());
+    world.memory.break_disk();
+    let answer = world.sequencer.record(signed).await;
+    assert!(matches!(answer, Err(Refusal::ShuttingDown)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_stop_between_charge_and_record_withholds_the_signature() {
+    for scope in [
+        Scope::All,
+        Scope::Key(KeyId::from_bytes([3; 16])),
+        Scope::Caller("spiffe://test/a".parse().unwrap()),
+        Scope::Tag("web".parse().unwrap()),
+    ] {
+        let world = World::new().await;
+        let signed = world.sign(world.charge(0, 1).await.unwrap());
+        let frozen = world.freeze(scope.clone()).await;
+        assert_eq!(frozen.withheld, 1, "{scope}");
+        let answer = world.sequencer.record(signed).await;
+        assert!(matches!(answer, Err(Refusal::Withheld { .. })), "{scope}: {answer:?}");
+        assert_eq!(world.last_record().kind(), "withheld", "{scope}");
+    }
+}
+
+#[tokio::test]
+async fn a_book_narrowed_between_charge_and_record_withholds_the_signature() {
+    let world = World::new().await;
+    let signed = world.sign(world.charge(0, 2).await.unwrap());
+    let book = BOOK.replace("per_tx = \"2.5 ETH\"", "per_tx = \"1 ETH\"");
+    let adopted = Adopted { book, by: "olga".parse().unwrap() };
+    world.sequencer.adopt(adopted).await.unwrap();
+    let answer = world.sequencer.record(signed).await;
+    assert!(matches!(answer, Err(Refusal::Withheld { .. })), "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_is_in_flight_counts_and_what_failed_does_not() {
+    let world = World::new().await;
+    let first = world.charge(0, 1).await.unwrap();
+    let _second = world.charge(1, 1).await.unwrap();
+    assert!(matches!(world.charge(2, 1).await, Err(Refusal::Denied { .. })), "3 ETH and fees");
+    world.sequencer.fail(first.number(), "TOKEN_TIMED_OUT").await.unwrap();
+    assert!(world.charge(3, 1).await.is_ok(), "the budget came back");
+}
+
+#[tokio::test]
+async fn a_signature_that_comes_after_its_reservation_was_closed_is_never_recorded() {
+    let world = World::new().await;
+    let reserved = world.charge(0, 1).await.unwrap();
+    let number = reserved.number();
+    let signed = world.sign(reserved);
+    world.sequencer.fail(number, "TOKEN_TIMED_OUT").await.unwrap();
+    let answer = world.sequencer.record(signed).await;
+    assert!(matches!(answer, Err(Refusal::Token { .. })), "{answer:?}");
+    assert_eq!(world.last_record().kind(), "failed");
+}
+
+#[tokio::test]
+async fn a_stop_on_a_broken_disk_still_closes_the_gate_and_says_it_is_not_recorded() {
+    let world = World::new().await;
+    let recorded = world.pay(0, 1).await.unwrap();
+    world.memory.break_disk();
+    let frozen = world.freeze(Scope::All).await;
+    assert!(frozen.sequence.is_none());
+    let ticket = recorded.into_ticket();
+    let passed = crate::gate::UntilEndOfPoll::new(async move { ticket.pass() }).await;
+    assert!(passed.is_err(), "a recorded signature left after the stop");
+}
+
+#[tokio::test]
+async fn without_room_nothing_is_admitted_and_a_stop_is_still_recorded() {
+    let world = World::new().await;
+    let reserved = world.charge(0, 1).await.unwrap();
+    world.memory.set_space(Space::Low);
+    assert!(matches!(world.charge(1, 1).await, Err(Refusal::JournalFull)));
+    let answer = world.sequencer.record(world.sign(reserved)).await;
+    assert!(matches!(answer, Err(Refusal::JournalFull)), "{answer:?}");
+    assert!(world.freeze(Scope::All).await.sequence.is_some());
+}
+
+#[tokio::test]
+async fn the_same_digest_is_charged_once_however_often_it_is_signed() {
+    let world = World::new().await;
+    for _ in 0..5 {
+        assert!(world.pay(0, 2).await.is_ok());
+    }
+    assert!(world.pay(1, 1).await.is_err(), "2 ETH of 3 are used, and fees");
+}
