@@ -49,10 +49,12 @@ fn keys_are_listed_in_aligned_columns_with_checksummed_addresses_and_troubles_on
     assert_eq!(
         ran.out,
         format!(
-            "LABEL                ID                                ADDRESS{}STATE    PURPOSE   TAGS\n\
+            "LABEL                ID                                ADDRESS{}\
+             STATE    PURPOSE   TAGS\n\
              a-rather-long-label  ffffffffffffffffffffffffffffffff  {address}  trouble  payments  \
              eu,treasury\n\
-             hot{pad}  000102030405060708090a0b0c0d0e0f  {address}  active   payments  eu,treasury\n",
+             hot{pad}  000102030405060708090a0b0c0d0e0f  {address}  \
+             active   payments  eu,treasury\n",
             " ".repeat(37),
         )
     );

@@ -1,5 +1,5 @@
-//! Builds every part from the configuration, serves until told to stop, and loses nothing on the way
-//! out.
+//! Builds every part from the configuration, serves until told to stop, and loses nothing on the
+//! way out.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! What an operator writes: one TOML file, every field named or refused. Secrets are only ever named
-//! here, by file.
+//! What an operator writes: one TOML file, every field named or refused. Secrets are only ever
+//! named here, by file.
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};

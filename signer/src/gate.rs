@@ -1,9 +1,9 @@
 //! The last thing a signature passes. After [`Gate::close`] returns, nothing in its scope is handed
 //! to any connection, whether stored, fresh, or already recorded.
 //!
-//! A reply takes the gate for reading when its message is pulled for sending, and keeps it until the
-//! connection has put the bytes into its send buffer: until the end of that poll. A stop takes it
-//! for writing, so it waits for hand-overs under way (microseconds) and no new one can begin.
+//! A reply takes the gate for reading when its message is pulled for sending, and keeps it until
+//! the connection has put the bytes into its send buffer: until the end of that poll. A stop takes
+//! it for writing, so it waits for hand-overs under way (microseconds) and no new one can begin.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

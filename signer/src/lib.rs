@@ -1,7 +1,7 @@
 //! The signing service: edge, sequencer, journal, HSM. Touches the world, decides nothing.
 //!
-//! Start reading in [`pipeline`]: it carries one request from the wire to its reply. The rules are in
-//! `portcullis-policy`.
+//! Start reading in [`pipeline`]: it carries one request from the wire to its reply. The rules
+//! are in `portcullis-policy`.
 
 pub mod app;
 pub mod clock;

@@ -1,5 +1,5 @@
-//! Signatures made a short while ago, in memory only: a caller that lost its reply and asks again is
-//! given the same signature, after the same decision, record and gate as any other.
+//! Signatures made a short while ago, in memory only: a caller that lost its reply and asks again
+//! is given the same signature, after the same decision, record and gate as any other.
 
 use std::collections::{BTreeMap, VecDeque};
 

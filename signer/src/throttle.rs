@@ -1,7 +1,7 @@
 //! Lets in only so many requests: of one caller to one key, to one key, and over all.
 //!
-//! governor's state is memory only and never the only bound on money. The caller's own rate is asked
-//! first, so that one caller cannot use up everybody's.
+//! governor's state is memory only and never the only bound on money. The caller's own rate is
+//! asked first, so that one caller cannot use up everybody's.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

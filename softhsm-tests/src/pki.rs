@@ -62,7 +62,8 @@ pub enum Name {
 /// What to put into a certificate.
 #[derive(Clone, Debug)]
 pub struct Leaf {
-    /// Common name and file stem. Never equal to an authority's: OpenSSL would think it self-signed.
+    /// Common name and file stem. Never equal to an authority's: OpenSSL would think it
+    /// self-signed.
     pub name: String,
     /// Subject alternative names.
     pub names: Vec<Name>,

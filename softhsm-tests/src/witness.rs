@@ -32,7 +32,8 @@ pub struct Seen {
     pub id: String,
     /// What it may do, in `pkcs11-tool`'s words: `sign`, `decrypt`, `unwrap`, `derive`.
     pub usage: Vec<String>,
-    /// How it is kept: `sensitive`, `always sensitive`, `extractable`, `never extractable`, `local`.
+    /// How it is kept: `sensitive`, `always sensitive`, `extractable`, `never extractable`,
+    /// `local`.
     pub access: Vec<String>,
 }
 

@@ -1,4 +1,5 @@
-//! The rig's way with the shipped signer: it must see it come up, go down, come back, and stay away.
+//! The rig's way with the shipped signer: it must see it come up, go down, come back, and stay
+//! away.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 

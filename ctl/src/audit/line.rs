@@ -10,8 +10,8 @@ use portcullis_policy::tx::Destination;
 
 use crate::utc::rfc3339;
 
-/// Sequence number, time, kind and what matters; below a decision, what its input would do. A record
-/// of a newer format is shown as it is.
+/// Sequence number, time, kind and what matters; below a decision, what its input would do. A
+/// record of a newer format is shown as it is.
 pub(crate) fn summary(sequence: u64, line: &[u8], registry: &Registry) -> String {
     let Ok(entry) = Entry::decode(line) else {
         return format!("{sequence:>8}  {}", String::from_utf8_lossy(line));

@@ -1,3 +1,5 @@
+//! The token behind its pool, with a SoftHSM token of its own for each test.
+
 #![allow(clippy::arithmetic_side_effects, reason = "test")]
 
 use alloy_primitives::{Address, B256, keccak256};

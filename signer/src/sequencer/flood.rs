@@ -1,5 +1,5 @@
-//! Equal refusals in quick succession are counted instead of recorded, so that the journal cannot be
-//! used as a hose.
+//! Equal refusals in quick succession are counted instead of recorded, so that the journal cannot
+//! be used as a hose.
 
 use std::collections::BTreeMap;
 

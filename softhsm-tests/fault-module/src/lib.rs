@@ -18,11 +18,11 @@
 //! # The script
 //!
 //! A line is `FUNCTION FAULT`, optionally followed by `next N`: then it strikes N times in each
-//! process that loads the module, and is spent. `#` starts a comment. The first line for a function that is not spent strikes. The file
-//! is looked at before each call (one `stat`), and read again when it was replaced or changed; the
-//! counts of `next` then start anew, so replace it by renaming a new file over it. A file that
-//! cannot be understood makes every listed function answer `CKR_GENERAL_ERROR`: a test with a typo
-//! must not pass.
+//! process that loads the module, and is spent. `#` starts a comment. The first line for a function
+//! that is not spent strikes. The file is looked at before each call (one `stat`), and read again
+//! when it was replaced or changed; the counts of `next` then start anew, so replace it by renaming
+//! a new file over it. A file that cannot be understood makes every listed function answer
+//! `CKR_GENERAL_ERROR`: a test with a typo must not pass.
 //!
 //! | fault | for | effect |
 //! | --- | --- | --- |

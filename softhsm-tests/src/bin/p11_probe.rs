@@ -3,8 +3,8 @@
 //!
 //! `portcullis-p11-probe MODULE TOKEN PIN_FILE`; then a line in, a line out: `ok HEX` or
 //! `error TEXT`. Lines: `generate LABEL`, `generate-extractable LABEL`, `point LABEL`,
-//! `point-bytes LABEL`, `flags LABEL`, `sign LABEL DIGEST`, and the thefts `copy LABEL`, `copy-out LABEL`,
-//! `read-out LABEL`, `wrap-out LABEL`.
+//! `point-bytes LABEL`, `flags LABEL`, `sign LABEL DIGEST`, and the thefts `copy LABEL`,
+//! `copy-out LABEL`, `read-out LABEL`, `wrap-out LABEL`.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};

@@ -1,3 +1,5 @@
+//! The pool with sessions that do what a test tells them: no token.
+
 #![allow(clippy::arithmetic_side_effects, reason = "test")]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
