@@ -151,6 +151,9 @@ pub enum HsmError {
     /// The login failed before the PIN was looked at.
     #[error("the login did not reach the token")]
     Login(#[source] Error),
+    /// The session is not logged in, so it sees no private keys: what it does not find proves nothing.
+    #[error("its login is lost")]
+    LoginLost,
     /// A call on a signing session failed.
     #[error("signing with key {key} failed")]
     Sign {
@@ -234,14 +237,39 @@ fn list(drift: &[Drift]) -> String {
     drift.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// An error and what caused it, on one line.
+/// An error and what caused it, on one line. The binding explains each return code with a paragraph
+/// of the standard; whoever is on call wants the code and the function.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {
         text.push_str(": ");
-        text.push_str(&source.to_string());
+        match source.downcast_ref() {
+            Some(Error::Pkcs11(code, function)) => {
+                text.push_str(&format!("C_{function:?} answered {code:?}"));
+            }
+            _ => text.push_str(&source.to_string()),
+        }
         cause = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+    use cryptoki::error::RvError;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_names_the_call_and_the_code_and_every_cause_once() {
+        let failed = |source| chain(&HsmError::Session(source));
+        let removed = Error::Pkcs11(RvError::DeviceRemoved, Function::OpenSession);
+        assert_eq!(
+            failed(removed),
+            "a session could not be opened: C_OpenSession answered DeviceRemoved"
+        );
+        assert!(failed(Error::NotSupported).starts_with("a session could not be opened: "));
+    }
 }

@@ -14,7 +14,7 @@ use portcullis_policy::id::{KeyId, KeyLabel};
 use super::drift::{self, Drift, SECP256K1};
 use super::error::{HsmError, SignFault};
 use super::quirks::{self, CopyVerdict};
-use super::session::{Purpose, c_sign, find_private, self_test_digest};
+use super::session::{Purpose, c_sign, find_private, insist_on_login, self_test_digest};
 use crate::signature::{PublicPoint, verify_and_recover};
 
 /// A private key on the token, ours or not.
@@ -44,6 +44,7 @@ pub(super) fn create(
     id: &KeyId,
     label: &KeyLabel,
 ) -> Result<PublicPoint, HsmError> {
+    insist_on_login(session)?;
     let same_id = session.find_objects(&[Attribute::Id(id.bytes().to_vec())]);
     if !same_id.map_err(HsmError::Read)?.is_empty() {
         return Err(HsmError::KeyExists { key: *id });
@@ -68,12 +69,15 @@ pub(super) fn create(
 ///
 /// # Errors
 ///
-/// The token cannot be read; a single key that cannot is listed as [`Drift::Unreadable`].
+/// The token cannot be read, or the login was lost meanwhile: an empty list is never a guess. A
+/// single key that cannot be read is listed as [`Drift::Unreadable`].
 pub(super) fn inspect(session: &Session) -> Result<Vec<TokenKey>, HsmError> {
+    insist_on_login(session)?;
     let private = [Attribute::Class(ObjectClass::PRIVATE_KEY)];
     let handles = session.find_objects(&private).map_err(HsmError::Read)?;
     let keys: Result<Vec<_>, _> = handles.into_iter().map(|handle| read(session, handle)).collect();
     let mut keys = keys?;
+    insist_on_login(session)?;
     let mut times: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
     for key in &keys {
         let count = times.entry(key.raw_id.clone()).or_default();

@@ -90,30 +90,33 @@ impl SigningSession {
         if let Some(handle) = self.handles.get(&key) {
             return Ok(*handle);
         }
-        let failed = |source| CallFault::discard(&HsmError::Read(source));
-        let found = find_private(&self.session, &key).map_err(failed)?;
-        match *found.as_slice() {
+        match *self.search(&key)?.as_slice() {
             [handle] => {
                 self.handles.insert(key, handle);
                 Ok(handle)
             }
-            [] => Err(self.absent(key)),
+            [] => Err(CallFault::keep(SignFault::KeyMissing { key })),
             [_, _, ..] => Err(CallFault::keep(SignFault::KeyAmbiguous { key })),
         }
     }
 
-    /// A session that lost its login sees no private keys at all: that is no missing key.
-    fn absent(&self, key: KeyId) -> CallFault {
-        match self.session.get_session_info().map(|info| info.session_state()) {
-            Ok(SessionState::RoUser | SessionState::RwUser) => {
-                CallFault::keep(SignFault::KeyMissing { key })
-            }
-            Ok(_) => CallFault {
-                fault: SignFault::Unavailable,
-                after: After::Discard("its login is lost".to_owned()),
-            },
-            Err(source) => CallFault::discard(&HsmError::Session(source)),
+    /// A session that lost its login sees no private keys at all, and another thread may renew the
+    /// login at any moment. So finding nothing proves nothing, unless the login stood before and
+    /// after.
+    fn search(&self, key: &KeyId) -> Result<Vec<ObjectHandle>, CallFault> {
+        let find = || {
+            find_private(&self.session, key)
+                .map_err(|source| CallFault::discard(&HsmError::Read(source)))
+        };
+        let found = find()?;
+        if !found.is_empty() {
+            return Ok(found);
         }
+        let insist = || insist_on_login(&self.session).map_err(|error| CallFault::discard(&error));
+        insist()?;
+        let found = find()?;
+        insist()?;
+        Ok(found)
     }
 
     /// After a failed `C_Sign` an operation may still be active in the session, and every later
@@ -133,6 +136,17 @@ impl SigningSession {
             return again.err().unwrap_or(CallFault::keep(SignFault::Unavailable));
         }
         CallFault::discard(&HsmError::Sign { key, source: error })
+    }
+}
+
+/// Passes if the session sees private keys.
+pub(super) fn insist_on_login(session: &Session) -> Result<(), HsmError> {
+    let info = session.get_session_info().map_err(HsmError::Session)?;
+    match info.session_state() {
+        SessionState::RoUser | SessionState::RwUser => Ok(()),
+        SessionState::RoPublic | SessionState::RwPublic | SessionState::RwSecurityOfficer => {
+            Err(HsmError::LoginLost)
+        }
     }
 }
 

@@ -123,17 +123,25 @@ fn a_lost_login_is_renewed_but_a_pin_refused_then_is_never_tried_again() {
                 assert_eq!(renewed, Ok(()));
                 assert_eq!(tokens.calls("C_Login"), 2);
 
+                raw_session(&module, "vault").logout().unwrap();
+                let mut listed = hsm.inspect().await;
+                while listed.is_err() {
+                    listed = hsm.inspect().await;
+                }
+                assert_eq!(listed.unwrap().len(), 1, "a token without login is not an empty one");
+                assert_eq!(tokens.calls("C_Login"), 3);
+
                 tokens.pin_file("000000");
                 raw_session(&module, "vault").logout().unwrap();
                 for _ in 0..50 {
                     assert_eq!(hsm.self_test(&id, &point).await, Err(SignFault::Unavailable));
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
-                assert_eq!(tokens.calls("C_Login"), 3, "one attempt, by one thread of four");
+                assert_eq!(tokens.calls("C_Login"), 4, "one attempt, by one thread of four");
                 tokens.pin_file(PIN);
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 assert_eq!(hsm.self_test(&id, &point).await, Err(SignFault::Unavailable));
-                assert_eq!(tokens.calls("C_Login"), 3);
+                assert_eq!(tokens.calls("C_Login"), 4);
                 let health = hsm.health().join("\n");
                 assert!(health.contains("refused the PIN"), "{health}");
                 assert!(!health.contains(PIN) && !health.contains("000000"), "{health}");

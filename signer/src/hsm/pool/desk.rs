@@ -115,6 +115,7 @@ impl<S: Send + 'static> Shared<S> {
         census.usable = census.usable.saturating_sub(1);
         census.workers = census.workers.saturating_sub(1);
         census.stuck = census.stuck.saturating_add(1);
+        census.trouble = Some(LATE.to_owned());
         tracing::error!(pool = self.name, stuck = census.stuck, "a call passed its deadline");
         !closed && census.stuck <= self.stuck_max
     }
