@@ -85,6 +85,16 @@ impl Client {
     }
 }
 
+/// A bare channel with the same mutual TLS and keep-alive as [`Client`]'s, for a program that
+/// speaks the wire itself and checks replies itself: a load generator, a proxy.
+///
+/// # Errors
+///
+/// As [`Client::connect`].
+pub async fn channel(config: &ClientConfig) -> Result<Channel, ConnectError> {
+    Ok(Transport::open(config).await?.channel)
+}
+
 impl From<OpenError> for ConnectError {
     fn from(error: OpenError) -> Self {
         match error {

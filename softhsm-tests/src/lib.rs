@@ -15,6 +15,7 @@ pub mod curve;
 pub mod fault;
 pub mod http;
 pub mod ledger;
+pub mod load;
 pub mod pki;
 pub mod place;
 pub mod probe;

@@ -198,6 +198,14 @@ impl RawSession {
         Ok(())
     }
 
+    /// Destroys the key pair of this label.
+    pub fn destroy(&self, label: &str) -> Result<(), RawError> {
+        for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+            self.0.destroy_object(self.find(class, label)?)?;
+        }
+        Ok(())
+    }
+
     fn find(&self, class: ObjectClass, label: &str) -> Result<ObjectHandle, RawError> {
         let template = [Attribute::Class(class), Attribute::Label(label.as_bytes().to_vec())];
         let found = self.0.find_objects(&template)?;

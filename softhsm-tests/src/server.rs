@@ -115,7 +115,8 @@ pub struct Loopback {
 }
 
 impl Settings {
-    /// Segments of 4 MiB, no rate, two sessions, five seconds a call, every listener on a loopback port of its own choosing.
+    /// Segments of 4 MiB, no rate, two sessions, five seconds a call, every listener on a loopback
+    /// port of its own choosing.
     pub fn new(data: &Path, token: &Token, planes: [Plane; 2]) -> Self {
         let [data_plane, control_plane] = planes;
         let hsm = Hsm {
@@ -204,6 +205,11 @@ impl Installation {
     /// The file with all that its processes said.
     pub fn log(&self) -> &Path {
         &self.log
+    }
+
+    /// The same, with these variables for its processes instead of its token's.
+    pub fn in_environment(self, environment: Environment) -> Self {
+        Self { environment, ..self }
     }
 
     /// Makes the journal from a genesis file.
