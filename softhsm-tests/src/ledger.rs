@@ -221,7 +221,7 @@ fn moves(transaction: &EthereumTxEnvelope<TxEip4844>) -> BTreeMap<Asset, U512> {
 }
 
 /// The amount in a call that moves tokens, if it is one.
-fn erc20_amount(data: &[u8]) -> Option<U256> {
+pub fn erc20_amount(data: &[u8]) -> Option<U256> {
     const TRANSFER: [u8; 4] = hex!("a9059cbb");
     const TRANSFER_FROM: [u8; 4] = hex!("23b872dd");
     let (selector, arguments) = data.split_first_chunk::<4>()?;

@@ -11,6 +11,7 @@
 
 pub mod anvil;
 pub mod child;
+pub mod crash;
 pub mod curve;
 pub mod fault;
 pub mod http;
