@@ -30,6 +30,18 @@ const SIGNS: [&str; 4] = [".sign(&Mechanism", ".sign_init(", ".sign_update(", ".
 const READS_CLOCK: [&str; 5] =
     ["SystemTime::now", "Instant::now", "clock_gettime(", "Utc::now", ".elapsed()"];
 
+/// Ways to reach somebody. The signer is only ever reached.
+const CONNECTS: [&str; 8] = [
+    "TcpStream::connect",
+    "TcpSocket",
+    "UdpSocket",
+    "UnixStream::connect",
+    "UnixDatagram",
+    "Endpoint",
+    "connect_lazy",
+    "to_socket_addrs",
+];
+
 /// Where code, not a comment, says one of these: `path:line`.
 fn sayings<'a>(files: impl IntoIterator<Item = &'a File>, words: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
@@ -126,6 +138,13 @@ fn one_file_in_all_shipped_code_reads_a_clock() {
 }
 
 #[test]
+fn the_signer_and_the_rules_connect_to_nothing() {
+    let files = shipped(files(&[".rs"]));
+    let ours = |file: &&File| file.path.starts_with("signer/") || file.path.starts_with("policy/");
+    none(&sayings(files.iter().filter(ours), &CONNECTS));
+}
+
+#[test]
 fn the_bans_stand_and_each_is_set_aside_in_its_one_place() {
     let files = files(&[".rs", "clippy.toml"]);
     let clippy = files.iter().find(|file| file.path == "signer/clippy.toml").expect("the bans");
@@ -188,6 +207,13 @@ fn a_second_signature_call_is_found_and_comments_and_tests_are_not_code() {
 fn a_second_clock_is_found() {
     let bad = file("policy/src/decide.rs", "let now = std::time::Instant::now();");
     assert_eq!(sayings(&[bad], &READS_CLOCK), ["policy/src/decide.rs:1"]);
+}
+
+#[test]
+fn a_connection_of_the_signers_own_is_found() {
+    let bad = file("signer/src/hook.rs", "let stream = TcpStream::connect(address).await?;");
+    let fine = file("signer/src/edge/a.rs", "let stream: TcpStream = listener.accept().await?;");
+    assert_eq!(sayings(&[bad, fine], &CONNECTS), ["signer/src/hook.rs:1"]);
 }
 
 #[test]
