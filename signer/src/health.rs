@@ -1,5 +1,5 @@
-//! Whether signatures can be made now, and what needs attention. A frozen key is neither: it is doing
-//! what it should.
+//! Whether signatures can be made now, and what needs attention. A frozen key is neither: it is
+//! doing what it should.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -74,6 +74,7 @@ impl Health {
         metric(&mut text, "portcullis_journal_sequence", "gauge", "Last durable record", &head);
         let ready = u8::from(self.blocking().is_empty()).to_string();
         metric(&mut text, "portcullis_ready", "gauge", "Whether signatures can be made", &ready);
+        self.token_metrics(&mut text);
         for (plane, counters) in &self.edge {
             for (name, value) in counters.snapshot() {
                 let _infallible =
@@ -81,6 +82,28 @@ impl Health {
             }
         }
         text
+    }
+
+    fn token_metrics(&self, text: &mut String) {
+        let counters = self.hsm.counters();
+        let gauges = [
+            ("sessions_wanted", "Sessions there should be", counters.sessions_wanted),
+            ("sessions_usable", "Sessions that can sign now", counters.sessions_usable),
+            ("queued", "Requests waiting for a session", counters.queued),
+            ("stuck", "Calls past their deadline that have not returned", counters.stuck),
+        ];
+        for (name, help, value) in gauges {
+            let name = format!("portcullis_hsm_{name}");
+            metric(text, &name, "gauge", help, &value.to_string());
+        }
+        let totals = [
+            ("late", "Answers of the token that came too late and were wiped", counters.late),
+            ("bad_signatures", "Signatures that did not verify", counters.bad_signatures),
+        ];
+        for (name, help, value) in totals {
+            let name = format!("portcullis_hsm_{name}_total");
+            metric(text, &name, "counter", help, &value.to_string());
+        }
     }
 }
 
