@@ -18,6 +18,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
+use super::status;
 use crate::gate::{Stopped, Ticket};
 use crate::refusal::Refusal;
 
@@ -45,7 +46,7 @@ where
             let ticket = response.extensions_mut().remove::<Arc<Ticket>>();
             Ok(match ticket {
                 Some(ticket) => response.map(|body| Body::new(Gated { body, ticket, done: false })),
-                None => response,
+                None => status::with_reason(response),
             })
         })
     }

@@ -6,9 +6,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use http::Response;
 use portcullis_policy::finding::Reason;
 use portcullis_policy::id::Sequence;
 use portcullis_proto::ERROR_DOMAIN;
+use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -80,6 +82,39 @@ impl From<Refusal> for Status {
                 Self::with_error_details(Code::FailedPrecondition, message, details)
             }
         }
+    }
+}
+
+/// gRPC's own refusals come before any of ours could speak (a message too large, a method nobody
+/// has) and name no reason. Gives them one.
+pub(super) fn with_reason(response: Response<Body>) -> Response<Body> {
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    let Some(reason) = reason_of(status.code()).filter(|_| status.details().is_empty()) else {
+        return response;
+    };
+    let (code, message) = (status.code(), status.message());
+    Status::with_error_details(code, message, info::<0>(reason, [])).into_http()
+}
+
+/// The stable reason of what gRPC itself refuses with this code.
+fn reason_of(code: Code) -> Option<&'static str> {
+    match code {
+        Code::Ok => None,
+        Code::OutOfRange => Some("MESSAGE_TOO_LARGE"),
+        Code::Unimplemented => Some("NO_SUCH_METHOD"),
+        Code::Cancelled | Code::DeadlineExceeded => Some("DEADLINE_EXCEEDED"),
+        Code::NotFound => Some("NOT_FOUND"),
+        Code::Unknown
+        | Code::InvalidArgument
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => Some("MALFORMED_CALL"),
     }
 }
 
