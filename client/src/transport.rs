@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::config::{ClientConfig, ConfigError, Target};
 use crate::error::{CallError, Refusal, TransportDetails, TransportError, Trouble};
@@ -90,9 +90,13 @@ impl Transport {
         }
     }
 
-    /// What a status means. One with a source was made on this side: nobody refused anything.
+    /// What a status means. One that was made on this side refuses nothing: it has a source, or,
+    /// from a connection that was not there when it was needed, nothing at all that a peer would
+    /// send.
     pub(crate) fn error(&self, status: &Status) -> CallError {
-        if status.source().is_none() {
+        let bare = status.metadata().is_empty() && status.details().is_empty();
+        let ours = status.source().is_some() || (bare && status.code() == Code::Unknown);
+        if !ours {
             return CallError::Refused(Box::new(Refusal::from(status)));
         }
         CallError::Unreachable(explain(&self.endpoint, self.alert.seen(), status))
