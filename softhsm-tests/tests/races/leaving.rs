@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alloy_primitives::U256;
-use portcullis_client::Answer;
+use portcullis_client::{Answer, Client};
 use portcullis_softhsm_tests::token::Through;
 use portcullis_softhsm_tests::world::{BookText, Failure, PAYMENT_FEE, ether, payment};
 
@@ -66,11 +66,10 @@ async fn a_caller_that_hangs_up_is_not_charged_where_no_signature_was_recorded()
 
 /// Asks for one signature after another until there is no answer any more.
 async fn keep_asking(
-    scene: Arc<Scene>,
+    (scene, client): (Arc<Scene>, Client),
     nonces: Arc<AtomicU64>,
     stopped: Arc<AtomicBool>,
 ) -> Result<u64, Failure> {
-    let client = scene.payouts().await?;
     let mut received = 0;
     while !stopped.load(Ordering::SeqCst) {
         let nonce = nonces.fetch_add(1, Ordering::SeqCst);
@@ -91,9 +90,11 @@ async fn a_signer_told_to_end_under_load_ends_well_and_every_signature_given_has
 -> Result<(), Failure> {
     let mut scene = Arc::new(Scene::new(BookText::default()).await?);
     let (nonces, stopped) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let asking: Vec<_> = (0..8)
-        .map(|_| tokio::spawn(keep_asking(scene.clone(), nonces.clone(), stopped.clone())))
-        .collect();
+    let mut asking = Vec::new();
+    for _ in 0..8 {
+        let pair = (scene.clone(), scene.payouts().await?);
+        asking.push(tokio::spawn(keep_asking(pair, nonces.clone(), stopped.clone())));
+    }
     scene.metric_reaches("portcullis_signed_total", 100).await?;
     let pid = scene.server.pid().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status()?.success());

@@ -147,14 +147,14 @@ async fn a_faulty_book_gets_all_its_faults_at_once_each_with_its_line_and_a_hint
     let olga = scene.vault.control(&scene.server, "olga").await?;
     let text = BookText::default()
         .to_string()
-        .replace("chains = [\"anvil\"]", "chains = [\"mainnet\"]")
+        .replace("parked = 5", "parked = \"many\"")
         .replace("max_priority_fee = \"5 gwei\"", "max_priority_fee = \"5 gewi\"")
         .replace("to = \"@suppliers\", per_tx = \"1_000 USDC\"", "to = \"@typo\", per_tx = \"x\"");
     let line_of = |needle: &str| {
         let at = text.lines().position(|line| line.contains(needle));
         u32::try_from(at.unwrap() + 1).unwrap()
     };
-    let wanted = ["mainnet", "gewi", "@typo"].map(line_of);
+    let wanted = ["many", "gewi", "@typo"].map(line_of);
 
     let answer = olga.check_book(text.clone()).await?;
     for fault in &answer.faults {
