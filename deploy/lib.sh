@@ -44,7 +44,9 @@ need_rust() {
 }
 
 # Builds packages with the one profile that everything here shares. build ARGUMENTS...
+# deploy/test has built the whole workspace before it calls the other commands, and says so.
 build() {
+    [ -z "${PORTCULLIS_BUILT:-}" ] || return 0
     say "cargo build --release ${*}  (the first time takes some minutes)"
     cargo build --manifest-path "$root/Cargo.toml" --release --locked "$@" || fail "the build failed" "see the compiler's message above"
 }
