@@ -100,6 +100,8 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
     };
     writer.append(writer.clock.now(), Record::Started(started), None)?;
     writer.commit(Batch::emergency())?;
+    // Health must not say yes until the first request or the first idle second finds out.
+    writer.space();
 
     let (queue, commands) = mpsc::channel();
     let thread = std::thread::Builder::new().name("sequencer".into());

@@ -500,7 +500,8 @@ impl Writer {
         Ok(())
     }
 
-    fn space(&self) -> Space {
+    /// How much room there is, which figures show from then on.
+    pub(super) fn space(&self) -> Space {
         let space = self.storage.space();
         let level = match space {
             Space::Ample => 0,
