@@ -17,7 +17,7 @@ mod site;
 
 pub use audit::{AuditError, Tally};
 pub use cpu::{CpuTimes, Spent};
-pub use disk::commit_p50;
+pub use disk::CommitProbe;
 pub use drive::{Load, LoadError, Measured, Reply, Target};
 pub use figures::{Round, Spread, Summary, per_request, percentile, table};
 pub use judge::{Judge, ReplyFault};

@@ -1,47 +1,51 @@
 //! One durable commit with nothing around it: what the journal pays at least for each batch.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::figures::percentile;
 
-/// The median of writing 1 KiB in place and `fdatasync`, in microseconds, on a preallocated file
-/// that is made in `folder` and removed again.
-pub fn commit_p50(folder: &Path, time: Duration) -> io::Result<f64> {
-    let path = folder.join("commit.probe");
-    let measured = measure(&path, time);
-    std::fs::remove_file(&path)?;
-    measured
+/// A preallocated file on the disk in question. Made once and early: a disk that was just given
+/// megabytes to write may answer the next small write late.
+#[derive(Debug)]
+pub struct CommitProbe {
+    file: File,
+    next_block: u32,
 }
 
-fn measure(path: &Path, time: Duration) -> io::Result<f64> {
-    let file = zeros(path)?;
-    let block = [0xa5; BLOCK_BYTES];
-    let mut latencies = Vec::new();
-    let start = Instant::now();
-    while start.elapsed() < time || latencies.is_empty() {
-        let at = u64::try_from(latencies.len() * BLOCK_BYTES).unwrap_or(0) % FILE_BYTES;
-        let begun = Instant::now();
-        file.write_all_at(&block, at)?;
-        file.sync_data()?;
-        latencies.push(begun.elapsed().as_secs_f64() * 1e6);
+impl CommitProbe {
+    /// Makes the file in `folder`, where it goes with the folder.
+    pub fn new(folder: &Path) -> io::Result<Self> {
+        let path = folder.join("commit.probe");
+        let mut file = File::options().write(true).create_new(true).open(path)?;
+        // Written and not only reserved, as the journal's segments are.
+        for _ in 0..FILE_BLOCKS {
+            file.write_all(&[0; BLOCK_BYTES])?;
+        }
+        file.sync_all()?;
+        Ok(Self { file, next_block: 0 })
     }
-    Ok(percentile(&mut latencies, 50))
-}
 
-/// Written and not only reserved, as the journal's segments are.
-fn zeros(path: &Path) -> io::Result<File> {
-    let mut file = File::options().write(true).create(true).truncate(true).open(path)?;
-    let chunk = vec![0; 1024 * 1024];
-    while file.seek(SeekFrom::Current(0))? < FILE_BYTES {
-        file.write_all(&chunk)?;
+    /// The median of writing 1 KiB in place and `fdatasync`, in microseconds.
+    pub fn p50(&mut self, time: Duration) -> io::Result<f64> {
+        let mut latencies = Vec::new();
+        let start = Instant::now();
+        while start.elapsed() < time || latencies.is_empty() {
+            let begun = Instant::now();
+            let offset = u64::from(self.next_block) << BLOCK_BITS;
+            self.file.write_all_at(&[0xa5; BLOCK_BYTES], offset)?;
+            self.file.sync_data()?;
+            latencies.push(begun.elapsed().as_secs_f64() * 1e6);
+            self.next_block = (self.next_block + 1) % FILE_BLOCKS;
+        }
+        Ok(percentile(&mut latencies, 50))
     }
-    file.sync_all()?;
-    Ok(file)
 }
 
-const BLOCK_BYTES: usize = 1024;
-const FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// A kibibyte: about a record.
+const BLOCK_BITS: u32 = 10;
+const BLOCK_BYTES: usize = 1 << BLOCK_BITS;
+const FILE_BLOCKS: u32 = 4096;

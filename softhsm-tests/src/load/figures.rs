@@ -65,19 +65,20 @@ impl Round {
         self.stream_per_s / self.raw_per_s
     }
 
-    /// What the service adds to one signature and one commit.
+    /// What the service adds to one signature and one commit, in this round.
     fn added_p50_us(&self) -> f64 {
         self.unary_p50_us - self.raw_p50_us - self.commit_p50_us
     }
 }
 
 impl Spread {
-    /// Of one figure over all rounds.
+    /// Of one figure over all rounds, of which there is at least one.
     pub fn of(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> Self {
         let mut values: Vec<f64> = rounds.iter().map(figure).collect();
-        let median = percentile(&mut values, 50);
-        let (min, max) = (values.first().copied(), values.last().copied());
-        Self { median, min: min.unwrap_or(f64::NAN), max: max.unwrap_or(f64::NAN) }
+        values.sort_by(f64::total_cmp);
+        let middle = [(values.len() - 1) / 2, values.len() / 2];
+        let median = middle.iter().map(|at| values[*at] / 2.0).sum();
+        Self { median, min: values[0], max: values[values.len() - 1] }
     }
 }
 
@@ -86,6 +87,11 @@ impl Summary {
     pub fn of(sessions: u32, rounds: &[Round]) -> Self {
         let rate = |figure: fn(&Round) -> f64| rounded(Spread::of(rounds, figure).median, 10.0);
         let ratio = |figure: fn(&Round) -> f64| rounded(Spread::of(rounds, figure).median, 1000.0);
+        let [raw_p50_us, commit_p50_us, unary_p50_us] = [
+            rate(|round| round.raw_p50_us),
+            rate(|round| round.commit_p50_us),
+            rate(|round| round.unary_p50_us),
+        ];
         Self {
             sessions,
             raw_per_s: rate(|round| round.raw_per_s),
@@ -93,11 +99,11 @@ impl Summary {
             unary_ratio: ratio(Round::unary_ratio),
             stream_per_s: rate(|round| round.stream_per_s),
             stream_ratio: ratio(Round::stream_ratio),
-            raw_p50_us: rate(|round| round.raw_p50_us),
-            commit_p50_us: rate(|round| round.commit_p50_us),
-            unary_p50_us: rate(|round| round.unary_p50_us),
+            raw_p50_us,
+            commit_p50_us,
+            unary_p50_us,
             unary_p99_us: rate(|round| round.unary_p99_us),
-            added_p50_us: rate(Round::added_p50_us),
+            added_p50_us: rounded(unary_p50_us - raw_p50_us - commit_p50_us, 10.0),
             ceiling_per_s: rate(|round| round.ceiling_per_s),
         }
     }
@@ -184,6 +190,7 @@ mod tests {
         let spread = Spread::of(&rounds, Round::unary_ratio);
         assert_eq!(spread, Spread { median: 0.8, min: 0.5, max: 0.9 });
         assert_eq!(Spread::of(&rounds, |round| round.unary_per_s).median, 900.0);
+        assert_eq!(Spread::of(&rounds[..2], |round| round.raw_per_s).median, 1500.0);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cpu::{CpuTimes, Spent};
-use super::disk;
+use super::disk::CommitProbe;
 use super::drive::Measured;
 use super::figures::{Round, add, percentile};
 use super::raw_rate::RawMeter;
@@ -62,9 +62,11 @@ pub async fn measure(options: &Options, say: impl Fn(&str)) -> Result<Measuremen
     let real = options.plan(Through::Real, options.own.clone());
     let instant = options.plan(Through::Instant, None);
     say("setting up a vault with the token, and one with an instant token");
+    let site = Site::open(&real).await?;
     let mut run = Run {
         raw: None,
-        site: Site::open(&real).await?,
+        disk: CommitProbe::new(site.folder())?,
+        site,
         ceiling: Site::open(&instant).await?,
         options,
         cpu: ["unary", "stream", "instant token"]
@@ -108,6 +110,7 @@ struct Run<'a> {
     site: Site,
     ceiling: Site,
     raw: Option<RawMeter>,
+    disk: CommitProbe,
     cpu: [Profile; 3],
     raw_cpu_us: Vec<f64>,
 }
@@ -129,7 +132,7 @@ impl Run<'_> {
         let stream_per_s = look.take(&mut self.site, stream, loaded)?;
 
         let raw_p50_us = self.raw()?.alone_p50(short)?;
-        let commit_p50_us = disk::commit_p50(self.site.folder(), short)?;
+        let commit_p50_us = self.disk.p50(short)?;
         let mut alone = self.site.load.unary(1, short).await?;
         let unary_p50_us = percentile(&mut alone.latencies_us, 50);
         let unary_p99_us = percentile(&mut alone.latencies_us, 99);
