@@ -150,7 +150,7 @@ pub struct KeyId([u8; 16]);
 
 impl KeyId {
     /// From the bytes of a `CKA_ID`, or fresh from a random source.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 

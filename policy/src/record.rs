@@ -336,7 +336,7 @@ pub struct Suppressed {
     pub code: String,
     /// How many.
     pub count: u64,
-    /// For which key.
+    /// For which key; all zeros: for keys that do not exist.
     pub key: KeyId,
 }
 

@@ -164,6 +164,7 @@ impl Writer {
             Command::IntendKey(intended, answer) => self.intend_key(intended, answer)?,
             Command::KeyCreated(key, point, answer) => self.key_created(key, &point, answer)?,
             Command::Note(caller, key, code) => {
+                let key = self.counted_under(key);
                 self.flood.note(&caller, key, code, self.clock.now().sure);
             }
             Command::Finish => return Ok(true),
@@ -231,7 +232,8 @@ impl Writer {
         let described = denial.findings.refusals(self.state.book().registry());
         let asker = denial.request.asker();
         let code = reasons.first().map_or("", |reason| reason.code.as_str());
-        if !self.flood.admits(&asker.caller, asker.key, code, now.sure) {
+        let key = self.counted_under(asker.key);
+        if !self.flood.admits(&asker.caller, key, code, now.sure) {
             let sequence = Sequence(0);
             return done(answer, Err(Refusal::Denied { reasons, described, sequence }));
         }
@@ -466,6 +468,12 @@ impl Writer {
         self.answers.push(Box::new(say));
     }
 
+    /// Which key's refusals a refusal is counted among. All keys that do not exist count as one: a
+    /// caller that invents them would have a record for each.
+    fn counted_under(&self, key: KeyId) -> KeyId {
+        if self.state.keys().contains_key(&key) { key } else { NO_KEY }
+    }
+
     fn summarise_floods(&mut self) -> Result<(), Fatal> {
         if self.space() != Space::Ample {
             return Ok(());
@@ -554,6 +562,9 @@ const BATCH_MAX: usize = 256;
 
 /// Reservations open at once. Each is a request inside the token or on its way there and back.
 const OPEN_MAX: usize = 4_096;
+
+/// Stands for all keys that do not exist.
+const NO_KEY: KeyId = KeyId::from_bytes([0; 16]);
 
 /// How long the writer sleeps when nobody asks: then it writes down the counts of floods.
 const IDLE: Duration = Duration::from_secs(1);
