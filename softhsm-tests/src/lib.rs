@@ -6,6 +6,7 @@
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test rig: a panic here is a failed test, not a lost signature"
 )]
 

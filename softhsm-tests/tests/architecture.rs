@@ -3,7 +3,13 @@
 //! Each check is a function over plain text or names, and is shown here to fail on a bad sample:
 //! a check that cannot fail keeps nothing.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "test")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test"
+)]
 
 #[path = "architecture/crates.rs"]
 mod crates;

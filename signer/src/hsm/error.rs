@@ -151,7 +151,8 @@ pub enum HsmError {
     /// The login failed before the PIN was looked at.
     #[error("the login did not reach the token")]
     Login(#[source] Error),
-    /// The session is not logged in, so it sees no private keys: what it does not find proves nothing.
+    /// The session is not logged in, so it sees no private keys: what it does not find proves
+    /// nothing.
     #[error("its login is lost")]
     LoginLost,
     /// A call on a signing session failed.

@@ -1,7 +1,7 @@
 //! Breaks one rule at a time in a copy of the tree, and checks that the test named for it fails.
 //!
-//! A test that no break can make fail proves nothing. The breaks stand in `softhsm-tests/breaks.toml`;
-//! the tree itself is never touched.
+//! A test that no break can make fail proves nothing. The breaks stand in
+//! `softhsm-tests/breaks.toml`; the tree itself is never touched.
 
 #![allow(clippy::print_stdout, clippy::exit, reason = "a program for people")]
 

@@ -48,8 +48,7 @@ async fn two_callers_may_use_the_same_request_id() -> Result<(), Failure> {
 }
 
 #[tokio::test]
-async fn a_digest_signed_for_one_caller_is_refused_to_another_without_rights() -> Result<(), Failure>
-{
+async fn a_digest_signed_for_one_caller_is_refused_to_one_without_rights() -> Result<(), Failure> {
     let scene = Scene::new(BookText::default()).await?;
     let payouts = scene.payouts().await?;
     let reports = scene.vault.client(&scene.server, REPORTS).await?;
