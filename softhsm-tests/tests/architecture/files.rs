@@ -64,13 +64,17 @@ fn walk(folder: &Path, prefix: &str, endings: &[&str], found: &mut Vec<File>) {
 const NOT_OURS: [&str; 5] = ["target", ".git", ".portcullis", "node_modules", "corpus"];
 
 /// Files of more than 400 lines without their tests, and why each is better whole.
-const LONG: [(&str, &str); 3] = [
+const LONG: [(&str, &str); 4] = [
     ("policy/src/record.rs", "one type a record, no logic: an index of what the journal can say"),
     ("policy/src/state.rs", "one fold: each record's effect beside the others it must agree with"),
+    ("policy/src/verify.rs", "one pass over an export: how each kind of record is repeated"),
     ("signer/src/sequencer/writer.rs", "the one order: every command of the one writer"),
 ];
 
 const LINES_MAX: usize = 400;
+
+/// An excuse is idle from here down, so that a file about the limit does not gain and lose it.
+const LINES_IDLE: usize = 350;
 
 const COLUMNS_MAX: usize = 100;
 
@@ -132,10 +136,11 @@ fn long_files(files: &[File], reasons: &[(&str, &str)]) -> Vec<String> {
     for file in files.iter().filter(|file| !file.is_test()) {
         let lines = file.shipped().len();
         let excused = reasons.iter().any(|(path, _)| *path == file.path);
-        match (lines > LINES_MAX, excused) {
-            (true, false) => faults.push(format!("{} has {lines} lines", file.path)),
-            (false, true) => faults.push(format!("{} needs no excuse any more", file.path)),
-            (true, true) | (false, false) => {}
+        if lines > LINES_MAX && !excused {
+            faults.push(format!("{} has {lines} lines", file.path));
+        }
+        if lines <= LINES_IDLE && excused {
+            faults.push(format!("{} needs no excuse any more", file.path));
         }
     }
     let gone = reasons.iter().filter(|(path, _)| !files.iter().any(|file| file.path == *path));
@@ -206,12 +211,13 @@ fn a_long_file_is_found_its_tests_do_not_count_and_an_idle_excuse_is_found_too()
     let code = "let a = 1;\n".repeat(LINES_MAX);
     let tests = "#[cfg(test)]\nmod tests {\n}\n".to_owned();
     let fits = file("policy/src/a.rs", format!("{code}{tests}{code}"));
+    let short = file("policy/src/s.rs", "let a = 1;\n".repeat(LINES_IDLE));
     let long = file("policy/src/b.rs", format!("{code}let b = 1;\n"));
     let suite = file("policy/tests/c.rs", format!("{code}{code}"));
-    let all = [fits, long, suite];
+    let all = [fits, short, long, suite];
     assert_eq!(long_files(&all, &[]), ["policy/src/b.rs has 401 lines"]);
     assert_eq!(long_files(&all, &[("policy/src/b.rs", "whole")]), [""; 0]);
-    let idle = [("policy/src/b.rs", "whole"), ("policy/src/a.rs", "?"), ("gone.rs", "?")];
+    let idle = [("policy/src/b.rs", "whole"), ("policy/src/s.rs", "?"), ("gone.rs", "?")];
     assert_eq!(long_files(&all, &idle).len(), 2);
 }
 
