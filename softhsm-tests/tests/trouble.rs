@@ -30,3 +30,5 @@ mod limits;
 mod parking;
 #[path = "trouble/repeats.rs"]
 mod repeats;
+#[path = "trouble/traces.rs"]
+mod traces;

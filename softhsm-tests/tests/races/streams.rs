@@ -23,7 +23,7 @@ async fn mixed_verdicts_on_a_stream_come_back_under_the_ids_they_were_asked_unde
     scene.vault.token.faults()?.set(&["C_Sign delay 3"])?;
     let payouts = scene.payouts().await?;
     let (sender, mut receiver) = payouts.sign_stream(64).await?.split();
-    let key = scene.key.clone();
+    let key = scene.key;
     let asking = tokio::spawn(async move {
         let mut expected = BTreeMap::new();
         for nonce in 0..200u64 {
@@ -94,7 +94,7 @@ async fn nothing_is_released_after_the_sequence_that_a_stop_acknowledges() -> Re
     let scene = Arc::new(Scene::new(BookText::default()).await?);
     let payouts = scene.payouts().await?;
     let (sender, mut receiver) = payouts.sign_stream(64).await?.split();
-    let (key, client) = (scene.key.clone(), payouts.clone());
+    let (key, client) = (scene.key, payouts.clone());
     let asking = tokio::spawn(async move {
         for nonce in 0..1_500 {
             let id = client.new_request_id();

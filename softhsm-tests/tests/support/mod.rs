@@ -62,6 +62,17 @@ impl Scene {
         Ok(Self { vault, server, key, held: Arc::default() })
     }
 
+    /// The same signer, started anew with all that it can log.
+    pub(crate) async fn talkative(self) -> Result<Self, Failure> {
+        let Self { mut vault, server, key, held } = self;
+        end(server).await?;
+        let mut environment = vault.token.environment();
+        environment.push(("RUST_LOG", "trace".into()));
+        vault.installation = vault.installation.in_environment(environment);
+        let server = vault.serve()?;
+        Ok(Self { vault, server, key, held })
+    }
+
     /// Kills the signer and starts it again on the same data.
     pub(crate) async fn restart(self) -> Result<Self, Failure> {
         let Self { vault, server, key, held } = self;
@@ -72,8 +83,7 @@ impl Scene {
     /// Asks the signer to end; starts it again once it has.
     pub(crate) async fn stop_and_start(self) -> Result<Self, Failure> {
         let Self { vault, server, key, held } = self;
-        let status = server.terminate()?;
-        assert!(status.success(), "{status}");
+        end(server).await?;
         let server = vault.serve()?;
         Ok(Self { vault, server, key, held })
     }
@@ -203,6 +213,13 @@ impl Scene {
         }
         Ok(())
     }
+}
+
+/// Asks a signer to end, and waits on another thread: whoever is connected must be able to hang up.
+async fn end(server: Server) -> Result<(), Failure> {
+    let status = tokio::task::spawn_blocking(move || server.terminate()).await??;
+    assert!(status.success(), "{status}");
+    Ok(())
 }
 
 /// What lies in the `.key` files of a folder: each line of Base64.

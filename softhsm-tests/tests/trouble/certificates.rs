@@ -110,7 +110,7 @@ async fn a_live_connection_is_cut_when_its_certificate_is_revoked_without_a_rest
 async fn a_live_connection_is_cut_when_its_certificate_expires() -> Result<(), Failure> {
     let scene = scene().await?;
     let endpoint = format!("https://{}", scene.server.addresses().data_plane);
-    let issued = issue(&scene, &Leaf::client_uri("brief", PAYOUTS).for_seconds(8))?;
+    let issued = issue(&scene, &Leaf::client_uri("brief", PAYOUTS).for_seconds(12))?;
     let config = world::config(&endpoint, &scene.vault.services, &issued);
     let client = Client::connect(&config).await?;
     let preimage = payment(0, ether(1));

@@ -62,7 +62,7 @@ impl Two {
     }
 
     /// The stop holds, also after a crash, and the journal says whose it was.
-    async fn is_held_to(mut self, expected: [&str; 4]) -> Result<(), Failure> {
+    async fn holds_to(mut self, expected: [&str; 4]) -> Result<(), Failure> {
         assert_eq!(self.tell().await, expected);
         self.scene = self.scene.restart().await?;
         self.payouts = self.scene.payouts().await?;
@@ -80,35 +80,35 @@ impl Two {
 async fn a_frozen_key_signs_for_nobody_and_the_other_key_goes_on() -> Result<(), Failure> {
     let two = Two::new().await?;
     two.freeze(Scope::Key("hot".into())).await?;
-    two.is_held_to(["FROZEN", "FROZEN", "signed", "signed"]).await
+    two.holds_to(["FROZEN", "FROZEN", "signed", "signed"]).await
 }
 
 #[tokio::test]
 async fn a_key_can_be_frozen_by_its_id() -> Result<(), Failure> {
     let two = Two::new().await?;
     two.freeze(Scope::Key(two.cold.id.to_string())).await?;
-    two.is_held_to(["signed", "signed", "FROZEN", "FROZEN"]).await
+    two.holds_to(["signed", "signed", "FROZEN", "FROZEN"]).await
 }
 
 #[tokio::test]
 async fn a_frozen_caller_gets_nothing_and_the_other_caller_goes_on() -> Result<(), Failure> {
     let two = Two::new().await?;
     two.freeze(Scope::Caller(PAYOUTS.into())).await?;
-    two.is_held_to(["FROZEN", "signed", "FROZEN", "signed"]).await
+    two.holds_to(["FROZEN", "signed", "FROZEN", "signed"]).await
 }
 
 #[tokio::test]
 async fn a_frozen_tag_stops_the_keys_that_have_it_and_no_others() -> Result<(), Failure> {
     let two = Two::new().await?;
     two.freeze(Scope::Tag("vault".into())).await?;
-    two.is_held_to(["signed", "signed", "FROZEN", "FROZEN"]).await
+    two.holds_to(["signed", "signed", "FROZEN", "FROZEN"]).await
 }
 
 #[tokio::test]
 async fn a_stop_of_everything_stops_everything() -> Result<(), Failure> {
     let two = Two::new().await?;
     two.freeze(Scope::All(true)).await?;
-    two.is_held_to(["FROZEN"; 4]).await
+    two.holds_to(["FROZEN"; 4]).await
 }
 
 #[tokio::test]

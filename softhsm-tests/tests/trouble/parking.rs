@@ -96,7 +96,7 @@ async fn a_request_over_a_limit_is_refused_and_not_parked() -> Result<(), Failur
 async fn hurry(scene: &Scene, client: &Client, many: usize) -> portcullis_client::Refusal {
     let preimage = payment(0, ether(1));
     let asked = (0..many).map(|_| {
-        let (client, key, preimage) = (client.clone(), scene.key.clone(), preimage.clone());
+        let (client, key, preimage) = (client.clone(), scene.key, preimage.clone());
         tokio::spawn(async move {
             client.sign_transaction(&key, &client.new_request_id(), &preimage).await
         })
