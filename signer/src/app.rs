@@ -1,11 +1,13 @@
 //! Builds every part from the configuration, serves until told to stop, and loses nothing on the
 //! way out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use portcullis_policy::id::KeyId;
 use portcullis_proto::v1::FILE_DESCRIPTOR_SET;
 use portcullis_proto::v1::control_service_server::ControlServiceServer;
 use portcullis_proto::v1::key_service_server::KeyServiceServer;
@@ -108,6 +110,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let Started { sequencer, clock, writer, unfinished_keys } = started;
     let keys = Arc::new(Keys::new(sequencer.clone(), hsm.clone()));
     keys.check(&unfinished_keys).await?;
+    let watching = tokio::spawn(watch_keys(keys.clone(), unfinished_keys));
 
     let data = Door::open("data plane", &config.data_plane).await?;
     let control = Door::open("control plane", &config.control_plane).await?;
@@ -153,6 +156,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         ended = &mut writer_ended => return writer_result(ended),
     }
     tracing::info!("stopping: finishing what is under way");
+    watching.abort();
     stop.send_replace(true);
     for plane in planes {
         drop(plane.await);
@@ -161,6 +165,17 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let result = writer_result(writer_ended.await);
     hsm.close().await;
     result
+}
+
+/// Reads every key's attributes again from time to time: a key that drifts while we serve is frozen.
+async fn watch_keys(keys: Arc<Keys>, unfinished: BTreeSet<KeyId>) {
+    loop {
+        tokio::time::sleep(KEYS_READ_EVERY).await;
+        if let Err(error) = keys.check(&unfinished).await {
+            // The token's own health says that it is gone; the next round tries again.
+            tracing::warn!(%error, "the token's keys could not be read again");
+        }
+    }
 }
 
 type Joined = std::thread::Result<Result<(), Fatal>>;
@@ -268,6 +283,9 @@ fn publish(data: &Path, addresses: &[(&str, SocketAddr)]) -> Result<(), AppError
     let path = data.join("addresses.json");
     std::fs::write(&path, text).map_err(|source| AppError::Addresses { path, source })
 }
+
+/// Long enough to cost nothing, short enough that nobody waits for the next restart to hear of it.
+const KEYS_READ_EVERY: Duration = Duration::from_secs(60);
 
 /// A transaction of 128 KiB and what goes around it.
 const REQUEST_BYTES_MAX: usize = 160 * 1024;

@@ -1,11 +1,11 @@
 //! The main job, end to end: the shipped binary, a real token, mutual TLS.
 
 use portcullis_client::wire::freeze_scope::Scope;
+use portcullis_policy::verify::Verifier;
 use portcullis_softhsm_tests::token::Through;
 use portcullis_softhsm_tests::world::{
     BookText, Failure, PAYOUTS, Vault, ether, payment, reason, sign,
 };
-use portcullis_policy::verify::Verifier;
 
 #[tokio::test]
 async fn a_payment_within_policy_is_signed_and_one_beyond_it_is_refused_with_the_rule_named()

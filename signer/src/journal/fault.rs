@@ -200,7 +200,7 @@ impl Fault {
             | Self::Incomplete
             | Self::Length { .. } => {
                 "edit nothing: keep the folder as evidence, restore the file from a copy, and \
-                 check the copy with `portctl audit verify` against the newest checkpoint"
+                 check the copy with `portctl audit verify` against a head you kept"
             }
         }
     }

@@ -316,7 +316,7 @@ impl Writer {
     }
 
     fn still_allows(&mut self, pending: &Pending, now: Interval) -> Result<(), Findings> {
-        if !self.state.narrowed_since(pending.asked.seen) {
+        if !self.state.must_look_again(&pending.asked, now) {
             return Ok(());
         }
         self.state.advance(pending.asked.by.key, now);
