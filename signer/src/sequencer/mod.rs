@@ -8,6 +8,7 @@ mod flood;
 mod proof;
 mod start;
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test")]
 mod tests;
 mod view;
 mod writer;
