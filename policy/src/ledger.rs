@@ -253,9 +253,9 @@ const MARGIN: Span = Span(86_400_000);
 /// 35 days: a window of a month, adopted later, is summed over a whole month of history.
 const MEMORY_MIN: Span = Span(35 * 86_400_000);
 
-/// From a decision to its record it takes less than this: the token answers within seconds, or
-/// its answer is refused.
-const FADING: Span = Span(3_600_000);
+/// What is remembered for less than this is not relied on: from a decision to its record it takes
+/// seconds, and whatever takes longer than this is decided again.
+pub(crate) const FADING: Span = Span(3_600_000);
 
 /// How many alternatives of one nonce are recognised as repeats. More are signed all the same, as
 /// new alternatives that raise nothing.

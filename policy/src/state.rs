@@ -12,10 +12,10 @@ use crate::decide::{Allowed, Facts, KeyFacts};
 use crate::id::{
     CallerId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId, RequestId, Sequence, Tag,
 };
-use crate::ledger::{Ledger, Slot};
+use crate::ledger::{FADING, Ledger, Slot};
 use crate::record::{
-    Adopted, Entry, Environment, FORMAT, Frozen, Genesis, KeyCreated, KeyIntended, ParkedRecord,
-    Person, Record, RecordedSlot, SignedRecord, Started,
+    Adopted, Asked, Entry, Environment, FORMAT, Frozen, Genesis, KeyCreated, KeyIntended,
+    ParkedRecord, Person, Record, RecordedSlot, SignedRecord, Started,
 };
 use crate::request::{Asker, Request};
 use crate::reservation::{Open, Reservations};
@@ -325,9 +325,10 @@ impl State {
         self.open.open(number, open);
     }
 
-    /// Whether something happened since `seen` that may forbid what was allowed then.
-    pub fn narrowed_since(&self, seen: Sequence) -> bool {
-        self.narrowed > seen
+    /// Whether something happened since a decision that may forbid now what was allowed then, or
+    /// so much time went by that charges it relied on may be forgotten.
+    pub fn must_look_again(&self, asked: &Asked, now: Interval) -> bool {
+        self.narrowed > asked.seen || now.sure > asked.at.sure.plus(FADING)
     }
 
     /// The last record folded.

@@ -3,7 +3,7 @@
 //! Nothing is taken from the records but their inputs: verdicts, reasons, charges and digests are
 //! computed again with the same code that made them, and compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256, keccak256};
 
@@ -39,8 +39,8 @@ pub struct Report {
     pub root: B256,
     /// Decisions that were made again, and came out the same.
     pub repeated: u64,
-    /// Decisions that could not be made again, because they counted reservations that a crash
-    /// lost before they were recorded.
+    /// Decisions that could not be made again, because they counted reservations that have no
+    /// record: a crash lost them, or they were open when the export ended.
     pub not_repeated: Vec<Sequence>,
     /// How many records of each kind.
     pub kinds: BTreeMap<&'static str, u64>,
@@ -118,8 +118,9 @@ fn replay(entries: &[Entry], attachments: &BTreeMap<B256, Vec<u8>>, report: &mut
             report.wrong(entry.seq, "its decision number is used twice");
         }
     }
-    let (lost, decided) = (lost(rest), (DecisionNumber(0), first.at.sure));
-    let mut replay = Replay { state, attachments, lost, decided, report };
+    let unrecorded = Unrecorded::of(rest);
+    let decided = (DecisionNumber(0), first.at.sure);
+    let mut replay = Replay { state, attachments, unrecorded, decided, report };
     for entry in rest {
         replay.decide_all_before(entry, &decisions);
         replay.last_look(entry);
@@ -131,19 +132,43 @@ fn replay(entries: &[Entry], attachments: &BTreeMap<B256, Vec<u8>>, report: &mut
     }
 }
 
-/// Decisions that start records call lost, and by which.
-fn lost(entries: &[Entry]) -> BTreeMap<DecisionNumber, Sequence> {
-    let started = entries.iter().filter_map(|entry| {
-        let Record::Started(started) = &entry.record else { return None };
-        Some(started.lost.iter().map(|number| (*number, entry.seq)))
-    });
-    started.flatten().collect()
+/// Decisions of which no record tells.
+struct Unrecorded {
+    /// Those that a start calls lost, and which start.
+    lost: BTreeMap<DecisionNumber, Sequence>,
+    last_start: Sequence,
+    recorded: BTreeSet<DecisionNumber>,
+}
+
+impl Unrecorded {
+    fn of(entries: &[Entry]) -> Self {
+        let starts = entries.iter().filter_map(|entry| {
+            let Record::Started(started) = &entry.record else { return None };
+            Some((entry.seq, started))
+        });
+        let lost = starts
+            .clone()
+            .flat_map(|(at, started)| started.lost.iter().map(move |number| (*number, at)));
+        let recorded = entries.iter().filter_map(|entry| entry.record.asked());
+        Self {
+            lost: lost.collect(),
+            last_start: starts.map(|(at, _)| at).max().unwrap_or_default(),
+            recorded: recorded.map(|asked| asked.number).collect(),
+        }
+    }
+
+    /// Whether a decision was open at a record and never recorded: the start after it calls it
+    /// lost, or there is none, and it is open still.
+    fn open_at(&self, at: Sequence, number: DecisionNumber) -> bool {
+        let still = at > self.last_start && !self.recorded.contains(&number);
+        self.lost.get(&number).map_or(still, |start| *start > at)
+    }
 }
 
 struct Replay<'a> {
     state: State,
     attachments: &'a BTreeMap<B256, Vec<u8>>,
-    lost: BTreeMap<DecisionNumber, Sequence>,
+    unrecorded: Unrecorded,
     /// The decision made last, and when.
     decided: (DecisionNumber, Millis),
     report: &'a mut Report,
@@ -224,7 +249,7 @@ impl Replay<'_> {
             }
             (Record::Withheld(_) | Record::Failed(_), Decision::Allow(_)) => true,
             (Record::Denied(denied), decision) => {
-                if self.depends_on_lost(entry.seq, &denied.counted, counted) {
+                if self.depends_on_unrecorded(entry.seq, &denied.counted, counted) {
                     return Ok(());
                 }
                 let book = denied.book == self.state.book().hash();
@@ -232,7 +257,7 @@ impl Replay<'_> {
                 book && denied.counted == counted && denied.reasons == denial.findings.reasons()
             }
             (Record::Parked(parked), decision) => {
-                if self.depends_on_lost(entry.seq, &parked.counted, counted) {
+                if self.depends_on_unrecorded(entry.seq, &parked.counted, counted) {
                     return Ok(());
                 }
                 let book = parked.book == self.state.book().hash();
@@ -265,19 +290,19 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn depends_on_lost(
+    fn depends_on_unrecorded(
         &mut self,
         at: Sequence,
-        recorded: &[DecisionNumber],
+        said: &[DecisionNumber],
         counted: &[DecisionNumber],
     ) -> bool {
-        let is_lost = |number| self.lost.get(number).is_some_and(|start| *start > at);
-        let mut missing = recorded.iter().filter(|number| !counted.contains(number)).peekable();
-        let lost = missing.peek().is_some() && missing.all(is_lost);
-        if lost {
+        let mut more = said.iter().filter(|number| !counted.contains(number)).peekable();
+        let depends =
+            more.peek().is_some() && more.all(|number| self.unrecorded.open_at(at, *number));
+        if depends {
             self.report.not_repeated.push(at);
         }
-        lost
+        depends
     }
 
     /// A signature is recorded only if it is still allowed at the moment of the record.
@@ -289,12 +314,12 @@ impl Replay<'_> {
         } else {
             return;
         };
-        if withheld.is_none() && !self.state.narrowed_since(asked.seen) {
+        if withheld.is_none() && !self.state.must_look_again(asked, entry.at) {
             return;
         }
         let Ok(request) = self.request(asked) else { return };
         let counted = self.state.open().counted(&asked.by, Some(asked.number));
-        if withheld.is_some_and(|(said, _)| self.depends_on_lost(entry.seq, said, &counted)) {
+        if withheld.is_some_and(|(said, _)| self.depends_on_unrecorded(entry.seq, said, &counted)) {
             return;
         }
         self.state.advance(asked.by.key, entry.at);

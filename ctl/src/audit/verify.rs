@@ -126,7 +126,7 @@ fn human(report: &Report, root: &str, wrong: &[String]) -> String {
     ];
     if !report.not_repeated.is_empty() {
         let list: Vec<String> = report.not_repeated.iter().map(ToString::to_string).collect();
-        lines.push(("not made again, because of a crash", list.join(", ")));
+        lines.push(("not made again: they counted requests without a record", list.join(", ")));
     }
     lines.extend(wrong.iter().map(|what| ("wrong", what.clone())));
     let verdict = if wrong.is_empty() { "the journal explains itself" } else { "not verified" };

@@ -1,0 +1,386 @@
+//! Records have one form: what is written is read back, and nothing else is read.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "test"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::{Address, B256, U256};
+use portcullis_policy::finding::Reason;
+use portcullis_policy::id::{BookHash, ChainId, DecisionNumber, Epoch, Sequence};
+use portcullis_policy::money::{Account, Amount, Asset, Charges};
+use portcullis_policy::record::{
+    Actor, Adopted, Asked, Denied, Entry, Environment, FORMAT, Failed, Frozen, Genesis,
+    INLINE_BYTES_MAX, KeyCreated, KeyIntended, ParkedRecord, Person, Record, RecordedInput,
+    RecordedSlot, Role, SignedRecord, Started, Suppressed, UnreadableEntry, Withheld,
+};
+use portcullis_policy::request::{Input, sha256};
+use portcullis_policy::stops::Scope;
+use portcullis_policy::time::{Interval, Millis};
+use proptest::prelude::*;
+use support::tx::Tx;
+use support::{Ask, CALLER, key};
+
+fn charges() -> Charges {
+    let mut charges = Charges::default();
+    for (asset, amount) in [
+        (Asset::Native, Amount::from(1_000)),
+        (Asset::Fee, Amount::ZERO),
+        (Asset::Token(Address::repeat_byte(0xaa)), Amount::MAX),
+    ] {
+        charges.add(Account { chain: ChainId(1), asset }, amount).unwrap();
+    }
+    charges
+}
+
+fn asked() -> Asked {
+    let request = Ask::of(&Tx::default()).request();
+    Asked {
+        at: Interval { possible: Millis(1_700_000_000_002), sure: Millis(1_700_000_000_001) },
+        by: request.asker().clone(),
+        digest: request.digest(),
+        input: RecordedInput::of(&request.input()).0,
+        number: DecisionNumber(7),
+        seen: Sequence(41),
+    }
+}
+
+fn reasons() -> Vec<Reason> {
+    let reason = |limit| Reason {
+        code: "OVER_WINDOW_LIMIT".into(),
+        limit,
+        rule: "native.window 1d".into(),
+        saw: "say \"é\"\n\u{1}".into(),
+    };
+    vec![reason(None), reason(Some(Amount::MAX))]
+}
+
+fn hash(byte: u8) -> BookHash {
+    BookHash(B256::repeat_byte(byte))
+}
+
+/// One of each kind, and of each form that a kind has.
+fn every_record() -> Vec<Record> {
+    let signed = |repeats| {
+        Record::Signed(Box::new(SignedRecord {
+            asked: asked(),
+            book: hash(1),
+            charge: charges(),
+            repeats,
+            signature_sha256: B256::repeat_byte(2),
+            slot: RecordedSlot { chain: ChainId(1), nonce: "18446744073709551614".into() },
+        }))
+    };
+    let frozen = |by, scope| Record::Frozen(Frozen { by, reason: "drill".into(), scope });
+    let sam = || Actor::Person("sam".parse().unwrap());
+    let counted = vec![DecisionNumber(5), DecisionNumber(6)];
+    let mut large = asked();
+    large.input = RecordedInput::TransactionSha256(B256::repeat_byte(3));
+    vec![
+        Record::Genesis(Genesis {
+            book: "version = 1\n".into(),
+            environment: Environment::Production,
+            format: FORMAT,
+            people: vec![Person {
+                control: "spiffe://acme/people/sam".into(),
+                id: "sam".parse().unwrap(),
+                roles: BTreeSet::from([Role::Security, Role::Approver]),
+            }],
+            salt: B256::repeat_byte(4),
+        }),
+        Record::Started(Started {
+            boot: "b".into(),
+            boot_clock: Millis(1),
+            cut: 0,
+            epoch: Epoch(2),
+            lost: counted.clone(),
+            version: "0.1.0".into(),
+            wall_clock: Millis((1 << 53) - 1),
+        }),
+        Record::KeyIntended(KeyIntended {
+            by: "olga".parse().unwrap(),
+            key: key(1),
+            label: "hot".parse().unwrap(),
+            owner: "alan".parse().unwrap(),
+            purpose: "payouts".into(),
+            tags: BTreeSet::from(["b".parse().unwrap(), "a".parse().unwrap()]),
+        }),
+        Record::KeyCreated(KeyCreated {
+            address: Address::repeat_byte(0xab),
+            key: key(1),
+            point: "04".into(),
+        }),
+        Record::Adopted(Adopted { book: "é".into(), by: "olga".parse().unwrap() }),
+        frozen(sam(), Scope::All),
+        frozen(sam(), Scope::Caller(CALLER.parse().unwrap())),
+        frozen(Actor::Signer, Scope::Key(key(1))),
+        frozen(Actor::Signer, Scope::Tag("hot".parse().unwrap())),
+        signed(None),
+        signed(Some(Sequence(3))),
+        Record::Denied(Box::new(Denied {
+            asked: asked(),
+            book: hash(1),
+            counted: counted.clone(),
+            reasons: reasons(),
+        })),
+        Record::Parked(Box::new(ParkedRecord {
+            asked: large,
+            book: hash(1),
+            counted: counted.clone(),
+            expires: Millis(9),
+            missing: vec!["2 of treasury".into()],
+            parked: "00".into(),
+        })),
+        Record::Withheld(Box::new(Withheld { asked: asked(), counted, reasons: reasons() })),
+        Record::Failed(Box::new(Failed { asked: asked(), fault: "TOKEN_TIMED_OUT".into() })),
+        Record::Suppressed(Suppressed {
+            caller: CALLER.parse().unwrap(),
+            code: "FROZEN".into(),
+            count: 1_000,
+            key: key(1),
+        }),
+    ]
+}
+
+fn entry(record: Record) -> Entry {
+    let at = Interval { possible: Millis(1_700_000_000_004), sure: Millis(1_700_000_000_003) };
+    Entry { at, record, seq: Sequence(42) }
+}
+
+fn lines() -> Vec<String> {
+    let lines = every_record().into_iter().map(|record| entry(record).encode().unwrap());
+    lines.map(|line| String::from_utf8(line).unwrap()).collect()
+}
+
+#[test]
+fn every_kind_of_record_is_read_back_as_it_was_written() {
+    let mut kinds = BTreeSet::new();
+    for record in every_record() {
+        kinds.insert(record.kind());
+        let entry = entry(record);
+        let line = entry.encode().unwrap();
+        let again = Entry::decode(&line).unwrap();
+        assert_eq!(again, entry);
+        assert_eq!(again.encode().unwrap(), line);
+        let named = format!("\"record\":{{\"{}\":", entry.record.kind());
+        assert!(String::from_utf8(line).unwrap().contains(&named), "{named}");
+    }
+    assert_eq!(kinds.len(), 12);
+}
+
+/// Checks the form without the code that wrote it.
+fn check_form(value: &serde_json::Value) {
+    match value {
+        serde_json::Value::Null => panic!("null"),
+        serde_json::Value::Bool(_) | serde_json::Value::String(_) => {}
+        serde_json::Value::Number(number) => assert!(number.as_u64().unwrap() < 1 << 53),
+        serde_json::Value::Array(items) => items.iter().for_each(check_form),
+        serde_json::Value::Object(fields) => {
+            assert!(fields.keys().all(|name| name.is_ascii()));
+            fields.values().for_each(check_form);
+        }
+    }
+}
+
+/// A JSON text's keys in the order they stand there, object by object.
+fn keys_in_order(line: &str) -> Vec<Vec<String>> {
+    let (mut done, mut open, mut rest) = (Vec::new(), Vec::<Vec<String>>::new(), line);
+    while let Some(first) = rest.chars().next() {
+        if first != '"' {
+            match first {
+                '{' => open.push(Vec::new()),
+                '}' => done.extend(open.pop()),
+                _ => assert!(!first.is_whitespace(), "space outside a string: {line}"),
+            }
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        let mut texts = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+        let text = texts.next().unwrap().unwrap();
+        rest = &rest[texts.byte_offset()..];
+        if rest.starts_with(':') {
+            open.last_mut().unwrap().push(text);
+        }
+    }
+    done
+}
+
+#[test]
+fn a_record_is_one_line_with_sorted_keys_and_no_spaces_nulls_or_floats() {
+    for line in lines() {
+        assert!(!line.contains('\n'));
+        check_form(&serde_json::from_str(&line).unwrap());
+        let objects = keys_in_order(&line);
+        assert!(objects.len() >= 3, "{line}");
+        for keys in objects {
+            assert!(keys.is_sorted() && keys.iter().collect::<BTreeSet<_>>().len() == keys.len());
+        }
+    }
+}
+
+#[test]
+fn numbers_that_json_readers_would_round_cannot_be_written() {
+    let mut over = entry(every_record().remove(5));
+    over.at.possible = Millis(1 << 53);
+    assert!(over.encode().is_err());
+    over.at.possible = Millis((1 << 53) - 1);
+    assert!(over.encode().is_ok());
+}
+
+/// A line that has been changed so that it says the same, or nothing that can be said.
+fn refused(line: &str, from: &str, to: &str) -> UnreadableEntry {
+    assert!(line.contains(from), "{from} in {line}");
+    let changed = line.replacen(from, to, 1);
+    Entry::decode(changed.as_bytes()).expect_err(&changed)
+}
+
+fn line_of(kind: &str) -> String {
+    let named = format!("\"record\":{{\"{kind}\":");
+    lines().into_iter().find(|line| line.contains(&named)).unwrap()
+}
+
+#[test]
+fn another_spelling_of_the_same_record_is_refused() {
+    let signed = line_of("signed");
+    let digest = format!("0x{}", hex::encode(asked().digest));
+    let again = format!("\"digest\":\"{}\"", digest.to_uppercase().replacen("0X", "0x", 1));
+    let expected = format!("0x{}", hex::encode(asked().by.expected));
+    let checksum = asked().by.expected.to_checksum(None);
+    let charge = "\"charge\":[{\"amount\":\"1000\",\"asset\":\"native\",\"chain\":1},\
+                  {\"amount\":\"0\",\"asset\":\"fee\",\"chain\":1},";
+    let swapped = "\"charge\":[{\"amount\":\"0\",\"asset\":\"fee\",\"chain\":1},\
+                   {\"amount\":\"1000\",\"asset\":\"native\",\"chain\":1},";
+    for (from, to) in [
+        ("{\"at\"", "{ \"at\""),
+        ("\"seq\":42}", "\"seq\":42} "),
+        ("\"seq\":42}", "\"seq\":42}\n"),
+        ("\"seq\":42", "\"seq\": 42"),
+        (
+            "\"possible\":1700000000004,\"sure\":1700000000003",
+            "\"sure\":1700000000003,\"possible\":1700000000004",
+        ),
+        ("\"native\"", "\"\\u006eative\""),
+        ("spiffe://", "spiffe:\\/\\/"),
+        (&format!("\"digest\":\"{digest}\""), &again),
+        (expected.as_str(), checksum.as_str()),
+        (expected.as_str(), &expected[2..]),
+        (charge, swapped),
+    ] {
+        let refusal = refused(&signed, from, to);
+        assert!(matches!(refusal, UnreadableEntry::NotCanonical), "{from} -> {to}: {refusal}");
+    }
+    let frozen = line_of("frozen");
+    refused(&frozen, "\"scope\":\"all\"", "\"scope\":{\"all\":null}");
+    let intended = line_of("key_intended");
+    refused(&intended, "[\"a\",\"b\"]", "[\"b\",\"a\"]");
+    refused(&intended, "[\"a\",\"b\"]", "[\"a\",\"a\",\"b\"]");
+}
+
+#[test]
+fn what_is_no_record_is_refused() {
+    let signed = line_of("signed");
+    for (from, to) in [
+        ("\"seq\":42", "\"seq\":42,\"seq\":42"),
+        ("\"seq\":42", "\"seq\":42,\"sex\":42"),
+        ("\"chain\":1", "\"chain\":1,\"chains\":1"),
+        ("\"seen\":41", "\"seen\":41.0"),
+        ("\"seen\":41", "\"seen\":4.1e1"),
+        ("\"seen\":41", "\"seen\":041"),
+        ("\"seen\":41", "\"seen\":-41"),
+        ("\"seen\":41", "\"seen\":\"41\""),
+        ("\"seen\":41", "\"seen\":null"),
+        ("\"seen\":41", "\"seen\":9007199254740992"),
+        ("\"seen\":41", "\"seen\":18446744073709551616"),
+        (",\"seen\":41", ""),
+        ("\"amount\":\"1000\"", "\"amount\":\"01000\""),
+        ("\"amount\":\"1000\"", "\"amount\":\"+1000\""),
+        ("\"amount\":\"1000\"", "\"amount\":\"0x3e8\""),
+        ("\"amount\":\"1000\"", "\"amount\":1000"),
+        ("\"asset\":\"fee\"", "\"asset\":\"native\""),
+        ("\"book\":", "\"repeats\":null,\"book\":"),
+        ("{\"signed\":", "{\"unsigned\":"),
+        ("\"key\":\"01", "\"key\":\"0A"),
+    ] {
+        refused(&signed, from, to);
+    }
+    assert!(Entry::decode(b"").is_err());
+    assert!(Entry::decode(&[0xff, 0xfe]).is_err());
+    assert!(Entry::decode("[".repeat(100_000).as_bytes()).is_err());
+}
+
+#[test]
+fn an_input_of_eight_kibibytes_is_inline_and_a_larger_one_stands_beside_the_record() {
+    let small = Input::Transaction(vec![2; INLINE_BYTES_MAX]);
+    let (recorded, attachment) = RecordedInput::of(&small);
+    assert!(matches!(recorded, RecordedInput::Transaction(_)) && attachment.is_none());
+    assert_eq!(recorded.resolve(|_| panic!("nothing to find")), Some(small));
+
+    let bytes = vec![2; INLINE_BYTES_MAX + 1];
+    let (recorded, attachment) = RecordedInput::of(&Input::Transaction(bytes.clone()));
+    assert_eq!(attachment.as_ref(), Some(&bytes));
+    assert_eq!(recorded, RecordedInput::TransactionSha256(sha256(&bytes)));
+    let found = recorded.resolve(|name| (name == sha256(&bytes)).then(|| bytes.clone()));
+    assert_eq!(found, Some(Input::Transaction(bytes.clone())));
+    assert_eq!(recorded.resolve(|_| None), None);
+    assert_eq!(recorded.resolve(|_| Some(bytes[1..].to_vec())), None);
+}
+
+#[test]
+fn a_parked_request_has_the_same_name_whenever_it_is_parked() {
+    let asked = asked();
+    let name = ParkedRecord::name(&asked.by, asked.digest);
+    assert_eq!(name.len(), 32);
+    let mut renamed = asked.by.clone();
+    renamed.request = "another".parse().unwrap();
+    assert_eq!(ParkedRecord::name(&renamed, asked.digest), name);
+    assert_ne!(ParkedRecord::name(&asked.by, B256::ZERO), name);
+    renamed.key = key(2);
+    assert_ne!(ParkedRecord::name(&renamed, asked.digest), name);
+}
+
+#[test]
+fn an_authorisations_signature_is_printed_by_nothing() {
+    // r and s are the secret here: with them anybody can hand the account over.
+    let request = Ask::of(&Tx { kind: 4, ..Tx::default() }).request();
+    let shown = format!("{request:?}");
+    assert!(shown.contains("Authorization"));
+    for field in ["r:", "s:", "y_parity"] {
+        assert!(!shown.contains(&format!(" {field} ")), "{shown}");
+    }
+    assert!(!shown.contains("y_parity"));
+    // Of our own signatures a record has the hash alone.
+    assert!(!line_of("signed").contains("\"signature\""));
+}
+
+proptest! {
+    #[test]
+    fn any_amounts_and_any_texts_are_read_back(
+        amounts in prop::collection::btree_map((1_u64..5, any::<[u8; 20]>()), any::<[u8; 32]>(), 0..6),
+        text in ".*",
+        number in 0_u64..(1 << 53),
+    ) {
+        let mut charge = Charges::default();
+        for ((chain, token), amount) in amounts {
+            let account = Account { chain: ChainId(chain), asset: Asset::Token(token.into()) };
+            charge.add(account, Amount::from_units(U256::from_be_bytes(amount))).unwrap();
+        }
+        let Record::Signed(mut signed) = every_record().remove(9) else { panic!() };
+        (signed.charge, signed.asked.number) = (charge, DecisionNumber(number));
+        let Record::Failed(mut failed) = every_record().remove(14) else { panic!() };
+        failed.fault = text;
+        for record in [Record::Signed(signed), Record::Failed(failed)] {
+            let entry = entry(record);
+            let line = entry.encode().unwrap();
+            prop_assert!(!line.contains(&b'\n'));
+            prop_assert_eq!(Entry::decode(&line).unwrap(), entry);
+        }
+    }
+}
