@@ -4,6 +4,7 @@
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "test"
@@ -35,7 +36,8 @@ fn vault() -> Vault {
          fees = {{ per_tx = \"10 ETH\", window = \"10 ETH / 24h\", \
          max_priority_fee = \"unlimited\", counts_as = \"native\" }}\n\
          rate = {{ per_caller = \"unlimited\", per_key = \"unlimited\", parked = 0 }}\n\
-         token.USDC = {{ to = \"@supplier\", per_tx = \"unlimited\", window = \"12 USDC / 24h\" }}\n"
+         token.USDC = {{ to = \"@supplier\", per_tx = \"unlimited\", \
+         window = \"12 USDC / 24h\" }}\n"
     ))
 }
 

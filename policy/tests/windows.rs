@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, U256};
 use portcullis_policy::decide::Decision;
-use portcullis_policy::record::Record;
 use proptest::prelude::*;
 use support::tx::{Tx, transfer};
 use support::{Ask, Said, Vault, key};
@@ -195,10 +194,7 @@ fn decisions_that_no_record_tells_of_change_nothing_that_a_restart_would_not_fin
     drop(live.decide(&Ask { key: key(2), ..eth(1, 11) }));
     let mut restarted = live.clone();
     restarted.restart();
-    live.write(Record::Started(match &restarted.entries.last().unwrap().record {
-        Record::Started(started) => started.clone(),
-        other => panic!("{other:?}"),
-    }));
+    live.write(restarted.entries.last().unwrap().record.clone());
     let longer = book(&limits(&[(24, 10), (60 * 24, 12)]));
     for vault in [&mut live, &mut restarted] {
         assert!(vault.adopt(&longer));
