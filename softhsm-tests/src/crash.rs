@@ -11,11 +11,12 @@
 
 mod judge;
 mod load;
+mod token;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alloy_primitives::U256;
+use alloy_primitives::{U256, keccak256};
 use portcullis_client::wire::ReadJournalRequest;
 use portcullis_client::{Answer, Client, ControlClient, KeyRef, SignError};
 use portcullis_policy::verify::Verifier;
@@ -23,11 +24,12 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::Serialize;
 
-use crate::server::Server;
+use crate::server::{Server, ServerError};
 use crate::token::Through;
 use crate::world::{CHAIN, Failure, PAYOUTS, SUPPLIER, USDC, Vault};
 use judge::Judge;
 use load::{Caller, Load};
+use token::TokenCopy;
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +53,8 @@ pub struct Figures {
     pub violations: Vec<String>,
     /// Of the kills, how many hit a start.
     pub killed_while_starting: u32,
+    /// Of those, how many left SoftHSM's own files torn, which were then restored from a copy.
+    pub torn_tokens: u32,
     /// Requests that were cut off by a kill.
     pub cut_off: u64,
     /// Requests asked again under the id they had.
@@ -146,6 +150,9 @@ token.USDC = {{ to = "{supplier}", per_tx = "unlimited", window = "{USDC_BUDGET}
     )
 }
 
+/// The signer's exit code for a token it cannot use.
+const NO_TOKEN: i32 = 69;
+
 /// A second service with the same rights.
 const REPORTS: &str = "spiffe://test/reports";
 
@@ -157,6 +164,7 @@ struct Experiment<'a> {
     key: KeyRef,
     services: [portcullis_client::ClientConfig; 2],
     auditor: portcullis_client::ClientConfig,
+    token: TokenCopy,
     judge: Judge,
     figures: Figures,
 }
@@ -166,7 +174,9 @@ impl<'a> Experiment<'a> {
         let services = [vault.service(server, PAYOUTS)?, vault.service(server, REPORTS)?];
         let auditor = vault.person(server, "ada")?;
         let judge = Judge::new(key);
-        Ok(Self { vault, key, services, auditor, judge, figures: Figures::default() })
+        let token = TokenCopy::of(&vault.token)?;
+        let figures = Figures::default();
+        Ok(Self { vault, key, services, auditor, token, judge, figures })
     }
 
     /// Load, a kill in the middle of it, and up again on the same journal.
@@ -198,7 +208,23 @@ impl<'a> Experiment<'a> {
             starting.kill_9()?;
             self.figures.killed_while_starting += 1;
         }
-        Ok(self.vault.installation.serve()?)
+        self.serve_again()
+    }
+
+    /// Up again. SoftHSM rewrites its token's file in place at each login, so a kill during one can
+    /// tear it; that is no fault of the signer, which then rightly finds no token. It is restored
+    /// from a copy, if and only if it is torn.
+    fn serve_again(&mut self) -> Result<Server, Failure> {
+        match self.vault.installation.serve() {
+            Err(ServerError::Ended { status, .. })
+                if status.code() == Some(NO_TOKEN) && self.token.is_torn()? =>
+            {
+                self.token.restore()?;
+                self.figures.torn_tokens += 1;
+                Ok(self.vault.installation.serve()?)
+            }
+            served => Ok(served?),
+        }
     }
 
     async fn client(&self, server: &Server, service: usize) -> Result<Client, Failure> {
@@ -267,7 +293,8 @@ impl<'a> Experiment<'a> {
     ) -> Result<Vec<String>, Failure> {
         let client = self.client(server, 0).await?;
         let preimage = load::usdc_transfer(load.next_nonce(), units);
-        let (id, sent_ms) = (client.new_request_id(), load.now_ms());
+        let digest = keccak256(&preimage);
+        let (id, sent_ms) = (client.new_request_id(), load.send(digest));
         match client.sign_transaction(&self.key, &id, &preimage).await {
             Ok(Answer::Signed(signed)) => {
                 load.hold(sent_ms, &signed);
@@ -275,6 +302,7 @@ impl<'a> Experiment<'a> {
             }
             Ok(Answer::Parked(parked)) => Ok(vec![format!("{parked:?}")]),
             Err(SignError::Refused(refusal)) => {
+                load.refused(digest, sent_ms);
                 let violations = refusal.violations().iter();
                 Ok(violations.map(|violation| violation.kind.clone()).collect())
             }

@@ -47,7 +47,8 @@ pub enum LedgerError {
 /// A signed transaction in a caller's hands.
 #[derive(Clone, Debug)]
 pub struct Holding {
-    /// When the request was sent, in milliseconds of any one clock.
+    /// When the request was sent, in milliseconds of any one clock. If it was asked for more than
+    /// once: when that was first done, for it is charged once.
     pub sent_ms: u64,
     /// When the reply was there, on the same clock.
     pub received_ms: u64,

@@ -90,6 +90,11 @@ impl Token {
         self.folder.path().join("pin")
     }
 
+    /// The folder in which SoftHSM keeps its objects.
+    pub fn objects(&self) -> PathBuf {
+        self.folder.path().join("objects")
+    }
+
     /// The user PIN.
     pub fn pin(&self) -> &'static str {
         PIN
@@ -119,7 +124,7 @@ impl Token {
     }
 
     fn prepare(&self) -> io::Result<()> {
-        let objects = self.folder.path().join("objects");
+        let objects = self.objects();
         fs::create_dir(&objects)?;
         let text = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",

@@ -206,10 +206,9 @@ const TAMPERINGS: [(&str, u64, bool, &str); 12] = [
 /// The files of the token's private keys. SoftHSM writes an attribute as its code, its kind (1: a
 /// truth value, 2: a number) and its value; codes and kinds are 8 bytes, big-endian.
 fn private_key_files(token: &Token) -> BTreeSet<PathBuf> {
-    let folder = token.pin_file().parent().unwrap().join("objects");
     let class_private_key = [&0u64.to_be_bytes()[..], &2u64.to_be_bytes(), &3u64.to_be_bytes()];
     let needle = class_private_key.concat();
-    let objects = contents(&folder).into_iter();
+    let objects = contents(&token.objects()).into_iter();
     let private = objects.filter(|(path, bytes)| {
         let object = path.extension().is_some_and(|ending| ending == "object");
         object && bytes.windows(needle.len()).any(|window| window == needle)

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_consensus::TxEip1559;
-use alloy_primitives::{B256, U512};
+use alloy_primitives::{B256, U256, U512, keccak256};
 use alloy_rlp::Decodable as _;
 use portcullis_client::KeyRef;
 use serde_json::Value;
@@ -22,10 +22,14 @@ pub(super) struct Judge {
     /// Leaf hashes of all records, in order.
     leaves: Vec<B256>,
     signed: BTreeMap<u64, Signed>,
+    /// By nonce, what its signed transactions may cost in native coin, in order of their records.
+    alternatives: BTreeMap<u64, Vec<(B256, U256)>>,
     /// The most USDC that one of a nonce's signed transactions moves.
     usdc: BTreeMap<u64, u64>,
     judged: usize,
     seen: BTreeSet<u64>,
+    /// Digests that a caller holds a signature over.
+    charged: BTreeSet<B256>,
     /// Holdings that a window may still reach.
     recent: Vec<Holding>,
     cuts: u64,
@@ -37,6 +41,7 @@ pub(super) struct Judge {
 /// A record of a signature.
 #[derive(Debug)]
 struct Signed {
+    nonce: Option<u64>,
     digest: String,
     signature_sha256: String,
 }
@@ -47,9 +52,11 @@ impl Judge {
             key,
             leaves: Vec::new(),
             signed: BTreeMap::new(),
+            alternatives: BTreeMap::new(),
             usdc: BTreeMap::new(),
             judged: 0,
             seen: BTreeSet::new(),
+            charged: BTreeSet::new(),
             recent: Vec::new(),
             cuts: 0,
             lost: 0,
@@ -95,15 +102,20 @@ impl Judge {
         let Some(signed) = record.get("signed") else { return };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (digest, preimage) = (text(&signed["asked"]["digest"]), &signed["asked"]["input"]);
-        let known = Signed { digest, signature_sha256: text(&signed["signature_sha256"]) };
-        self.signed.insert(sequence, known);
-        let Some(transaction) = decode(&text(&preimage["transaction"])) else {
+        let signature_sha256 = text(&signed["signature_sha256"]);
+        let preimage = unhex(&text(&preimage["transaction"]));
+        let transaction = preimage.as_deref().and_then(decode);
+        let nonce = transaction.as_ref().map(|transaction| transaction.nonce);
+        self.signed.insert(sequence, Signed { nonce, digest, signature_sha256 });
+        let (Some(preimage), Some(transaction)) = (preimage, transaction) else {
             return self.accuse(format!("record {sequence} has no transaction of type 2"));
         };
+        let fee = U256::from(transaction.gas_limit) * U256::from(transaction.max_fee_per_gas);
+        let alternative = (keccak256(preimage), transaction.value + fee);
+        self.alternatives.entry(transaction.nonce).or_default().push(alternative);
         let units = erc20_amount(&transaction.input).unwrap_or_default();
-        let units = units.try_into().unwrap_or(u64::MAX);
         let most = self.usdc.entry(transaction.nonce).or_default();
-        *most = units.max(*most);
+        *most = units.try_into().unwrap_or(u64::MAX).max(*most);
     }
 
     /// Holds everything that callers received since the last time against journal and budgets.
@@ -114,12 +126,38 @@ impl Judge {
             self.has_its_record(held);
         }
         let window_ms = u64::try_from(NATIVE_WINDOW.as_millis()).unwrap_or(u64::MAX);
+        let fresh = self.charged_once(load, fresh);
         // No window that reaches a fresh holding reaches back further than this.
-        let first = fresh.iter().map(|held| held.holding.received_ms).min();
+        let first = fresh.iter().map(|holding| holding.received_ms).min();
         let first = first.unwrap_or_default().saturating_sub(window_ms);
         self.recent.retain(|holding| holding.sent_ms >= first);
-        self.recent.extend(fresh.into_iter().map(|held| held.holding));
+        self.recent.extend(fresh);
         self.budgets(window_ms);
+    }
+
+    /// A transaction is charged once, however often it is asked for and handed out: between its
+    /// first asking and its first arrival. One that may cost no more than an alternative with the
+    /// same nonce, recorded before it, permits nothing that was not permitted then.
+    fn charged_once(&mut self, load: &Load, mut fresh: Vec<Held>) -> Vec<Holding> {
+        fresh.sort_by_key(|held| held.holding.received_ms);
+        fresh.retain(|held| self.charged.insert(held.digest) && !self.is_covered(held));
+        let holdings = fresh.into_iter().map(|Held { mut holding, digest, .. }| {
+            let first = load.first_asked(digest).unwrap_or(holding.sent_ms);
+            holding.sent_ms = first.min(holding.sent_ms);
+            holding
+        });
+        holdings.collect()
+    }
+
+    fn is_covered(&self, held: &Held) -> bool {
+        let nonce = self.signed.get(&held.sequence).and_then(|signed| signed.nonce);
+        let Some(slot) = nonce.and_then(|nonce| self.alternatives.get(&nonce)) else {
+            return false;
+        };
+        let place = slot.iter().position(|(digest, _)| *digest == held.digest);
+        let (before, from) = slot.split_at(place.unwrap_or_default());
+        let cost = from.first().map(|(_, cost)| *cost).unwrap_or_default();
+        place.is_some() && before.iter().any(|(_, earlier)| *earlier >= cost)
     }
 
     fn has_its_record(&mut self, held: &Held) {
@@ -206,10 +244,13 @@ fn leaf(line: &[u8]) -> B256 {
     B256::new(hash.finalize().into())
 }
 
-/// An unsigned transaction of type 2, from its preimage in hexadecimal.
-fn decode(text: &str) -> Option<TxEip1559> {
-    let bytes = hex::decode(text.strip_prefix("0x")?).ok()?;
-    let (2, mut rest) = bytes.split_first()? else { return None };
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    hex::decode(text.strip_prefix("0x")?).ok()
+}
+
+/// An unsigned transaction of type 2, from its preimage.
+fn decode(preimage: &[u8]) -> Option<TxEip1559> {
+    let (2, mut rest) = preimage.split_first()? else { return None };
     let transaction = TxEip1559::decode(&mut rest).ok()?;
     rest.is_empty().then_some(transaction)
 }

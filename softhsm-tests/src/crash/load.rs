@@ -1,10 +1,11 @@
 //! Callers at work: new payments, the same request again, the same nonce with another transaction.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{B256, U256, keccak256};
 use portcullis_client::{Answer, Client, KeyRef, RequestId, SignError, SignedTransaction};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -28,6 +29,8 @@ struct Shared {
     /// Requests that may be asked again, by service.
     asked: [Vec<Asked>; 2],
     held: Vec<Held>,
+    /// When each digest was asked for, except where the answer was a refusal.
+    asked_at: BTreeMap<B256, Vec<u64>>,
     counted: Counted,
     violations: Vec<String>,
 }
@@ -91,6 +94,29 @@ impl Load {
         self.with(|shared| shared.held.push(held));
     }
 
+    /// When a digest was first asked for in a way that may have been permitted: asked again, it
+    /// is not charged again, so this is where the time of its one charge begins.
+    pub(super) fn first_asked(&self, digest: B256) -> Option<u64> {
+        self.with(|shared| shared.asked_at.get(&digest)?.iter().min().copied())
+    }
+
+    /// Notes that a request is sent now, and when that is.
+    pub(super) fn send(&self, digest: B256) -> u64 {
+        let now = self.now_ms();
+        self.with(|shared| shared.asked_at.entry(digest).or_default().push(now));
+        now
+    }
+
+    /// Notes that what was sent then was refused.
+    pub(super) fn refused(&self, digest: B256, sent_ms: u64) {
+        self.with(|shared| {
+            let Some(sent) = shared.asked_at.get_mut(&digest) else { return };
+            if let Some(place) = sent.iter().position(|at| *at == sent_ms) {
+                sent.swap_remove(place);
+            }
+        });
+    }
+
     /// How many signatures callers hold.
     pub(super) fn held(&self) -> u64 {
         self.with(|shared| u64::try_from(shared.held.len()).unwrap_or(u64::MAX))
@@ -133,7 +159,8 @@ impl Caller {
     pub(super) async fn work(mut self) {
         loop {
             let asked = self.next();
-            let sent_ms = self.load.now_ms();
+            let digest = keccak256(&asked.preimage);
+            let sent_ms = self.load.send(digest);
             let key = self.load.key;
             let answer = self.client.sign_transaction(&key, &asked.id, &asked.preimage).await;
             match answer {
@@ -142,6 +169,7 @@ impl Caller {
                     return self.load.with(|shared| shared.counted.cut_off += 1);
                 }
                 Err(error) if error.reason().is_some_and(is_over_budget) => {
+                    self.load.refused(digest, sent_ms);
                     self.load.with(|shared| shared.counted.over_budget += 1);
                     tokio::time::sleep(PAUSE).await;
                 }
