@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
 
 use crate::clock;
 use crate::config::{Config, ConfigError, Listener};
