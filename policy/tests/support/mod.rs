@@ -60,6 +60,8 @@ pub struct Ask {
     pub caller: String,
     pub name: String,
     pub key: KeyId,
+    /// What the caller takes for the key's address; `None`: what it is.
+    pub expected: Option<Address>,
     pub preimage: Vec<u8>,
 }
 
@@ -67,13 +69,13 @@ impl Ask {
     pub fn of(tx: &tx::Tx) -> Self {
         let preimage = tx.bytes();
         let name = hex::encode(&keccak256(&preimage)[..8]);
-        Self { caller: CALLER.into(), name, key: key(1), preimage }
+        Self { caller: CALLER.into(), name, key: key(1), expected: None, preimage }
     }
 
     pub fn request(&self) -> Request {
         let asker = Asker {
             caller: self.caller.parse().unwrap(),
-            expected: address(self.key),
+            expected: self.expected.unwrap_or_else(|| address(self.key)),
             key: self.key,
             request: self.name.parse().unwrap(),
         };
