@@ -168,7 +168,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     result
 }
 
-/// Reads every key's attributes again from time to time: a key that drifts while we serve is frozen.
+/// Reads every key's attributes again from time to time: one that drifts while we serve is frozen.
 async fn watch_keys(keys: Arc<Keys>, unfinished: BTreeSet<KeyId>) {
     loop {
         tokio::time::sleep(KEYS_READ_EVERY).await;
