@@ -16,7 +16,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tonic::service::Routes;
-use tonic_health::pb::health_server::HealthServer;
 
 use crate::clock;
 use crate::config::{Config, ConfigError, Listener};
