@@ -8,6 +8,7 @@
 
 #![allow(
     clippy::arithmetic_side_effects,
+    clippy::too_many_lines,
     clippy::as_conversions,
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
