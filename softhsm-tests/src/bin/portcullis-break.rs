@@ -108,21 +108,26 @@ fn run(arguments: &Arguments) -> Result<bool, Fault> {
     let tree = arguments.work.join("tree");
     copy(&arguments.root, &tree)?;
     let target = arguments.work.join("target");
+    println!("building and running every named test as things are ({} breaks)", chosen.len());
+    // All of them before the first break: then each break costs one build instead of two.
+    let sound: Vec<bool> =
+        chosen.iter().map(|one| passes(one, &tree, &target)).collect::<Result<_, _>>()?;
     let mut good = true;
     println!("{:>2}  {:<58}  {:<11}  test", "in", "break", "verdict");
-    for one in chosen {
-        let verdict = verdict(one, &tree, &target)?;
+    for (one, sound) in chosen.into_iter().zip(sound) {
+        let verdict = if sound { verdict(one, &tree, &target)? } else { "bad test" };
         good &= verdict == "noticed";
         println!("{:>2}  {:<58}  {verdict:<11}  {}", one.invariant, one.name, one.test);
     }
     Ok(good)
 }
 
-/// The test must pass as things are, and fail once the rule is broken.
+fn passes(one: &Break, tree: &Path, target: &Path) -> Result<bool, Fault> {
+    test(one, tree, target).map(|outcome| outcome == Outcome::Passed)
+}
+
+/// The test, which passes as things are, must fail once the rule is broken.
 fn verdict(one: &Break, tree: &Path, target: &Path) -> Result<&'static str, Fault> {
-    if test(one, tree, target)? != Outcome::Passed {
-        return Ok("bad test");
-    }
     let originals: Result<Vec<String>, Fault> =
         one.edit.iter().map(|edit| read(&tree.join(&edit.file))).collect();
     let originals = originals?;
