@@ -2,8 +2,12 @@
 //! to any connection, whether stored, fresh, or already recorded.
 //!
 //! A reply takes the gate for reading when its message is pulled for sending, and keeps it until
-//! the connection has put the bytes into its send buffer: until the end of that poll. A stop takes
+//! the end of that poll, in which the connection puts the bytes into its send buffer. A stop takes
 //! it for writing, so it waits for hand-overs under way (microseconds) and no new one can begin.
+//!
+//! A peer that leaves no room in its window makes hyper keep the bytes for a later poll. They are
+//! not handed over yet: that poll takes the gate again first, and if a stop covers one of them, the
+//! whole reply is dropped instead of being polled.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,9 +83,9 @@ impl Gate {
     }
 
     /// A recorded signature's place at the gate.
-    pub fn ticket(&self, who: Arc<Who>, sequence: Sequence) -> Ticket {
+    pub fn ticket(&self, who: Arc<Who>, sequence: Sequence) -> Arc<Ticket> {
         self.traffic.lock().waiting.insert(sequence, who.clone());
-        Ticket { gate: self.clone(), who, sequence }
+        Arc::new(Ticket { gate: self.clone(), who, sequence })
     }
 
     /// Stops in force.
@@ -105,23 +109,15 @@ pub struct Stopped(pub Scope);
 
 impl Ticket {
     /// Hands the signature over, unless a stop covers it. Call it from inside the poll in which the
-    /// bytes go into the connection's send buffer, and from nowhere else: the gate is held until
-    /// that poll ends. Outside of such a poll the answer is always no.
-    pub fn pass(&self) -> Result<(), Stopped> {
+    /// bytes are pulled by the connection, and from nowhere else: the gate is held until that poll
+    /// ends. Outside of such a poll the answer is always no.
+    pub fn pass(self: Arc<Self>) -> Result<(), Stopped> {
         HELD.with_borrow_mut(|held| {
-            let Held::During(guard) = held else { return Err(Stopped(Scope::All)) };
-            let same_gate =
-                |guard: &Guard| Arc::ptr_eq(ArcRwLockReadGuard::rwlock(guard), &self.gate.stops);
-            // A second signature in the same poll goes out under the same guard: taking the lock
-            // twice would wait for ever behind a stop that waits for the first.
-            if !guard.as_ref().is_some_and(same_gate) {
-                *guard = Some(self.gate.stops.read_arc());
-            }
-            let stops = guard.as_deref();
-            match stops.and_then(|stops| stops.covering(&self.who.subject())) {
+            let Held::During(poll) = held else { return Err(Stopped(Scope::All)) };
+            match poll.stops(&self.gate).covering(&self.who.subject()) {
                 Some(scope) => Err(Stopped(scope.clone())),
                 None => {
-                    self.released();
+                    poll.passed.push(self);
                     Ok(())
                 }
             }
@@ -149,10 +145,48 @@ impl Drop for Ticket {
 
 type Guard = ArcRwLockReadGuard<RawRwLock, Stops>;
 
+/// Says that whatever passed in this poll, or in those before it, is now in the connection's send
+/// buffer. The body that the connection pulls from must call it first thing whenever it is polled:
+/// a connection pulls again only after it has taken what it pulled before.
+pub fn handed_over() {
+    HELD.with_borrow_mut(|held| match held {
+        Held::Outside => {}
+        Held::During(poll) => poll.passed.drain(..).for_each(|ticket| ticket.released()),
+    });
+}
+
 /// Whether this thread is inside a poll that ends by releasing the gate, and what it holds.
 enum Held {
     Outside,
-    During(Option<Guard>),
+    During(ThisPoll),
+}
+
+#[derive(Default)]
+struct ThisPoll {
+    guard: Option<Guard>,
+    /// Passed, and perhaps not yet in a send buffer.
+    passed: Vec<Arc<Ticket>>,
+}
+
+impl ThisPoll {
+    /// The stops in force, which do not change before the poll ends.
+    fn stops(&mut self, gate: &Gate) -> &Stops {
+        let ours = |guard: &Guard| Arc::ptr_eq(ArcRwLockReadGuard::rwlock(guard), &gate.stops);
+        // A second signature in the same poll goes out under the same guard: taking the lock twice
+        // would wait for ever behind a stop that waits for the first.
+        let kept = self.guard.take().filter(ours);
+        self.guard.insert(kept.unwrap_or_else(|| gate.stops.read_arc()))
+    }
+
+    /// Whether a stop covers what passed in an earlier poll and was not handed over in it.
+    fn is_stopped(&mut self) -> bool {
+        let passed = std::mem::take(&mut self.passed);
+        let stopped = passed
+            .iter()
+            .any(|ticket| self.stops(&ticket.gate).covering(&ticket.who.subject()).is_some());
+        self.passed = passed;
+        stopped
+    }
 }
 
 thread_local! {
@@ -169,29 +203,46 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::spawn(UntilEndOfPoll { future: Box::pin(future) });
+        tokio::spawn(UntilEndOfPoll::new(future));
     }
 }
 
-/// A future whose every poll ends by letting go of the gate.
+/// A reply under way, whose every poll ends by letting go of the gate.
 #[derive(Debug)]
 pub struct UntilEndOfPoll<F> {
-    future: Pin<Box<F>>,
+    /// `None` once it ended, or was dropped because of a stop.
+    future: Option<Pin<Box<F>>>,
+    /// What passed the gate, and may still wait for room in the peer's window.
+    carried: Vec<Arc<Ticket>>,
 }
 
 impl<F: Future> UntilEndOfPoll<F> {
     /// Wraps a future.
     pub fn new(future: F) -> Self {
-        Self { future: Box::pin(future) }
+        Self { future: Some(Box::pin(future)), carried: Vec::new() }
     }
 }
 
 impl<F: Future> Future for UntilEndOfPoll<F> {
-    type Output = F::Output;
+    type Output = Option<F::Output>;
 
+    /// `None` if a stop came between a signature's pull and its hand-over.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let _end = EndOfPoll::begin();
-        self.future.as_mut().poll(context)
+        let this = &mut *self;
+        let end = EndOfPoll::begin(std::mem::take(&mut this.carried));
+        if end.is_stopped() {
+            this.future = None;
+        }
+        let Some(future) = &mut this.future else { return Poll::Ready(None) };
+        let polled = future.as_mut().poll(context);
+        if polled.is_ready() {
+            // Under the gate: whoever closes it next must find these among the released.
+            handed_over();
+            this.future = None;
+        } else {
+            this.carried = end.not_handed_over();
+        }
+        polled.map(Some)
     }
 }
 
@@ -199,9 +250,23 @@ impl<F: Future> Future for UntilEndOfPoll<F> {
 struct EndOfPoll;
 
 impl EndOfPoll {
-    fn begin() -> Self {
-        HELD.set(Held::During(None));
+    fn begin(passed: Vec<Arc<Ticket>>) -> Self {
+        HELD.set(Held::During(ThisPoll { guard: None, passed }));
         Self
+    }
+
+    fn is_stopped(&self) -> bool {
+        HELD.with_borrow_mut(|held| match held {
+            Held::Outside => false,
+            Held::During(poll) => poll.is_stopped(),
+        })
+    }
+
+    fn not_handed_over(&self) -> Vec<Arc<Ticket>> {
+        HELD.with_borrow_mut(|held| match held {
+            Held::Outside => Vec::new(),
+            Held::During(poll) => std::mem::take(&mut poll.passed),
+        })
     }
 }
 
@@ -213,6 +278,7 @@ impl Drop for EndOfPoll {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
 
     use super::*;
@@ -223,8 +289,54 @@ mod tests {
     }
 
     fn in_a_poll<T>(work: impl FnOnce() -> T) -> T {
-        let _end = EndOfPoll::begin();
-        work()
+        let _end = EndOfPoll::begin(Vec::new());
+        let said = work();
+        handed_over();
+        said
+    }
+
+    /// A connection that pulls a signature in its first poll, and has room for it in its second.
+    fn late(ticket: &Arc<Ticket>, sent: &Arc<AtomicBool>) -> impl Future<Output = ()> + use<> {
+        let (ticket, sent, mut polls) = (ticket.clone(), sent.clone(), 0);
+        std::future::poll_fn(move |_| {
+            polls += 1;
+            if polls == 1 {
+                handed_over();
+                ticket.clone().pass().unwrap();
+                return Poll::Pending;
+            }
+            sent.store(true, Ordering::SeqCst);
+            Poll::Ready(())
+        })
+    }
+
+    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(std::task::Waker::noop()))
+    }
+
+    #[test]
+    fn a_signature_that_waits_for_room_in_the_window_is_dropped_by_a_stop_that_comes_meanwhile() {
+        let (gate, sent) = (Gate::default(), Arc::new(AtomicBool::new(false)));
+        let ticket = gate.ticket(who("a"), Sequence(5));
+        let mut reply = std::pin::pin!(UntilEndOfPoll::new(late(&ticket, &sent)));
+        assert!(poll(reply.as_mut()).is_pending());
+        let closed = gate.close(&Scope::Caller("a".parse().unwrap()));
+        assert_eq!(closed, Closed { last_released: Sequence(0), withheld: 1 });
+        assert_eq!(poll(reply.as_mut()), Poll::Ready(None));
+        assert!(!sent.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn a_signature_that_waits_for_room_goes_out_if_no_stop_covers_it_and_counts_then() {
+        let (gate, sent) = (Gate::default(), Arc::new(AtomicBool::new(false)));
+        let ticket = gate.ticket(who("a"), Sequence(5));
+        let mut reply = std::pin::pin!(UntilEndOfPoll::new(late(&ticket, &sent)));
+        assert!(poll(reply.as_mut()).is_pending());
+        gate.close(&Scope::Caller("b".parse().unwrap()));
+        assert_eq!(poll(reply.as_mut()), Poll::Ready(Some(())));
+        assert!(sent.load(Ordering::SeqCst));
+        let closed = gate.close(&Scope::All);
+        assert_eq!(closed, Closed { last_released: Sequence(5), withheld: 0 });
     }
 
     #[test]
@@ -234,8 +346,8 @@ mod tests {
         let other = gate.ticket(who("b"), Sequence(6));
         let closed = gate.close(&Scope::Caller("a".parse().unwrap()));
         assert_eq!(closed, Closed { last_released: Sequence(0), withheld: 1 });
-        assert!(in_a_poll(|| ours.pass()).is_err());
-        assert!(in_a_poll(|| other.pass()).is_ok());
+        assert!(in_a_poll(|| ours.clone().pass()).is_err());
+        assert!(in_a_poll(|| other.clone().pass()).is_ok());
     }
 
     #[test]
@@ -244,7 +356,7 @@ mod tests {
         let ticket = gate.ticket(who("a"), Sequence(9));
         let (stopping, stopped) = mpsc::channel();
         in_a_poll(|| {
-            ticket.pass().unwrap();
+            ticket.clone().pass().unwrap();
             let gate = gate.clone();
             std::thread::spawn(move || stopping.send(gate.close(&Scope::All)));
             // Still inside the poll: the stop cannot have been acknowledged.
@@ -261,22 +373,22 @@ mod tests {
         let first = gate.ticket(who("a"), Sequence(1));
         let second = gate.ticket(who("a"), Sequence(2));
         let stop = in_a_poll(|| {
-            first.pass().unwrap();
+            first.clone().pass().unwrap();
             let closing = gate.clone();
             let stop = std::thread::spawn(move || closing.close(&Scope::All));
             std::thread::sleep(std::time::Duration::from_millis(50));
-            second.pass().unwrap();
+            second.clone().pass().unwrap();
             stop
         });
         assert_eq!(stop.join().unwrap().last_released, Sequence(2));
         let third = gate.ticket(who("a"), Sequence(3));
-        assert!(in_a_poll(|| third.pass()).is_err());
+        assert!(in_a_poll(|| third.clone().pass()).is_err());
     }
 
     #[test]
     fn outside_of_a_gated_poll_nothing_passes() {
         let gate = Gate::default();
         let ticket = gate.ticket(who("a"), Sequence(1));
-        assert!(ticket.pass().is_err());
+        assert!(ticket.clone().pass().is_err());
     }
 }

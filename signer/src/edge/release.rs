@@ -19,7 +19,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::status;
-use crate::gate::{Stopped, Ticket};
+use crate::gate::{self, Stopped, Ticket};
 use crate::refusal::Refusal;
 
 /// Wraps a service so that a response which carries a ticket passes the gate before its bytes do.
@@ -44,11 +44,37 @@ where
         Box::pin(async move {
             let mut response = response.await?;
             let ticket = response.extensions_mut().remove::<Arc<Ticket>>();
-            Ok(match ticket {
+            let response = match ticket {
                 Some(ticket) => response.map(|body| Body::new(Gated { body, ticket, done: false })),
                 None => status::with_reason(response),
-            })
+            };
+            Ok(response.map(|body| Body::new(Pulled(body))))
         })
+    }
+}
+
+/// A body as the connection pulls it: once it is pulled again, what it gave before is in the
+/// connection's send buffer.
+struct Pulled(Body);
+
+impl http_body::Body for Pulled {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        gate::handed_over();
+        Pin::new(&mut self.0).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.0.size_hint()
     }
 }
 
@@ -75,7 +101,7 @@ impl http_body::Body for Gated {
         if !is_data {
             return Poll::Ready(frame);
         }
-        match self.ticket.pass() {
+        match self.ticket.clone().pass() {
             Ok(()) => Poll::Ready(frame),
             Err(Stopped(scope)) => {
                 // The headers are out; gRPC says the rest in trailers.
@@ -109,7 +135,7 @@ impl Stream for GatedStream {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = std::task::ready!(self.0.poll_recv(context));
         let Some(Outgoing { message, ticket }) = next else { return Poll::Ready(None) };
-        let passed = ticket.map_or(Ok(()), |ticket| ticket.pass());
+        let passed = ticket.map_or(Ok(()), Ticket::pass);
         Poll::Ready(Some(Ok(match passed {
             Ok(()) => message,
             Err(Stopped(scope)) => refused(message.correlation_id, Refusal::Stopped(scope)),

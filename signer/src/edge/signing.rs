@@ -185,7 +185,7 @@ fn answer(answered: Answered) -> (SignResponse, Option<Arc<Ticket>>) {
     match answered {
         Answered::Signed(recorded) => {
             let answer = sign_response::Answer::Signed(signed(&recorded));
-            let ticket = Arc::new(recorded.into_ticket());
+            let ticket = recorded.into_ticket();
             (SignResponse { answer: Some(answer) }, Some(ticket))
         }
         Answered::Parked(parked) => {

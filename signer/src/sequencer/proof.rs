@@ -124,7 +124,7 @@ impl Signed {
 pub(in crate::sequencer) struct Appended {
     signed: Signed,
     request: Request,
-    ticket: Ticket,
+    ticket: Arc<Ticket>,
     leaf: B256,
 }
 
@@ -132,7 +132,7 @@ impl Appended {
     pub(in crate::sequencer) fn new(
         signed: Signed,
         request: Request,
-        ticket: Ticket,
+        ticket: Arc<Ticket>,
         leaf: B256,
     ) -> Self {
         Self { signed, request, ticket, leaf }
@@ -151,7 +151,7 @@ impl Appended {
 pub struct Recorded {
     signature: RecoverableSignature,
     request: Request,
-    ticket: Ticket,
+    ticket: Arc<Ticket>,
     leaf: B256,
 }
 
@@ -177,7 +177,7 @@ impl Recorded {
     }
 
     /// Its place at the gate, to be passed when the reply is sent.
-    pub fn into_ticket(self) -> Ticket {
+    pub fn into_ticket(self) -> Arc<Ticket> {
         self.ticket
     }
 }

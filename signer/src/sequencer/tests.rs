@@ -222,7 +222,7 @@ async fn a_stop_on_a_broken_disk_still_closes_the_gate_and_says_it_is_not_record
     assert!(frozen.sequence.is_none());
     let ticket = recorded.into_ticket();
     let passed = crate::gate::UntilEndOfPoll::new(async move { ticket.pass() }).await;
-    assert!(passed.is_err(), "a recorded signature left after the stop");
+    assert!(passed.unwrap().is_err(), "a recorded signature left after the stop");
 }
 
 #[tokio::test]
