@@ -135,7 +135,7 @@ pub struct Parked {
 pub struct Facts<'a> {
     /// What time it is.
     pub now: Interval,
-    /// The key asked for, if there is one and its object is as it was made.
+    /// The key asked for, if it was made. One whose object drifted in the token is frozen.
     pub key: Option<KeyFacts<'a>>,
     /// All stops: of keys, callers, tags, everything.
     pub stops: &'a Stops,
@@ -167,6 +167,13 @@ pub struct KeyFacts<'a> {
 impl Facts<'_> {
     fn repeats(&self, request: &Request) -> Option<Sequence> {
         self.ledger.held(request.slot()).and_then(|held| held.signed_at(request.digest()))
+    }
+
+    /// What was reserved as new stays new, although the same digest was recorded meanwhile: it will
+    /// be stamped when it is recorded.
+    fn counts_as_repeat(&self, request: &Request) -> bool {
+        let own = self.own.and_then(|number| self.open.get(number));
+        own.map_or_else(|| self.repeats(request).is_some(), |own| own.repeat)
     }
 }
 
@@ -203,7 +210,12 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     let charge = effect::charges(&effects, chain);
     findings.note(Rule::NoOverflow, Seen::Nothing, charge.is_some());
     let Some(charge) = charge else { return Verdict::refused(findings) };
-    limits::check(book.registry(), rules, facts, request.slot(), &charge, &mut findings);
+    let asked = limits::Asked {
+        slot: request.slot(),
+        charge: &charge,
+        repeat: facts.counts_as_repeat(request),
+    };
+    limits::check(book.registry(), rules, facts, &asked, &mut findings);
 
     let tiers = rules.approve.iter().filter(|tier| limits::reaches(tier, &charge));
     let unmet = tiers.filter(|tier| !met(&tier.need, book, facts, request));

@@ -46,7 +46,7 @@ pub enum Seen {
 pub enum Rule {
     /// No stop covers key, caller, tags or everything.
     NotFrozen,
-    /// The key exists and its object in the token is as it was made.
+    /// The key exists. One whose object drifted in the token is frozen.
     KeyUsable,
     /// The caller meant the key's own address.
     ExpectedAddress,

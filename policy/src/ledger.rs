@@ -1,5 +1,9 @@
 //! What was authorised: charges by slot, and their sums over exact rolling windows.
 //!
+//! Of all alternatives for one nonce at most one is mined: a window holds, for each slot, the largest
+//! of those that were authorised within it. An alternative that costs less than an older one, to
+//! cancel it for instance, stamps only so much anew; the rest leaves when the older one does.
+//!
 //! A charge is stamped with the time of its record. It leaves a window of length W when a time that
 //! has *surely* passed is W later, never before; while its reservation is open it does not age. So
 //! for every interval of length W the charges recorded in it never exceed a limit that held at
@@ -27,27 +31,42 @@ pub struct Slot {
 type Stamp = (Millis, Sequence);
 
 /// Charges recorded, by slot and by account.
+///
+/// Bounded: of more than [`SLOTS_MAX`] slots the oldest are no longer recognised, and of more than
+/// [`LOG_ENTRIES_MAX`] charges of an account the oldest are merged, each into one that is younger.
+/// Both only tighten: what is not recognised is charged again, and what is merged leaves later.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     spans: BTreeSet<Span>,
+    longest: Span,
+    /// Charges stamped no later are forgotten, as of the last signature.
+    forgotten: Option<Millis>,
     logs: BTreeMap<(KeyId, Account), Log>,
     slots: BTreeMap<Slot, Held>,
     stamps: BTreeMap<Stamp, Slot>,
     faded: Option<Millis>,
 }
 
-/// What a slot is charged: the larger of its alternatives, account by account.
+/// What a slot is charged, account by account.
 #[derive(Clone, Debug)]
 pub struct Held {
-    charges: Charges,
+    charges: Vec<(Account, Vec<Step>)>,
     stamp: Stamp,
     digests: Vec<(Digest, Sequence)>,
 }
 
+/// So much was authorised when, and less ever since: what lies between this step's amount and that
+/// of the one before it left with this stamp. Of one account, the youngest and smallest comes first.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    amount: Amount,
+    stamp: Stamp,
+}
+
 impl Held {
-    /// What it is charged.
-    pub fn charges(&self) -> &Charges {
-        &self.charges
+    fn steps(&self, account: Account) -> &[Step] {
+        let mut charges = self.charges.iter();
+        charges.find(|(known, _)| *known == account).map_or(&[], |(_, steps)| steps.as_slice())
     }
 
     /// The record that first signed this digest, if it is remembered.
@@ -58,49 +77,35 @@ impl Held {
 }
 
 impl Ledger {
-    /// Sums over these spans from now on, past charges included.
-    pub fn set_spans(&mut self, spans: BTreeSet<Span>) {
+    /// Sums over these spans from now on, past charges included, as far as they are remembered.
+    pub fn set_spans(&mut self, spans: BTreeSet<Span>, now: Millis) {
         for log in self.logs.values_mut() {
+            log.advance(now);
+            log.prune(self.forgotten);
             log.set_spans(&spans);
         }
+        // Never shorter: the history of spending outlives every book.
+        self.longest = spans.last().copied().unwrap_or_default().max(self.longest);
         self.spans = spans;
     }
 
-    /// Records a charge. Nothing changes if the slot already holds as much in every account;
-    /// otherwise its whole new maximum is stamped now.
+    /// Records a charge that is no repeat.
     pub fn charge(&mut self, slot: Slot, charges: &Charges, digest: Digest, stamp: Stamp) {
-        let before = self.slots.remove(&slot);
-        let held = match before {
-            Some(held) if charges.within(&held.charges) => held,
-            Some(held) => {
-                self.unstamp(slot.key, &held);
-                let charges = held.charges.max(charges);
-                self.stamp(slot, Held { charges, stamp, digests: held.digests })
-            }
-            None => {
-                let charges = charges.clone();
-                self.stamp(slot, Held { charges, stamp, digests: Vec::new() })
-            }
-        };
-        self.slots.insert(slot, held.with(digest, stamp.1));
-    }
-
-    fn stamp(&mut self, slot: Slot, held: Held) -> Held {
-        for (account, amount) in held.charges.iter() {
-            let log = self.logs.entry((slot.key, account)).or_insert_with(|| Log::new(&self.spans));
-            log.insert(held.stamp, amount);
-        }
-        self.stamps.insert(held.stamp, slot);
-        held
-    }
-
-    fn unstamp(&mut self, key: KeyId, held: &Held) {
-        for (account, _) in held.charges.iter() {
-            if let Some(log) = self.logs.get_mut(&(key, account)) {
-                log.remove(held.stamp);
-            }
-        }
+        let horizon = self.forgotten;
+        let mut held = self.slots.remove(&slot).unwrap_or_else(|| Held::new(stamp));
         self.stamps.remove(&held.stamp);
+        for (account, amount) in charges.iter().filter(|(_, amount)| *amount > Amount::ZERO) {
+            let log = self.logs.entry((slot.key, account)).or_insert_with(|| Log::new(&self.spans));
+            let steps = log.step(held.steps(account), Step { amount, stamp }, horizon);
+            held.set(account, steps);
+        }
+        held.stamp = stamp;
+        self.stamps.insert(stamp, slot);
+        self.slots.insert(slot, held.with(digest, stamp.1));
+        while self.slots.len() > SLOTS_MAX {
+            let Some((_, oldest)) = self.stamps.pop_first() else { return };
+            self.slots.remove(&oldest);
+        }
     }
 
     /// Lets charges of `key` leave the windows they have surely left by `now`. Must be called
@@ -120,27 +125,23 @@ impl Ledger {
         self.faded = now.minus(fresh);
     }
 
-    /// Forgets what is older than every window and its margin. Called for records alone, so that
-    /// what is remembered follows from the journal.
+    /// Forgets slots that are older than every window and its margin. Called for records alone, so
+    /// that what is remembered follows from the journal.
     pub fn forget(&mut self, now: Millis) {
         let Some(horizon) = now.minus(self.memory()) else { return };
-        while let Some((stamp, slot)) = self.stamps.first_key_value() {
-            let (stamp, slot) = (*stamp, *slot);
-            if stamp.0 > horizon {
+        self.forgotten = self.forgotten.max(Some(horizon));
+        while let Some(oldest) = self.stamps.first_entry() {
+            if oldest.key().0 > horizon {
                 return;
             }
-            if let Some(held) = self.slots.remove(&slot) {
-                self.unstamp(slot.key, &held);
-            }
-            self.stamps.remove(&stamp);
+            self.slots.remove(&oldest.remove());
         }
     }
 
-    /// How long charges and slots are remembered: the longest window and a day, and never less
-    /// than [`MEMORY_MIN`], so that a longer window adopted later finds its history.
+    /// How long charges and slots are remembered: the longest window there ever was and a day, and
+    /// never less than [`MEMORY_MIN`], so that a longer window adopted later finds its history.
     pub fn memory(&self) -> Span {
-        let longest = self.spans.last().map_or(0, |span| span.0);
-        Span(longest.saturating_add(MARGIN.0)).max(MEMORY_MIN)
+        Span(self.longest.0.saturating_add(MARGIN.0)).max(MEMORY_MIN)
     }
 
     /// What a slot is charged, if that will still be remembered when a decision made now is
@@ -154,16 +155,32 @@ impl Ledger {
         self.logs.get(&(key, account)).map_or(Total::ZERO, |log| log.used(span))
     }
 
-    /// What of a slot's charge is in the window that ends now.
-    pub fn used_by(&self, slot: Slot, account: Account, span: Span) -> Amount {
-        let Some(held) = self.slots.get(&slot) else { return Amount::ZERO };
-        let log = self.logs.get(&(slot.key, account));
-        let counted = log.is_some_and(|log| log.counts(span, held.stamp));
-        if counted { held.charges.of(account) } else { Amount::ZERO }
+    /// Whether a slot is charged anything in an account.
+    pub fn holds(&self, slot: Slot, account: Account) -> bool {
+        self.slots.get(&slot).is_some_and(|held| !held.steps(account).is_empty())
+    }
+
+    /// How much less than `amount` a window holds of a slot: what an alternative of this amount
+    /// would add to it.
+    pub fn missing(&self, slot: Slot, account: Account, span: Span, amount: Amount) -> Amount {
+        let Some(log) = self.logs.get(&(slot.key, account)) else { return amount };
+        let steps = self.slots.get(&slot).map_or(&[][..], |held| held.steps(account));
+        let counted = steps.iter().filter(|step| log.counts(span, step.stamp));
+        let held = counted.map(|step| step.amount).max().unwrap_or(Amount::ZERO);
+        amount.checked_sub(held).unwrap_or(Amount::ZERO)
     }
 }
 
 impl Held {
+    fn new(stamp: Stamp) -> Self {
+        Self { charges: Vec::new(), stamp, digests: Vec::new() }
+    }
+
+    fn set(&mut self, account: Account, steps: Vec<Step>) {
+        self.charges.retain(|(known, _)| *known != account);
+        self.charges.push((account, steps));
+    }
+
     fn with(mut self, digest: Digest, sequence: Sequence) -> Self {
         if self.signed_at(digest).is_none() {
             if self.digests.len() >= DIGESTS_PER_SLOT_MAX {
@@ -204,19 +221,100 @@ impl Log {
         self.windows = spans.iter().map(|span| (*span, kept(span))).collect();
     }
 
-    fn insert(&mut self, stamp: Stamp, amount: Amount) {
-        self.entries.insert(stamp, amount);
-        for running in self.windows.values_mut() {
-            running.total = running.total.plus(amount);
+    /// Stamps an alternative, and what is left of those it stands beside. Returns the slot's steps.
+    fn step(&mut self, before: &[Step], new: Step, horizon: Option<Millis>) -> Vec<Step> {
+        self.prune(horizon);
+        let mut steps = vec![new];
+        let mut below = Amount::ZERO;
+        for step in before {
+            let covered = step.amount.min(new.amount).checked_sub(below);
+            self.remove(step.stamp, covered.unwrap_or(Amount::ZERO));
+            below = step.amount;
+            if step.amount > new.amount {
+                steps.push(*step);
+            }
+        }
+        self.add(new.stamp, new.amount);
+        if steps.len() > STEPS_MAX {
+            self.join_oldest(&mut steps);
+        }
+        if self.entries.len() > LOG_ENTRIES_MAX {
+            self.merge();
+        }
+        steps
+    }
+
+    /// The oldest step leaves with the one after it: later than it might.
+    fn join_oldest(&mut self, steps: &mut Vec<Step>) {
+        let Some([younger, oldest]) = steps.last_chunk::<2>().copied() else { return };
+        let Some(between) = oldest.amount.checked_sub(younger.amount) else { return };
+        self.remove(oldest.stamp, between);
+        self.add(younger.stamp, between);
+        steps.truncate(steps.len().saturating_sub(2));
+        steps.push(Step { amount: oldest.amount, stamp: younger.stamp });
+    }
+
+    /// Drops what is older than the horizon: it has left every window.
+    fn prune(&mut self, horizon: Option<Millis>) {
+        while let Some(oldest) = self.entries.first_entry() {
+            if horizon.is_none_or(|horizon| oldest.key().0 > horizon) {
+                return;
+            }
+            oldest.remove();
         }
     }
 
-    fn remove(&mut self, stamp: Stamp) {
-        let Some(amount) = self.entries.remove(&stamp) else { return };
+    fn add(&mut self, stamp: Stamp, amount: Amount) {
+        let before = self.entries.get(&stamp).copied().unwrap_or(Amount::ZERO);
+        // No sum of charges that limits let pass is that large; if one is, it passes no limit more.
+        let sum = before.checked_add(amount).unwrap_or(Amount::MAX);
+        self.entries.insert(stamp, sum);
+        for running in self.windows.values_mut() {
+            if Some(stamp) > running.expired {
+                running.total = running.total.plus(amount);
+            }
+        }
+    }
+
+    /// Takes a charge back, to be stamped anew. One that was merged into another stays where it is,
+    /// and counts twice: rather too much than too little.
+    fn remove(&mut self, stamp: Stamp, amount: Amount) {
+        let Some(left) = self.entries.get(&stamp).and_then(|held| held.checked_sub(amount)) else {
+            return;
+        };
+        if left == Amount::ZERO {
+            self.entries.remove(&stamp);
+        } else {
+            self.entries.insert(stamp, left);
+        }
         for running in self.windows.values_mut() {
             if Some(stamp) > running.expired {
                 running.total = running.total.minus(amount);
             }
+        }
+    }
+
+    /// Merges the older half, [`MERGED`] at a time into the youngest of them.
+    fn merge(&mut self) {
+        let half = self.entries.len() / 2;
+        let Some(middle) = self.entries.keys().nth(half).copied() else { return };
+        let young = self.entries.split_off(&middle);
+        let old: Vec<(Stamp, Amount)> =
+            std::mem::replace(&mut self.entries, young).into_iter().collect();
+        for group in old.chunks(MERGED) {
+            let sum =
+                group.iter().try_fold(Amount::ZERO, |sum, (_, amount)| sum.checked_add(*amount));
+            match (sum, group.last()) {
+                (Some(sum), Some((youngest, _))) => drop(self.entries.insert(*youngest, sum)),
+                // No amount is that large: then they stay apart.
+                (None, _) | (_, None) => self.entries.extend(group.iter().copied()),
+            }
+        }
+        for running in self.windows.values_mut() {
+            use std::ops::Bound::{Excluded, Unbounded};
+            let after = running.expired.map_or(Unbounded, Excluded);
+            let counted = self.entries.range((after, Unbounded));
+            running.total = counted.fold(Total::ZERO, |sum, (_, amount)| sum.plus(*amount));
         }
     }
 
@@ -260,3 +358,15 @@ pub(crate) const FADING: Span = Span(3_600_000);
 /// How many alternatives of one nonce are recognised as repeats. More are signed all the same, as
 /// new alternatives that raise nothing.
 const DIGESTS_PER_SLOT_MAX: usize = 16;
+
+/// Alternatives of one nonce that are told apart by when they leave.
+const STEPS_MAX: usize = 8;
+
+/// Slots that are recognised, over all keys: about 400 bytes each.
+const SLOTS_MAX: usize = 200_000;
+
+/// Charges of one account that are kept apart: about 100 bytes each.
+const LOG_ENTRIES_MAX: usize = 65_536;
+
+/// Of the older half, so many are merged into one.
+const MERGED: usize = 16;

@@ -1,33 +1,25 @@
 //! Amounts against the book: per transaction, and over windows with everything in flight.
 
-use std::collections::BTreeMap;
-
 use alloy_primitives::Address;
 
 use crate::book::{DenyWord, KeyRules, Limit, Limits, Registry, Tier};
 use crate::decide::Facts;
 use crate::effect::Effect;
 use crate::finding::{Findings, Rule, Seen};
-use crate::id::ChainId;
-use crate::ledger::Slot;
+use crate::id::{ChainId, KeyId};
+use crate::ledger::{Ledger, Slot};
 use crate::money::{Account, Amount, Asset, Charges, Total};
 use crate::time::Span;
 
-/// Checks every limit that a charge touches.
+/// Checks every limit that a charge touches. A repeat adds nothing, and is checked all the same.
 pub fn check(
     registry: &Registry,
     rules: &KeyRules,
     facts: &Facts<'_>,
-    slot: Slot,
-    charge: &Charges,
+    asked: &Asked<'_>,
     out: &mut Findings,
 ) {
-    let exposure = Exposure::new(facts, slot, charge);
-    // Every account the slot would hold is checked, not only those this request charges: when a
-    // slot's maximum rises, all of it is stamped now.
-    let accounts: Vec<Account> = exposure.slot_maximum.iter().map(|(account, _)| account).collect();
-    for account in accounts {
-        let scope = scope(registry, account);
+    for (account, amount) in asked.charge.iter() {
         let (limits, per_tx, window): (_, Rule, fn(Span) -> Rule) = match account.asset {
             Asset::Native => {
                 let limits = rules.native.as_ref().map(|rule| &rule.limits);
@@ -44,19 +36,31 @@ pub fn check(
         };
         match limits {
             Some(limits) => {
-                check_per_tx(limits, account, charge.of(account), per_tx, out);
-                // What adds nothing passes, however full the window: an allowance can be taken back
-                // under a limit that was lowered below what is spent.
-                if exposure.slot_maximum.of(account) > Amount::ZERO {
-                    check_windows(limits, &exposure, account, &scope, window, out);
+                check_per_tx(limits, account, amount, per_tx, out);
+                // What adds nothing passes, however full the window: an allowance can be taken
+                // back, and a pending payment replaced by none, under a limit that was lowered.
+                if amount > Amount::ZERO {
+                    let exposure = Exposure::new(registry, facts, asked, account);
+                    check_windows(limits, &exposure, account, window, out);
                 }
             }
             // Without a native rule nothing may be paid, which is said of the payment itself; fees
             // have limits of their own.
             None if account.asset == Asset::Native => {}
-            None => absent(account, exposure.slot_maximum.of(account), per_tx, out),
+            None => absent(account, amount, per_tx, out),
         }
     }
+}
+
+/// What is asked for, as far as amounts go.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Where it is charged.
+    pub slot: Slot,
+    /// What it may cost at most.
+    pub charge: &'a Charges,
+    /// Whether the same digest was signed before: then it is charged already.
+    pub repeat: bool,
 }
 
 /// No rule for an asset permits none of it.
@@ -75,13 +79,11 @@ fn check_windows(
     limits: &Limits,
     exposure: &Exposure<'_>,
     account: Account,
-    scope: &[Account],
     rule: fn(Span) -> Rule,
     out: &mut Findings,
 ) {
     for window in limits.windows.iter() {
-        let totals = scope.iter().map(|account| exposure.total(*account, window.span));
-        let total = totals.fold(Total::ZERO, Total::plus_total);
+        let total = exposure.total(window.span);
         let (sum, bound) = (total.to_amount_saturating(), Some(window.limit));
         let passed = !total.exceeds(window.limit);
         out.note(rule(window.span), Seen::Amount { account, sum, bound }, passed);
@@ -102,46 +104,57 @@ fn scope(registry: &Registry, account: Account) -> Vec<Account> {
 
 /// What would be authorised in a window if this request and everything in flight were recorded.
 struct Exposure<'a> {
-    facts: &'a Facts<'a>,
-    slot: Slot,
-    /// The slot's new maximum, account by account.
-    slot_maximum: Charges,
-    /// Whether that is more than the slot holds: then the whole maximum is stamped now.
-    raises: bool,
-    /// The maxima of other slots that are in flight and would be stamped anew.
-    in_flight: BTreeMap<Slot, Charges>,
+    ledger: &'a Ledger,
+    key: KeyId,
+    scope: Vec<Account>,
+    /// In flight, or asked for, in slots that hold nothing yet.
+    fresh: Total,
+    /// The same in slots that do: they add only what a window does not hold of them.
+    again: Vec<(Slot, Account, Amount)>,
 }
 
 impl<'a> Exposure<'a> {
-    fn new(facts: &'a Facts<'a>, slot: Slot, charge: &Charges) -> Self {
-        let mut in_flight = facts.open.by_slot(slot.key, facts.own);
-        let alternatives = in_flight.remove(&slot).unwrap_or_default().max(charge);
-        let held = |slot: &Slot| facts.ledger.held(*slot).map(|held| held.charges());
-        in_flight.retain(|slot, charges| !held(slot).is_some_and(|held| charges.within(held)));
-        for (slot, charges) in &mut in_flight {
-            if let Some(held) = held(slot) {
-                *charges = std::mem::take(charges).max(held);
+    fn new(registry: &Registry, facts: &'a Facts<'a>, asked: &Asked<'_>, account: Account) -> Self {
+        let (ledger, key) = (facts.ledger, asked.slot.key);
+        let scope = scope(registry, account);
+        let mut exposure =
+            Self { ledger, key, scope: scope.clone(), fresh: Total::ZERO, again: Vec::new() };
+        for account in scope {
+            let mut own = if asked.repeat { Amount::ZERO } else { asked.charge.of(account) };
+            for (slot, numbers) in facts.open.slots_of(key) {
+                let others = numbers.iter().filter(|number| Some(**number) != facts.own);
+                let others = others.filter_map(|number| facts.open.get(*number));
+                let charged =
+                    others.filter(|open| !open.repeat).map(|open| open.charges.of(account));
+                let most = charged.max().unwrap_or(Amount::ZERO);
+                if slot == asked.slot {
+                    own = own.max(most);
+                } else {
+                    exposure.add(slot, account, most);
+                }
             }
+            exposure.add(asked.slot, account, own);
         }
-        let (slot_maximum, raises) = match held(&slot) {
-            Some(held) => (alternatives.clone().max(held), !alternatives.within(held)),
-            None => (alternatives, true),
-        };
-        Self { facts, slot, slot_maximum, raises, in_flight }
+        exposure
     }
 
-    fn total(&self, account: Account, span: Span) -> Total {
-        let ledger = self.facts.ledger;
-        let mut total = ledger.used(self.slot.key, account, span);
-        for (slot, charges) in &self.in_flight {
-            let counted = ledger.used_by(*slot, account, span);
-            total = total.minus(counted).plus(charges.of(account));
+    fn add(&mut self, slot: Slot, account: Account, most: Amount) {
+        if most == Amount::ZERO {
+            return;
         }
-        if self.raises {
-            let counted = ledger.used_by(self.slot, account, span);
-            total = total.minus(counted).plus(self.slot_maximum.of(account));
+        if self.ledger.holds(slot, account) {
+            self.again.push((slot, account, most));
+        } else {
+            self.fresh = self.fresh.plus(most);
         }
-        total
+    }
+
+    fn total(&self, span: Span) -> Total {
+        let used = self.scope.iter().map(|account| self.ledger.used(self.key, *account, span));
+        let total = used.fold(self.fresh, Total::plus_total);
+        self.again.iter().fold(total, |total, (slot, account, most)| {
+            total.plus(self.ledger.missing(*slot, *account, span, *most))
+        })
     }
 }
 

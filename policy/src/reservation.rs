@@ -2,9 +2,9 @@
 //!
 //! What is in flight is always computed from this table, never kept as a difference to something.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{CallerId, DecisionNumber, Digest, KeyId, RequestId, Sequence};
+use crate::id::{CallerId, ChainId, DecisionNumber, Digest, KeyId, RequestId, Sequence};
 use crate::ledger::Slot;
 use crate::money::Charges;
 use crate::request::Asker;
@@ -24,71 +24,84 @@ pub struct Open {
     pub charges: Charges,
     /// The last record folded when it was decided.
     pub seen: Sequence,
+    /// Whether its digest was signed before: then it adds nothing to its slot.
+    pub repeat: bool,
 }
 
-/// All open reservations, by decision number.
+/// All open reservations, by decision number; and which are of one slot, and of one name.
 #[derive(Clone, Debug, Default)]
-pub struct Reservations(BTreeMap<DecisionNumber, Open>);
+pub struct Reservations {
+    open: BTreeMap<DecisionNumber, Open>,
+    slots: BTreeMap<Slot, BTreeSet<DecisionNumber>>,
+    names: BTreeMap<(CallerId, RequestId), BTreeSet<DecisionNumber>>,
+}
 
 impl Reservations {
     /// Opens one.
     pub fn open(&mut self, number: DecisionNumber, open: Open) {
-        self.0.insert(number, open);
+        self.slots.entry(open.slot).or_default().insert(number);
+        self.names.entry(name(&open)).or_default().insert(number);
+        self.open.insert(number, open);
     }
 
     /// Closes one, for good. `None` if it is not open: then whatever came for it came too late.
     pub fn close(&mut self, number: DecisionNumber) -> Option<Open> {
-        self.0.remove(&number)
+        let open = self.open.remove(&number)?;
+        leave(&mut self.slots, &open.slot, number);
+        leave(&mut self.names, &name(&open), number);
+        Some(open)
     }
 
     /// One that is open.
     pub fn get(&self, number: DecisionNumber) -> Option<&Open> {
-        self.0.get(&number)
+        self.open.get(&number)
     }
 
     /// How many are open.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.open.len()
     }
 
     /// Whether none is open.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.open.is_empty()
     }
 
-    /// Those of one key, but for one, in order.
-    pub fn of_key(
-        &self,
-        key: KeyId,
-        except: Option<DecisionNumber>,
-    ) -> impl Iterator<Item = (DecisionNumber, &Open)> {
-        let others = self.0.iter().filter(move |(number, _)| Some(**number) != except);
-        others.filter(move |(_, open)| open.slot.key == key).map(|(number, open)| (*number, open))
+    /// The slots of one key in which something is in flight, and which decisions that is.
+    pub fn slots_of(&self, key: KeyId) -> impl Iterator<Item = (Slot, &BTreeSet<DecisionNumber>)> {
+        let first = Slot { key, chain: ChainId(0), nonce: 0 };
+        let from = self.slots.range(first..).map(|(slot, numbers)| (*slot, numbers));
+        from.take_while(move |(slot, _)| slot.key == key)
     }
 
     /// Those that a decision on a request looks at: of its key, or of its name. But for one, in
     /// order.
     pub fn counted(&self, asker: &Asker, except: Option<DecisionNumber>) -> Vec<DecisionNumber> {
-        let named = |open: &Open| open.caller == asker.caller && open.request == asker.request;
-        let counts = |open: &Open| open.slot.key == asker.key || named(open);
-        let others = self.0.iter().filter(|(number, _)| Some(**number) != except);
-        others.filter(|(_, open)| counts(open)).map(|(number, _)| *number).collect()
-    }
-
-    /// What each slot of one key would be charged if everything in flight were recorded.
-    pub fn by_slot(&self, key: KeyId, except: Option<DecisionNumber>) -> BTreeMap<Slot, Charges> {
-        let mut slots: BTreeMap<Slot, Charges> = BTreeMap::new();
-        for (_, open) in self.of_key(key, except) {
-            let charges = slots.remove(&open.slot).unwrap_or_default().max(&open.charges);
-            slots.insert(open.slot, charges);
-        }
-        slots
+        let named = self.names.get(&(asker.caller.clone(), asker.request.clone()));
+        let of_key = self.slots_of(asker.key).map(|(_, numbers)| numbers);
+        let numbers: BTreeSet<DecisionNumber> = of_key.chain(named).flatten().copied().collect();
+        numbers.into_iter().filter(|number| Some(*number) != except).collect()
     }
 
     /// The digest an open request of this name stands for.
     pub fn digest_of(&self, caller: &CallerId, request: &RequestId) -> Option<Digest> {
-        let mut open = self.0.values();
-        let same = |open: &&Open| open.caller == *caller && open.request == *request;
-        open.find(same).map(|open| open.digest)
+        let numbers = self.names.get(&(caller.clone(), request.clone()))?;
+        numbers.first().and_then(|number| self.get(*number)).map(|open| open.digest)
+    }
+}
+
+fn name(open: &Open) -> (CallerId, RequestId) {
+    (open.caller.clone(), open.request.clone())
+}
+
+fn leave<K: Ord>(
+    index: &mut BTreeMap<K, BTreeSet<DecisionNumber>>,
+    name: &K,
+    number: DecisionNumber,
+) {
+    let Some(numbers) = index.get_mut(name) else { return };
+    numbers.remove(&number);
+    if numbers.is_empty() {
+        index.remove(name);
     }
 }

@@ -19,7 +19,7 @@ use crate::record::{
 };
 use crate::request::{Asker, Request};
 use crate::reservation::{Open, Reservations};
-use crate::stops::{Scope, Stops};
+use crate::stops::Stops;
 use crate::time::{Interval, Millis};
 
 /// Everything a vault knows.
@@ -29,6 +29,7 @@ pub struct State {
     at: Interval,
     epoch: Epoch,
     started: Option<(Started, Interval)>,
+    last_start: Sequence,
     environment: Environment,
     people: BTreeMap<PersonId, Person>,
     book: Arc<Book>,
@@ -37,7 +38,8 @@ pub struct State {
     stops: Stops,
     ledger: Ledger,
     requests: Requests,
-    parked: BTreeMap<(CallerId, KeyId, Digest), Millis>,
+    parked: BTreeMap<(CallerId, KeyId, Digest), Waiting>,
+    last_signed: BTreeMap<(KeyId, CallerId), Sequence>,
     open: Reservations,
     last_number: DecisionNumber,
     unreported: BTreeSet<DecisionNumber>,
@@ -68,6 +70,15 @@ pub struct Made {
     pub point: String,
     /// When.
     pub at: Millis,
+}
+
+/// A request that waits for people.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Waiting {
+    /// Until when, in possible time.
+    pub expires: Millis,
+    /// The record that says so.
+    pub sequence: Sequence,
 }
 
 /// Which digest a caller's request id stands for.
@@ -110,6 +121,12 @@ pub enum Unfoldable {
     /// A slot that is no number.
     #[error("record {0}: the nonce is not a 64-bit decimal number")]
     Nonce(Sequence),
+    /// One person twice, or two people with one control certificate.
+    #[error("record {0}: two people share an id or a control certificate")]
+    People(Sequence),
+    /// Decided before the last start: what was open then died with the process that held it.
+    #[error("record {0}: decided before the process that recorded it started")]
+    Seen(Sequence),
     /// A decision that has a record already, was lost in a crash, or skips too many.
     #[error("record {0}: its decision number cannot be open")]
     Number(Sequence),
@@ -132,13 +149,19 @@ impl State {
             return Err(Unfoldable::Format { found: *format });
         }
         let book = Book::parse(book).map_err(|_| Unfoldable::Book(entry.seq))?;
+        let ids: BTreeSet<&PersonId> = people.iter().map(|person| &person.id).collect();
+        let names: BTreeSet<&str> = people.iter().map(|person| person.control.as_str()).collect();
+        if ids.len() != people.len() || names.len() != people.len() {
+            return Err(Unfoldable::People(entry.seq));
+        }
         let mut ledger = Ledger::default();
-        ledger.set_spans(book.spans());
+        ledger.set_spans(book.spans(), entry.at.sure);
         Ok(Self {
             head: entry.seq,
             at: entry.at,
             epoch: Epoch(0),
             started: None,
+            last_start: Sequence(u64::MAX),
             environment: *environment,
             people: people.iter().map(|person| (person.id.clone(), person.clone())).collect(),
             book: Arc::new(book),
@@ -148,6 +171,7 @@ impl State {
             ledger,
             requests: Requests::default(),
             parked: BTreeMap::new(),
+            last_signed: BTreeMap::new(),
             open: Reservations::default(),
             last_number: DecisionNumber(0),
             unreported: BTreeSet::new(),
@@ -171,7 +195,7 @@ impl State {
             Record::Adopted(adopted) => self.adopt(entry, adopted)?,
             Record::Frozen(frozen) => self.freeze(entry, frozen),
             Record::Signed(signed) => self.sign(entry, signed)?,
-            Record::Parked(parked) => self.park(parked),
+            Record::Parked(parked) => self.park(entry.seq, parked),
             Record::Denied(_) | Record::Withheld(_) | Record::Failed(_) => {}
             Record::Suppressed(_) => {}
         }
@@ -187,6 +211,7 @@ impl State {
         }
         self.epoch = started.epoch;
         self.started = Some((started.clone(), entry.at));
+        self.last_start = entry.seq;
         // Whatever was open died with the process that held it.
         self.open = Reservations::default();
         self.unreported.clear();
@@ -229,7 +254,7 @@ impl State {
 
     fn adopt(&mut self, entry: &Entry, adopted: &Adopted) -> Result<(), Unfoldable> {
         let book = Book::parse(&adopted.book).map_err(|_| Unfoldable::Book(entry.seq))?;
-        self.ledger.set_spans(book.spans());
+        self.ledger.set_spans(book.spans(), entry.at.sure);
         self.book = Arc::new(book);
         self.adopted = entry.seq;
         self.narrowed = entry.seq;
@@ -254,23 +279,37 @@ impl State {
         // Everything that has left a window must have left before something is stamped anew.
         self.ledger.advance(by.key, entry.at.sure);
         self.ledger.forget(entry.at.sure);
-        self.ledger.charge(slot, &signed.charge, signed.asked.digest, stamp);
+        if signed.repeats.is_none() {
+            self.ledger.charge(slot, &signed.charge, signed.asked.digest, stamp);
+        }
+        self.last_signed.insert((by.key, by.caller.clone()), entry.seq);
         self.parked.remove(&(by.caller.clone(), by.key, signed.asked.digest));
         let horizon = entry.at.sure.minus(self.ledger.memory());
         self.requests.bind(by, signed.asked.digest, stamp, horizon);
         Ok(())
     }
 
-    fn park(&mut self, parked: &ParkedRecord) {
+    fn park(&mut self, sequence: Sequence, parked: &ParkedRecord) {
         let by = &parked.asked.by;
         let now = parked.asked.at.possible;
-        self.parked.retain(|_, expires| *expires > now);
-        self.parked.insert((by.caller.clone(), by.key, parked.asked.digest), parked.expires);
+        self.parked.retain(|_, waiting| waiting.expires > now);
+        let waiting = Waiting { expires: parked.expires, sequence };
+        self.parked.insert((by.caller.clone(), by.key, parked.asked.digest), waiting);
+    }
+
+    /// Whether this very request waits for people already, under the book in force.
+    pub fn waiting(&self, request: &Request, now: Interval) -> Option<Waiting> {
+        let by = request.asker();
+        let waiting = self.parked.get(&(by.caller.clone(), by.key, request.digest()));
+        waiting.filter(|waiting| waiting.expires > now.possible).copied()
     }
 
     /// Closes a decision for good, and notes those before it that are still open.
     fn report(&mut self, entry: &Entry) -> Result<(), Unfoldable> {
         let Some(asked) = entry.record.asked() else { return Ok(()) };
+        if asked.seen < self.last_start {
+            return Err(Unfoldable::Seen(entry.seq));
+        }
         let made = entry.record.counted().iter().copied().chain([asked.number]).max();
         while self.last_number < made.unwrap_or_default() {
             self.last_number = self.last_number.next();
@@ -301,9 +340,12 @@ impl State {
         let key = self.keys.get(&asker.key).and_then(Key::facts);
         let in_flight = || self.open.digest_of(&asker.caller, &asker.request);
         let bound = self.requests.digest_of(asker).or_else(in_flight);
-        let waiting = self.parked.iter().filter(|((caller, key, digest), expires)| {
+        let first = (asker.caller.clone(), KeyId::from_bytes([0; 16]), Digest::ZERO);
+        let of_caller =
+            self.parked.range(first..).take_while(|((caller, ..), _)| *caller == asker.caller);
+        let waiting = of_caller.filter(|((_, key, digest), waiting)| {
             let other = (*key, *digest) != (asker.key, request.digest());
-            *caller == asker.caller && other && **expires > now.possible
+            other && waiting.expires > now.possible
         });
         let parked = u32::try_from(waiting.count()).unwrap_or(u32::MAX);
         let (stops, ledger, open) = (&self.stops, &self.ledger, &self.open);
@@ -321,6 +363,7 @@ impl State {
             slot: request.slot(),
             charges: allowed.charge().clone(),
             seen: self.head,
+            repeat: allowed.repeat().is_some(),
         };
         self.open.open(number, open);
     }
@@ -401,6 +444,11 @@ impl State {
         &self.unreported
     }
 
+    /// The last signature recorded for each caller of each key.
+    pub fn last_signed(&self) -> &BTreeMap<(KeyId, CallerId), Sequence> {
+        &self.last_signed
+    }
+
     /// A stop's scope by what people call it, if that exists: keys go by id or label.
     pub fn key_named(&self, name: &str) -> Option<(KeyId, &Key)> {
         let by_id = |id: KeyId| self.keys.get(&id).map(|key| (id, key));
@@ -409,16 +457,6 @@ impl State {
             made.find(|(_, key)| key.label.as_str() == name).map(|(id, key)| (*id, key))
         };
         name.parse().ok().and_then(by_id).or_else(by_label)
-    }
-
-    /// Whether a scope covers anything that exists.
-    pub fn knows_scope(&self, scope: &Scope) -> bool {
-        match scope {
-            Scope::All => true,
-            Scope::Caller(caller) => self.book.caller(caller).is_some(),
-            Scope::Key(key) => self.keys.contains_key(key),
-            Scope::Tag(tag) => self.keys.values().any(|key| key.tags.contains(tag)),
-        }
     }
 }
 
@@ -464,4 +502,4 @@ const UNREPORTED_MAX: usize = 65_536;
 
 /// Request ids remembered: above it the oldest are forgotten, and an id used again for something
 /// else is then not noticed. About 300 bytes each.
-const REQUESTS_MAX: usize = 2_000_000;
+const REQUESTS_MAX: usize = 200_000;

@@ -120,7 +120,7 @@ fn replay(entries: &[Entry], attachments: &BTreeMap<B256, Vec<u8>>, report: &mut
     }
     let unrecorded = Unrecorded::of(rest);
     let decided = (DecisionNumber(0), first.at.sure);
-    let mut replay = Replay { state, attachments, unrecorded, decided, report };
+    let mut replay = Replay { state, attachments, unrecorded, decided, made: 0, report };
     for entry in rest {
         replay.decide_all_before(entry, &decisions);
         replay.last_look(entry);
@@ -129,6 +129,10 @@ fn replay(entries: &[Entry], attachments: &BTreeMap<B256, Vec<u8>>, report: &mut
         if let Err(error) = replay.state.apply(entry) {
             return replay.report.wrong(entry.seq, error);
         }
+    }
+    if replay.made != decisions.len() {
+        let at = replay.state.head();
+        replay.report.wrong(at, "decisions were made that cannot be made again");
     }
 }
 
@@ -171,6 +175,8 @@ struct Replay<'a> {
     unrecorded: Unrecorded,
     /// The decision made last, and when.
     decided: (DecisionNumber, Millis),
+    /// How many were made again, or at least tried.
+    made: usize,
     report: &'a mut Report,
 }
 
@@ -185,6 +191,7 @@ impl Replay<'_> {
         let first = (seen, DecisionNumber(0));
         let last = (seen, DecisionNumber(u64::MAX));
         for (_, entry) in decisions.range(first..=last) {
+            self.made = self.made.saturating_add(1);
             if let Err(what) = self.decide_again(entry, next.at.sure) {
                 self.report.wrong(entry.seq, what);
             }
@@ -249,23 +256,23 @@ impl Replay<'_> {
             }
             (Record::Withheld(_) | Record::Failed(_), Decision::Allow(_)) => true,
             (Record::Denied(denied), decision) => {
-                if self.depends_on_unrecorded(entry.seq, &denied.counted, counted) {
+                let book = denied.book == self.state.book().hash();
+                if book && self.depends_on_unrecorded(entry.seq, &denied.counted, counted) {
                     return Ok(());
                 }
-                let book = denied.book == self.state.book().hash();
                 let Decision::Deny(denial) = decision else { return Err(mismatch(decision)) };
                 book && denied.counted == counted && denied.reasons == denial.findings.reasons()
             }
             (Record::Parked(parked), decision) => {
-                if self.depends_on_unrecorded(entry.seq, &parked.counted, counted) {
+                let book = parked.book == self.state.book().hash();
+                if book && self.depends_on_unrecorded(entry.seq, &parked.counted, counted) {
                     return Ok(());
                 }
-                let book = parked.book == self.state.book().hash();
                 let Decision::Park(again) = decision else { return Err(mismatch(decision)) };
                 let missing: Vec<String> = again.missing.iter().map(ToString::to_string).collect();
                 let asked = &parked.asked;
                 let name = ParkedRecord::name(&asked.by, asked.digest);
-                let expires = asked.at.sure.plus(again.expires);
+                let expires = asked.at.possible.plus(again.expires);
                 let named = parked.counted == counted && parked.parked == name;
                 book && named && parked.missing == missing && parked.expires == expires
             }
@@ -296,9 +303,11 @@ impl Replay<'_> {
         said: &[DecisionNumber],
         counted: &[DecisionNumber],
     ) -> bool {
+        let known = counted.iter().all(|number| said.contains(number));
         let mut more = said.iter().filter(|number| !counted.contains(number)).peekable();
+        let more_counted = more.peek().is_some();
         let depends =
-            more.peek().is_some() && more.all(|number| self.unrecorded.open_at(at, *number));
+            known && more_counted && more.all(|number| self.unrecorded.open_at(at, *number));
         if depends {
             self.report.not_repeated.push(at);
         }
@@ -317,7 +326,10 @@ impl Replay<'_> {
         if withheld.is_none() && !self.state.must_look_again(asked, entry.at) {
             return;
         }
-        let Ok(request) = self.request(asked) else { return };
+        let request = match self.request(asked) {
+            Ok(request) => request,
+            Err(what) => return self.report.wrong(entry.seq, what),
+        };
         let counted = self.state.open().counted(&asked.by, Some(asked.number));
         if withheld.is_some_and(|(said, _)| self.depends_on_unrecorded(entry.seq, said, &counted)) {
             return;

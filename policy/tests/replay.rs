@@ -108,6 +108,19 @@ fn a_withheld_signature_that_counted_what_a_crash_lost_is_named_too() {
 }
 
 #[test]
+fn what_was_open_when_a_process_died_cannot_be_recorded_by_the_next() {
+    let mut vault = Vault::new(BOOK);
+    let number = reserved(vault.ask(&eth(0, 5)));
+    let mut died = vault.clone();
+    vault.record(number).unwrap();
+    let mut late = vault.entries.last().unwrap().clone();
+    died.restart();
+    late.seq = died.state.head().next();
+    died.entries.push(late);
+    assert_ne!(died.verify().discrepancies, []);
+}
+
+#[test]
 fn a_signature_that_waited_long_is_looked_at_again() {
     let mut vault = Vault::new(BOOK);
     let number = reserved(vault.ask(&eth(0, 4)));
@@ -388,6 +401,19 @@ const DAMAGE: &[Damage] = &[
         let at = nth(entries, "signed", 0);
         let seq = entries[at].seq;
         signed(entries, 0).asked.seen = seq;
+    }),
+    ("nothing seen, and nothing charged", |entries| {
+        let signed = signed(entries, 0);
+        signed.asked.seen = Sequence(0);
+        signed.charge = portcullis_policy::money::Charges::default();
+    }),
+    ("a failure that saw nothing", |entries| {
+        let at = nth(entries, "failed", 0);
+        asked(&mut entries[at].record).seen = Sequence(0);
+    }),
+    ("two people with one certificate", |entries| {
+        let Record::Genesis(genesis) = &mut entries[0].record else { panic!() };
+        genesis.people[0].control = genesis.people[1].control.clone();
     }),
     ("less seen", |entries| signed(entries, 1).asked.seen.0 -= 1),
     ("a denial that saw less", |entries| {

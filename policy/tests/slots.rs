@@ -97,7 +97,7 @@ fn one_nonce_that_pays_usdc_or_ether_holds_both() {
 }
 
 #[test]
-fn an_alternative_that_costs_no_more_in_any_account_is_not_charged() {
+fn an_alternative_that_costs_no_more_in_any_account_adds_nothing_to_a_window_that_holds_both() {
     let mut vault = vault();
     vault.sign(&eth(0, 60, 40)).unwrap();
     assert_eq!(used(&mut vault), counts(100, 0));
@@ -108,29 +108,62 @@ fn an_alternative_that_costs_no_more_in_any_account_is_not_charged() {
 }
 
 #[test]
-fn a_bump_is_denied_if_the_whole_slot_no_longer_fits_beside_the_others() {
+fn an_alternative_counts_in_full_in_windows_that_the_older_ones_have_left() {
+    let mut vault = vault();
+    vault.sign(&eth(0, 90, 0)).unwrap();
+    vault.wait(2 * DAY);
+    vault.sign(&eth(1, 95, 0)).unwrap();
+    // Another payment of the same amount to the same nonce would be 18.5 ETH in one day.
+    let elsewhere = Tx { gas: 22_000, value: ether(90), ..Tx::default() };
+    assert_eq!(vault.sign(&Ask::of(&elsewhere)).unwrap_err(), OVER);
+    assert_eq!(vault.sign(&eth(0, 6, 0)).unwrap_err(), OVER);
+    // Cancelling it costs a fee, and fits; and so does what was authorised already.
+    vault.sign(&eth(0, 0, 5)).unwrap();
+    assert_eq!(used(&mut vault), counts(100, 0));
+    vault.wait(DAY);
+    assert_eq!(used(&mut vault), counts(0, 0));
+}
+
+#[test]
+fn a_repeat_in_a_window_that_others_filled_meanwhile_adds_nothing() {
     let mut vault = vault();
     vault.sign(&eth(0, 90, 0)).unwrap();
     vault.wait(2 * DAY);
     vault.sign(&eth(1, 100, 0)).unwrap();
-    assert_eq!(vault.sign(&eth(0, 91, 0)).unwrap_err(), OVER);
-    // Not even a fee: it would stamp the 9 ETH anew, today.
-    assert_eq!(vault.sign(&eth(0, 90, 1)).unwrap_err(), OVER);
-    // What it could do anyway it may still do.
     vault.sign(&eth(0, 90, 0)).unwrap();
-    vault.wait(DAY);
-    vault.sign(&eth(0, 91, 0)).unwrap();
-    assert_eq!(used(&mut vault), counts(91, 0));
+    assert!(repeats(&vault).is_some());
+    assert_eq!(used(&mut vault), counts(100, 0));
 }
 
 #[test]
-fn a_bump_in_one_account_stamps_the_others_anew_too() {
+fn what_an_alternative_leaves_standing_leaves_when_the_older_one_does() {
     let mut vault = vault();
     vault.sign(&eth(0, 90, 0)).unwrap();
-    vault.wait(2 * DAY);
+    vault.wait(DAY / 2);
+    vault.sign(&eth(0, 30, 0)).unwrap();
+    assert_eq!(used(&mut vault), counts(90, 0));
+    vault.wait(DAY / 2);
+    assert_eq!(used(&mut vault), counts(30, 0));
     vault.sign(&usdc(0, 1)).unwrap();
-    assert_eq!(used(&mut vault), counts(90, 1));
-    assert_eq!(vault.sign(&eth(1, 11, 0)).unwrap_err(), OVER);
+    assert_eq!(used(&mut vault), counts(30, 1));
+    vault.wait(DAY / 2);
+    assert_eq!(used(&mut vault), counts(0, 1));
+}
+
+#[test]
+fn many_ever_cheaper_alternatives_leave_no_earlier_than_they_may() {
+    let mut vault = vault();
+    for step in 0..40 {
+        vault.sign(&eth(0, 100 - step, 0)).unwrap();
+        vault.wait(DAY / 80);
+    }
+    assert_eq!(used(&mut vault), counts(100, 0));
+    vault.wait(DAY / 2);
+    let (left, _) = used(&mut vault);
+    assert!(left >= Amount::from(61) && left <= Amount::from(100), "{left:?}");
+    vault.wait(DAY / 2);
+    assert_eq!(used(&mut vault), counts(0, 0));
+    assert_eq!(vault.verify().discrepancies, []);
 }
 
 #[test]

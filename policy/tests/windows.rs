@@ -237,64 +237,66 @@ fn step() -> impl Strategy<Value = Step> {
 /// Native coin (its fees included), USDC, and fees by themselves: whole units.
 type Units = [u64; 3];
 
-fn larger(one: Units, other: Units) -> Units {
-    std::array::from_fn(|asset| one[asset].max(other[asset]))
-}
-
 type Place = (u64, u64);
+
+/// A request that was allowed.
+struct Open {
+    place: Place,
+    units: Units,
+    preimage: Vec<u8>,
+    repeat: bool,
+}
 
 /// Everything that was authorised, as a list; nothing is ever taken out of it.
 #[derive(Default)]
 struct Model {
-    /// When a slot was stamped, and with what.
+    /// Which alternative of a slot was authorised when.
     stamps: Vec<(u64, Place, Units)>,
-    open: BTreeMap<u64, (Place, Units)>,
+    open: BTreeMap<u64, Open>,
+    /// What is recognised as a repeat, by slot; and when the slot was last stamped.
+    known: BTreeMap<Place, (u64, Vec<Vec<u8>>)>,
     /// How long a slot is remembered, in milliseconds.
     memory: u64,
-    /// Slots stamped no later than this are forgotten for good.
+    /// What was stamped no later than this is forgotten for good.
     forgotten: u64,
 }
 
 impl Model {
-    /// What a slot holds, and since when.
-    fn held(&self, place: Place) -> Option<(u64, Units)> {
-        let last = self.stamps.iter().rfind(|(_, at, _)| *at == place)?;
-        Some((last.0, last.2))
-    }
-
-    fn remembered(&self, place: Place, now: u64, margin: u64) -> Option<(u64, Units)> {
-        let lasts = |at: u64| at > self.forgotten && at + self.memory > now + margin;
-        self.held(place).filter(|(at, _)| lasts(*at))
+    fn is_repeat(&self, place: Place, preimage: &[u8], now: u64) -> bool {
+        let known = self.known.get(&place);
+        known.is_some_and(|(last, known)| {
+            last + self.memory > now + HOUR && known.iter().any(|known| known == preimage)
+        })
     }
 
     /// What a window of the native coin or USDC would hold with this one recorded.
-    fn exposure(&self, place: Place, units: Units, asset: usize, span: u64, now: u64) -> u64 {
-        let mut places: Vec<Place> = self.stamps.iter().map(|(_, place, _)| *place).collect();
-        places.extend(self.open.values().map(|(place, _)| *place));
-        places.push(place);
-        places.sort_unstable();
-        places.dedup();
-        let one = |other: Place| {
-            let open = self.open.values().filter(|(at, _)| *at == other);
-            let mut new = open.fold([0; 3], |sum, (_, units)| larger(sum, *units));
-            if other == place {
-                new = larger(new, units);
-            }
-            let Some((at, held)) = self.remembered(other, now, HOUR) else { return new[asset] };
-            let raised = larger(held, new);
-            let counts = raised != held || at + span > now;
-            if counts { raised[asset] } else { 0 }
-        };
-        places.into_iter().map(one).sum()
+    fn exposure(&self, asked: &Open, asset: usize, (span, since): (u64, u64), now: u64) -> u64 {
+        let recent = |at: u64| at + span > now && at > since;
+        let stamped = self.stamps.iter().filter(|(at, ..)| recent(*at));
+        let stamped = stamped.map(|(_, place, units)| (*place, units[asset]));
+        let open = self.open.values().chain([asked]).filter(|open| !open.repeat);
+        let open = open.map(|open| (open.place, open.units[asset]));
+        let mut slots: BTreeMap<Place, u64> = BTreeMap::new();
+        for (place, units) in stamped.chain(open) {
+            let most = slots.entry(place).or_default();
+            *most = units.max(*most);
+        }
+        slots.values().sum()
     }
 
     fn record(&mut self, number: u64, now: u64) {
-        let (place, units) = self.open.remove(&number).unwrap();
+        let Open { place, units, preimage, repeat } = self.open.remove(&number).unwrap();
         self.forgotten = self.forgotten.max(now.saturating_sub(self.memory));
-        let held = self.remembered(place, now, 0).map_or([0; 3], |(_, held)| held);
-        let raised = larger(held, units);
-        if self.remembered(place, now, 0).is_none() || raised != held {
-            self.stamps.push((now, place, raised));
+        self.known.retain(|_, (last, _)| *last > self.forgotten);
+        if repeat {
+            return;
+        }
+        self.stamps.push((now, place, units));
+        let (last, known) = self.known.entry(place).or_default();
+        *last = now;
+        if !known.contains(&preimage) {
+            known.push(preimage);
+            known.drain(..known.len().saturating_sub(16));
         }
     }
 
@@ -302,10 +304,11 @@ impl Model {
     /// older than `since`.
     fn sum_ending_at(&self, last: usize, asset: usize, (span, since): (u64, u64)) -> u64 {
         let end = self.stamps[last].0;
-        let mut slots = BTreeMap::new();
+        let mut slots: BTreeMap<Place, u64> = BTreeMap::new();
         for (at, place, units) in &self.stamps[..=last] {
             if at + span > end && *at > since {
-                slots.insert(*place, units[asset]);
+                let most = slots.entry(*place).or_default();
+                *most = units[asset].max(*most);
             }
         }
         slots.values().sum()
@@ -362,24 +365,22 @@ impl Run {
     }
 
     fn ask(&mut self, ask: &Ask, place: Place, units: Units) -> Result<(), TestCaseError> {
-        let fits =
-            [&self.limits.native, &self.limits.usdc].iter().enumerate().all(|(asset, all)| {
-                all.iter().all(|(hours, limit)| {
-                    let span = hours * HOUR;
-                    let (now, model) = (self.vault.now.sure.0, &self.model);
-                    let charged =
-                        model.remembered(place, now, HOUR).map_or(0, |(_, held)| held[asset]);
-                    let open = model.open.values().filter(|(at, _)| *at == place);
-                    let open = open.map(|(_, units)| units[asset]).max().unwrap_or(0);
-                    // What adds nothing to a window is not refused by it.
-                    units[asset].max(charged).max(open) == 0
-                        || model.exposure(place, units, asset, span, now) <= *limit
-                })
-            });
+        let now = self.now();
+        let repeat = self.model.is_repeat(place, &ask.preimage, now);
+        let asked = Open { place, units, preimage: ask.preimage.clone(), repeat };
+        let limits = [&self.limits.native, &self.limits.usdc];
+        let fits = limits.iter().enumerate().all(|(asset, all)| {
+            all.iter().all(|(hours, limit)| {
+                let since = self.history.get(hours).copied().unwrap_or(0);
+                let window = (hours * HOUR, since);
+                // What adds nothing to a window is not refused by it.
+                units[asset] == 0 || self.model.exposure(&asked, asset, window, now) <= *limit
+            })
+        });
         let said = self.vault.ask(ask);
         if let Said::Reserved(number) = said {
             prop_assert!(fits, "allowed beyond the list: {:?}", self.model.stamps);
-            self.model.open.insert(number.0, (place, units));
+            self.model.open.insert(number.0, asked);
         } else {
             prop_assert!(!fits, "{said:?}, though the list has room");
         }

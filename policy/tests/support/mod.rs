@@ -179,7 +179,7 @@ impl Vault {
                 let record = ParkedRecord {
                     book: self.state.book().hash(),
                     counted: self.state.open().counted(asker, None),
-                    expires: self.now.sure.plus(parked.expires),
+                    expires: self.now.possible.plus(parked.expires),
                     missing: parked.missing.iter().map(ToString::to_string).collect(),
                     parked: ParkedRecord::name(asker, parked.request.digest()),
                     asked: self.asked(&parked.request),

@@ -259,7 +259,7 @@ impl Writer {
         let counted = self.state.open().counted(asker, None);
         let name = ParkedRecord::name(asker, parked.request.digest());
         let missing: Vec<String> = parked.missing.iter().map(ToString::to_string).collect();
-        let expires = now.sure.plus(parked.expires);
+        let expires = now.possible.plus(parked.expires);
         let (asked, attachment) = self.ask(&parked.request, now);
         let book = self.state.book().hash();
         let record = ParkedRecord {
