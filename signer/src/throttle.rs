@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
-use portcullis_policy::book::{Book, Rate};
+use portcullis_policy::book::{Book, KeyRules, Rate};
 use portcullis_policy::id::{BookHash, CallerId, KeyLabel};
 
 use crate::refusal::Refusal;
@@ -68,7 +68,10 @@ impl Throttle {
             let verdict = limiter.check_key(authenticated.caller());
             verdict.map_err(|until| throttled("rate.per_caller", wait(&until)))?;
         }
-        if let Some(limiter) = key.and_then(|key| key.per_key.as_ref()) {
+        // Policy refuses whom the key's rules do not name; they must not use up the key's rate.
+        let named = |rules: &KeyRules| rules.callers.contains(authenticated.caller());
+        let named = label.and_then(|label| book.rules(label)).is_some_and(named);
+        if let Some(limiter) = key.filter(|_| named).and_then(|key| key.per_key.as_ref()) {
             limiter.check().map_err(|until| throttled("rate.per_key", wait(&until)))?;
         }
         if let Some(limiter) = &self.global {
