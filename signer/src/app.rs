@@ -15,6 +15,7 @@ use portcullis_proto::v1::signing_service_server::SigningServiceServer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tonic::service::Routes;
 
 use crate::clock;
@@ -97,6 +98,9 @@ pub enum AppError {
     /// The writer's thread panicked.
     #[error("the journal's writer panicked")]
     WriterPanicked,
+    /// A listener ended without being told to.
+    #[error("a listener ended: without it nobody could sign, or stop the signing")]
+    PlaneEnded,
 }
 
 /// Serves until SIGTERM or SIGINT, or until the journal's writer cannot go on.
@@ -132,6 +136,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
 
     let throttle = Throttle::new(config.rate_per_second_max);
     let pipeline = Arc::new(Pipeline::new(sequencer.clone(), hsm.clone(), throttle));
+    let forgetting = tokio::spawn(forget_signatures(pipeline.clone()));
     let signing = Signing::new(pipeline, sequencer.clone());
     let people =
         Control { sequencer: sequencer.clone(), keys, reader, health: health.clone(), clock };
@@ -140,11 +145,10 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let stopped = |mut stop: watch::Receiver<bool>| async move {
         drop(stop.wait_for(|stop| *stop).await);
     };
-    let planes = [
-        tokio::spawn(data.serve(Release(data_routes(signing)?), stopped(stop.subscribe()))),
-        tokio::spawn(control.serve(Release(control_routes(people)?), stopped(stop.subscribe()))),
-        tokio::spawn(loopback.serve(probe(&health), stopped(stop.subscribe()))),
-    ];
+    let mut planes = JoinSet::new();
+    planes.spawn(data.serve(Release(data_routes(signing)?), stopped(stop.subscribe())));
+    planes.spawn(control.serve(Release(control_routes(people)?), stopped(stop.subscribe())));
+    planes.spawn(loopback.serve(probe(&health), stopped(stop.subscribe())));
     tracing::info!(?addresses, "serving");
 
     // Ends in one of two ways: told to, or because the journal cannot be written any more.
@@ -154,13 +158,14 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     tokio::select! {
         told = told_to_stop() => told.map_err(AppError::Signals)?,
         ended = &mut writer_ended => return writer_result(ended),
+        // A signer that cannot be told to stop must not go on signing.
+        _ = planes.join_next() => return Err(AppError::PlaneEnded),
     }
     tracing::info!("stopping: finishing what is under way");
     watching.abort();
+    forgetting.abort();
     stop.send_replace(true);
-    for plane in planes {
-        drop(plane.await);
-    }
+    while planes.join_next().await.is_some() {}
     sequencer.finish();
     let result = writer_result(writer_ended.await);
     hsm.close().await;
@@ -175,6 +180,14 @@ async fn watch_keys(keys: Arc<Keys>, unfinished: BTreeSet<KeyId>) {
             // The token's own health says that it is gone; the next round tries again.
             tracing::warn!(%error, "the token's keys could not be read again");
         }
+    }
+}
+
+/// Signatures stay in memory for two minutes at most, also if nobody asks for anything.
+async fn forget_signatures(pipeline: Arc<Pipeline>) {
+    loop {
+        tokio::time::sleep(SIGNATURES_AGE_EVERY).await;
+        pipeline.forget_old_signatures();
     }
 }
 
@@ -286,6 +299,9 @@ fn publish(data: &Path, addresses: &[(&str, SocketAddr)]) -> Result<(), AppError
 
 /// Long enough to cost nothing, short enough that nobody waits for the next restart to hear of it.
 const KEYS_READ_EVERY: Duration = Duration::from_secs(60);
+
+/// See [`Pipeline::forget_old_signatures`].
+const SIGNATURES_AGE_EVERY: Duration = Duration::from_secs(60);
 
 /// A transaction of 128 KiB and what goes around it.
 const REQUEST_BYTES_MAX: usize = 160 * 1024;

@@ -97,7 +97,8 @@ impl Failure {
                 | AppError::Signals(_)
                 | AppError::Reflection(_)
                 | AppError::Writer(_)
-                | AppError::WriterPanicked => 74,
+                | AppError::WriterPanicked
+                | AppError::PlaneEnded => 74,
             },
         }
     }

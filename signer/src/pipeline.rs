@@ -90,6 +90,11 @@ impl Pipeline {
         }
     }
 
+    /// Forgets signatures that nobody asked for again. Call it every minute.
+    pub fn forget_old_signatures(&self) {
+        self.recent.age();
+    }
+
     fn admit(
         &self,
         view: &View,
