@@ -33,6 +33,7 @@ pub struct State {
     environment: Environment,
     people: BTreeMap<PersonId, Person>,
     book: Arc<Book>,
+    expected: Option<Arc<Book>>,
     adopted: Sequence,
     keys: BTreeMap<KeyId, Key>,
     stops: Stops,
@@ -165,6 +166,7 @@ impl State {
             environment: *environment,
             people: people.iter().map(|person| (person.id.clone(), person.clone())).collect(),
             book: Arc::new(book),
+            expected: None,
             adopted: entry.seq,
             keys: BTreeMap::new(),
             stops: Stops::default(),
@@ -253,14 +255,23 @@ impl State {
     }
 
     fn adopt(&mut self, entry: &Entry, adopted: &Adopted) -> Result<(), Unfoldable> {
-        let book = Book::parse(&adopted.book).map_err(|_| Unfoldable::Book(entry.seq))?;
+        let expected = self.expected.take().filter(|book| book.text() == adopted.book);
+        let book = match expected {
+            Some(book) => book,
+            None => Arc::new(Book::parse(&adopted.book).map_err(|_| Unfoldable::Book(entry.seq))?),
+        };
         self.ledger.set_spans(book.spans(), entry.at.sure);
-        self.book = Arc::new(book);
+        self.book = book;
         self.adopted = entry.seq;
         self.narrowed = entry.seq;
         // Whoever waits for people is asked about anew, under the new book.
         self.parked.clear();
         Ok(())
+    }
+
+    /// A book that is about to be adopted, parsed already: large ones take long.
+    pub fn expect_book(&mut self, book: Arc<Book>) {
+        self.expected = Some(book);
     }
 
     fn freeze(&mut self, entry: &Entry, frozen: &Frozen) {

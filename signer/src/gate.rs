@@ -55,17 +55,19 @@ impl Who {
 /// What a stop found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Closed {
-    /// The last signature in scope that was released.
+    /// The last signature in scope that was released; of those that an earlier process recorded,
+    /// the last that may have been.
     pub last_released: Sequence,
     /// Recorded signatures in scope that were not released, and now are not.
     pub withheld: u64,
 }
 
 impl Gate {
-    /// A gate with these stops already in force.
-    pub fn with(stops: &Stops) -> Self {
+    /// A gate with these stops already in force, and what may have been released already.
+    pub fn with(stops: &Stops, released: impl Iterator<Item = (Arc<Who>, Sequence)>) -> Self {
         let gate = Self::default();
         *gate.stops.write() = stops.clone();
+        gate.traffic.lock().released.extend(released);
         gate
     }
 

@@ -38,6 +38,12 @@ struct ProposedPerson {
 /// A vault that was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
+    /// A segment could not hold the largest transaction beside its record.
+    #[error("segment_bytes is {bytes}; it takes at least {SEGMENT_BYTES_MIN}")]
+    SegmentBytes {
+        /// What the configuration says.
+        bytes: u64,
+    },
     /// A file cannot be read.
     #[error("{path:?} cannot be read")]
     Read {
@@ -92,6 +98,9 @@ pub enum InitError {
     NoRandomness,
 }
 
+/// The largest transaction is 128 KiB, and its record stands beside it in one batch.
+const SEGMENT_BYTES_MIN: u64 = 256 * 1024;
+
 /// Makes the journal, and gives the vault's id.
 pub fn init(config: &Config, proposal: &Path) -> Result<VaultId, InitError> {
     let genesis = propose(proposal)?;
@@ -101,6 +110,9 @@ pub fn init(config: &Config, proposal: &Path) -> Result<VaultId, InitError> {
     let mut batch = Batch::ordinary();
     batch.push_record(&line)?;
     let segment_bytes = config.segment_bytes.unwrap_or(SEGMENT_BYTES_DEFAULT);
+    if segment_bytes < SEGMENT_BYTES_MIN {
+        return Err(InitError::SegmentBytes { bytes: segment_bytes });
+    }
     let mut storage = Segments::create(&config.data, segment_bytes)?;
     let _durable = storage.append_if_owner(Epoch(0), &batch)?;
     Ok(VaultId(leaf_hash(&line)))

@@ -33,7 +33,7 @@ use serde_json::Value;
 const TINY_DISK: &str = "PORTCULLIS_TEST_TINY_DISK";
 
 /// Of one journal segment: some forty signatures.
-const SEGMENT_BYTES: u64 = 64 * 1024;
+const SEGMENT_BYTES: u64 = 256 * 1024;
 
 /// More requests than the small disk has room for.
 const REQUESTS_MAX: u64 = 2_000;
@@ -82,7 +82,7 @@ rate = {{ per_caller = "unlimited", per_key = "unlimited", parked = 5 }}
 
 async fn on_a_tiny_disk(place: &Path) -> Result<(), Failure> {
     // Room for a few segments: the present one, two free ones, and few more.
-    mount(place, "size=400k");
+    mount(place, "size=1600k");
     let vault = Vault::with(Through::Real, &book(), |settings| {
         settings.data = place.join("data");
         settings.segment_bytes = SEGMENT_BYTES;
@@ -119,7 +119,7 @@ async fn on_a_tiny_disk(place: &Path) -> Result<(), Failure> {
     assert!(stop.recorded, "a stop is taken after the restart, too");
 
     // With space it goes on by itself; what was stopped stays so.
-    mount(place, "remount,size=8m");
+    mount(place, "remount,size=16m");
     wait::until("the signer to be ready again", || {
         let answer = http::get(server.addresses().loopback, "/readyz").ok()?;
         (answer.status == 200).then_some(())

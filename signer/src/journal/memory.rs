@@ -12,7 +12,7 @@ use portcullis_policy::id::{Epoch, Sequence};
 use portcullis_policy::tree::Frontier;
 use tokio::sync::watch;
 
-use super::batch::{Batch, Urgency};
+use super::batch::{Batch, ENTRY_BYTES_MAX, Urgency};
 use super::frame::Header;
 use super::reader::{Reader, Stored, Tip};
 use super::{Durable, Head, Space, Step, Storage, StorageError};
@@ -109,6 +109,10 @@ impl Storage for Memory {
 
     fn space(&self) -> Space {
         self.shared.lock().space
+    }
+
+    fn entry_bytes_max(&self) -> usize {
+        ENTRY_BYTES_MAX
     }
 
     fn reader(&self) -> Reader {

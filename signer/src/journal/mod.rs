@@ -50,6 +50,9 @@ pub trait Storage: Send {
     /// Whether there is room for more. Ask before admitting a request, not before a commit.
     fn space(&self) -> Space;
 
+    /// The longest record or attachment that fits, in bytes.
+    fn entry_bytes_max(&self) -> usize;
+
     /// Reads what is durable, from any thread, while this goes on appending.
     fn reader(&self) -> Reader;
 }

@@ -14,7 +14,7 @@ use portcullis_policy::id::{Epoch, Sequence};
 use portcullis_policy::tree::Frontier;
 use tokio::sync::watch;
 
-use super::batch::{Batch, Urgency};
+use super::batch::{Batch, ENTRY_BYTES_MAX, Urgency};
 use super::durable::{self, Folder};
 use super::fault::{CreateError, OpenError};
 use super::frame::{self, Header, narrow, wide};
@@ -240,6 +240,12 @@ impl Storage for Segments {
 
     fn space(&self) -> Space {
         self.spares.space()
+    }
+
+    fn entry_bytes_max(&self) -> usize {
+        // A sixteenth is more than headers and checksums take.
+        let held = self.segment_bytes.saturating_sub(self.segment_bytes >> 4);
+        usize::try_from(held).map_or(ENTRY_BYTES_MAX, |held| held.min(ENTRY_BYTES_MAX))
     }
 
     fn reader(&self) -> Reader {

@@ -1,8 +1,10 @@
 //! Everything the writer can be asked. Closed: a new command must find its place in the order.
 
 use std::sync::Arc;
+use std::sync::mpsc;
 
-use portcullis_policy::id::{CallerId, DecisionNumber, KeyId, Sequence};
+use portcullis_policy::book::{Book, Difference};
+use portcullis_policy::id::{BookHash, CallerId, DecisionNumber, KeyId, Sequence};
 use portcullis_policy::record::{Adopted, Frozen, KeyIntended};
 use portcullis_policy::request::Request;
 use tokio::sync::oneshot;
@@ -21,17 +23,63 @@ pub(super) enum Command {
     Charge(Box<Request>, Answer<Charged>),
     Record(Box<Signed>, Answer<Recorded>),
     Fail(DecisionNumber, &'static str, Answer<()>),
-    Freeze(Frozen, Answer<(Sequence, u64)>),
-    Adopt(Adopted, Answer<(Sequence, Vec<String>)>),
+    Adopt(Box<NewBook>, Answer<(Sequence, Vec<String>)>),
     IntendKey(KeyIntended, Answer<()>),
     KeyCreated(KeyId, Arc<PublicPoint>, Answer<()>),
     Note(CallerId, KeyId, &'static str),
+    /// Nothing but the end of a sleep.
+    Wake,
     Finish,
 }
 
-impl Command {
-    /// Stops go before everything that is queued.
-    pub(super) fn is_urgent(&self) -> bool {
-        matches!(self, Self::Freeze(..))
+/// A book that was parsed and compared outside of the writer, which has no time for it.
+#[derive(Debug)]
+pub(super) struct NewBook {
+    pub(super) adopted: Adopted,
+    pub(super) book: Arc<Book>,
+    /// The book it was compared with.
+    pub(super) base: BookHash,
+    pub(super) difference: Difference,
+}
+
+/// Wakes the writer up for a stop, which waits in a lane of its own: see [`Lanes`].
+#[derive(Debug)]
+pub(super) enum Urgent {
+    Freeze(Frozen, Answer<(Sequence, u64)>),
+}
+
+/// What the writer takes from. Stops go before everything that is queued, however much that is.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    pub(super) urgent: mpsc::Receiver<Urgent>,
+    pub(super) rest: mpsc::Receiver<Command>,
+}
+
+/// The other ends.
+#[derive(Clone, Debug)]
+pub(super) struct Senders {
+    urgent: mpsc::Sender<Urgent>,
+    rest: mpsc::Sender<Command>,
+}
+
+/// The writer has ended.
+#[derive(Debug)]
+pub(super) struct Ended;
+
+impl Senders {
+    pub(super) fn send(&self, command: Command) -> Result<(), Ended> {
+        self.rest.send(command).map_err(|_| Ended)
     }
+
+    pub(super) fn stop(&self, urgent: Urgent) -> Result<(), Ended> {
+        self.urgent.send(urgent).map_err(|_| Ended)?;
+        // The writer may be asleep on the other lane.
+        self.send(Command::Wake)
+    }
+}
+
+/// Both lanes.
+pub(super) fn lanes() -> (Senders, Lanes) {
+    let ((urgent, urgent_end), (rest, rest_end)) = (mpsc::channel(), mpsc::channel());
+    (Senders { urgent, rest }, Lanes { urgent: urgent_end, rest: rest_end })
 }

@@ -15,6 +15,7 @@ pub(super) struct Flood(BTreeMap<(CallerId, KeyId, String), Burst>);
 struct Burst {
     since: Millis,
     recorded: u64,
+    bytes: usize,
     suppressed: u64,
 }
 
@@ -25,12 +26,16 @@ impl Flood {
         caller: &CallerId,
         key: KeyId,
         code: &str,
+        bytes: usize,
         now: Millis,
     ) -> bool {
         let name = (caller.clone(), key, code.to_owned());
-        let fresh = || Burst { since: now, recorded: 0, suppressed: 0 };
+        let fresh = || Burst { since: now, recorded: 0, bytes: 0, suppressed: 0 };
         let burst = self.0.entry(name).or_insert_with(fresh);
-        if burst.recorded < RECORDED_PER_BURST_MAX {
+        let bytes = burst.bytes.saturating_add(bytes);
+        let room = burst.recorded < RECORDED_PER_BURST_MAX && bytes <= BYTES_PER_BURST_MAX;
+        if room || burst.recorded == 0 {
+            burst.bytes = bytes;
             burst.recorded = burst.recorded.saturating_add(1);
             return true;
         }
@@ -41,7 +46,7 @@ impl Flood {
     /// Counts a request that is never recorded by itself.
     pub(super) fn note(&mut self, caller: &CallerId, key: KeyId, code: &str, now: Millis) {
         let name = (caller.clone(), key, code.to_owned());
-        let fresh = Burst { since: now, recorded: RECORDED_PER_BURST_MAX, suppressed: 0 };
+        let fresh = Burst { since: now, recorded: RECORDED_PER_BURST_MAX, bytes: 0, suppressed: 0 };
         let burst = self.0.entry(name).or_insert(fresh);
         burst.suppressed = burst.suppressed.saturating_add(1);
     }
@@ -67,10 +72,13 @@ impl Flood {
 }
 
 /// How long refusals count as one burst.
-const BURST: Span = Span(1_000);
+const BURST: Span = Span(10_000);
 
 /// Of equal refusals in a burst so many are recorded, which is enough to see what went on.
 const RECORDED_PER_BURST_MAX: u64 = 20;
+
+/// And so many bytes of what they asked for, after the first.
+const BYTES_PER_BURST_MAX: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -81,11 +89,22 @@ mod tests {
         let (mut flood, caller) = (Flood::default(), "a".parse().unwrap());
         let key = KeyId::from_bytes([1; 16]);
         let recorded =
-            (0..500).filter(|_| flood.admits(&caller, key, "NO_RULE", Millis(5))).count();
+            (0..500).filter(|_| flood.admits(&caller, key, "NO_RULE", 100, Millis(5))).count();
         assert_eq!(recorded, 20);
         assert!(flood.take_ended(Millis(6)).is_empty());
-        let counts = flood.take_ended(Millis(1_005));
+        let counts = flood.take_ended(Millis(10_005));
         assert_eq!(counts.iter().map(|one| one.count).sum::<u64>(), 480);
-        assert!(flood.admits(&caller, key, "NO_RULE", Millis(1_006)));
+        assert!(flood.admits(&caller, key, "NO_RULE", 100, Millis(10_006)));
+    }
+
+    #[test]
+    fn a_flood_of_large_requests_leaves_fewer_records_but_never_none() {
+        let (mut flood, caller) = (Flood::default(), "a".parse().unwrap());
+        let key = KeyId::from_bytes([1; 16]);
+        let mut recorded = |code: &str, bytes| {
+            (0..100).filter(|_| flood.admits(&caller, key, code, bytes, Millis(5))).count()
+        };
+        assert_eq!(recorded("NO_RULE", 20_000), 3);
+        assert_eq!(recorded("FROZEN", 131_072), 1);
     }
 }

@@ -15,15 +15,15 @@ mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 
 use arc_swap::ArcSwap;
+use portcullis_policy::book::Book;
 use portcullis_policy::id::{CallerId, DecisionNumber, KeyId, Sequence};
 use portcullis_policy::record::{Adopted, Frozen, KeyIntended};
 use portcullis_policy::request::Request;
 use tokio::sync::{oneshot, watch};
 
-use self::command::{Answer, Command};
+use self::command::{Answer, Command, Ended, NewBook, Senders, Urgent};
 pub use self::proof::{Recorded, Reserved, Signed};
 pub use self::start::{StartError, Started, start};
 pub use self::view::{KeyView, View};
@@ -70,12 +70,13 @@ pub struct FrozenAnswer {
 /// The way to the writer.
 #[derive(Clone, Debug)]
 pub struct Sequencer {
-    queue: mpsc::Sender<Command>,
+    queue: Senders,
     under_way: Arc<AtomicUsize>,
     view: Arc<ArcSwap<View>>,
     head: watch::Receiver<Head>,
     figures: Arc<Figures>,
     gate: Gate,
+    adopting: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Sequencer {
@@ -99,7 +100,11 @@ impl Sequencer {
     /// Stops a scope: the gate first, then the record. Never refused for want of room.
     pub async fn freeze(&self, frozen: Frozen) -> FrozenAnswer {
         let closed = self.gate.close(&frozen.scope);
-        let recorded = self.ask(|answer| Command::Freeze(frozen, answer)).await.ok();
+        let (answer, recorded) = oneshot::channel();
+        let recorded = match self.queue.stop(Urgent::Freeze(frozen, answer)) {
+            Ok(()) => recorded.await.ok().and_then(Result::ok),
+            Err(Ended) => None,
+        };
         FrozenAnswer {
             sequence: recorded.map(|(sequence, _)| sequence),
             last_released: closed.last_released,
@@ -107,9 +112,14 @@ impl Sequencer {
         }
     }
 
-    /// Puts a book in force, if it only narrows.
+    /// Puts a book in force, if it only narrows. Reading and comparing it takes long if it is
+    /// large, so that is not done by the writer, which a stop may wait for.
     pub async fn adopt(&self, adopted: Adopted) -> Result<(Sequence, Vec<String>), Refusal> {
-        self.ask(|answer| Command::Adopt(adopted, answer)).await
+        let _one_at_a_time = self.adopting.lock().await;
+        let in_force = self.view().book.clone();
+        let read = move || NewBook::read(adopted, &in_force);
+        let new = tokio::task::spawn_blocking(read).await.map_err(|_| Refusal::ShuttingDown)??;
+        self.ask(|answer| Command::Adopt(Box::new(new), answer)).await
     }
 
     /// Notes that a key is about to be made.
@@ -124,6 +134,9 @@ impl Sequencer {
 
     /// Counts a request that could not even be read. The count is recorded within a second.
     pub fn note(&self, caller: CallerId, key: KeyId, code: &'static str) {
+        // Nobody waits for this, so nothing else bounds it: under a flood that even counting cannot
+        // keep up with, some are not counted.
+        let Ok(_slot) = UnderWay::enter(&self.under_way) else { return };
         let _ended_already = self.queue.send(Command::Note(caller, key, code)).is_err();
     }
 
@@ -151,6 +164,17 @@ impl Sequencer {
         let (answer, wait) = oneshot::channel();
         self.queue.send(command(answer)).map_err(|_| Refusal::ShuttingDown)?;
         wait.await.map_err(|_| Refusal::ShuttingDown)?
+    }
+}
+
+impl NewBook {
+    fn read(adopted: Adopted, in_force: &Book) -> Result<Self, Refusal> {
+        let book = Book::parse(&adopted.book).map_err(Refusal::FaultyBook)?;
+        let difference = in_force.difference(&book);
+        if !difference.is_narrowing() {
+            return Err(Refusal::Widens(difference.wider));
+        }
+        Ok(Self { adopted, book: Arc::new(book), base: in_force.hash(), difference })
     }
 }
 

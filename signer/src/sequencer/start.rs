@@ -1,23 +1,23 @@
 //! Folds the journal, writes the start record, and lets the writer run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc;
 use std::sync::{Arc, atomic::AtomicUsize};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use portcullis_policy::id::{Epoch, KeyId, Sequence, VaultId};
+use portcullis_policy::id::{CallerId, Epoch, KeyId, Sequence, VaultId};
 use portcullis_policy::record::{self, Entry, Record, UnreadableEntry};
 use portcullis_policy::state::{State, Unfoldable};
 use portcullis_policy::tree::leaf_hash;
 use tokio::sync::watch;
 
 use super::Sequencer;
+use super::command::lanes;
 use super::flood::Flood;
 use super::view::View;
 use super::writer::{Fatal, Figures, Writer};
 use crate::clock::{self, Clock};
-use crate::gate::Gate;
+use crate::gate::{Gate, Who};
 use crate::journal::{Batch, ReadError, Storage, Stored};
 use crate::signature::PublicPoint;
 
@@ -70,7 +70,7 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
     let (state, vault) = fold(&*storage)?;
     let boot = clock::boot_name();
     let clock = Arc::new(Clock::resume(&state, &boot));
-    let gate = Gate::with(state.stops());
+    let gate = gate(&state);
     let points = points(&state)?;
     let unfinished = state.keys().iter().filter(|(_, key)| key.made.is_none());
     let unfinished_keys = unfinished.map(|(id, _)| *id).collect();
@@ -94,6 +94,7 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
         figures: figures.clone(),
         pending: BTreeMap::new(),
         batch: Vec::new(),
+        batch_bytes: 0,
         answers: Vec::new(),
         flood: Flood::default(),
         changed: false,
@@ -103,11 +104,12 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
     // Health must not say yes until the first request or the first idle second finds out.
     writer.space();
 
-    let (queue, commands) = mpsc::channel();
+    let (queue, commands) = lanes();
     let thread = std::thread::Builder::new().name("sequencer".into());
     let writer = thread.spawn(move || writer.run(&commands))?;
     let under_way = Arc::new(AtomicUsize::new(0));
-    let sequencer = Sequencer { queue, under_way, view, head: head_watch, figures, gate };
+    let adopting = Arc::default();
+    let sequencer = Sequencer { queue, under_way, view, head: head_watch, figures, gate, adopting };
     Ok(Started { sequencer, clock, writer, unfinished_keys })
 }
 
@@ -124,6 +126,17 @@ fn fold(storage: &dyn Storage) -> Result<(State, VaultId), StartError> {
         }
     }
     folded.ok_or(StartError::Empty)
+}
+
+/// What is stopped stays so; and whatever was recorded for somebody may have been released by the
+/// process before, so a stop must count it among what was.
+fn gate(state: &State) -> Gate {
+    let who = |key: &KeyId, caller: &CallerId| {
+        let tags = state.keys().get(key).map(|key| key.tags.clone()).unwrap_or_default();
+        Arc::new(Who { caller: caller.clone(), key: *key, tags })
+    };
+    let last = state.last_signed().iter();
+    Gate::with(state.stops(), last.map(|((key, caller), at)| (who(key, caller), *at)))
 }
 
 fn points(state: &State) -> Result<BTreeMap<KeyId, Arc<PublicPoint>>, StartError> {

@@ -3,7 +3,7 @@
 //! Private state may run ahead of the disk only because nobody sees it before the commit, and
 //! because a commit that fails ends the process.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -11,21 +11,20 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 use arc_swap::ArcSwap;
-use portcullis_policy::book::Book;
 use portcullis_policy::decide::{Allowed, Decision, Denial, Parked, decide, still_allows};
 use portcullis_policy::finding::{Findings, Reason};
 use portcullis_policy::id::{DecisionNumber, Epoch, KeyId, Sequence, VaultId};
 use portcullis_policy::record::{
-    Adopted, Asked, Denied, Entry, Failed, Frozen, KeyCreated, KeyIntended, ParkedRecord, Record,
+    Asked, Denied, Entry, Failed, Frozen, KeyCreated, KeyIntended, ParkedRecord, Record,
     RecordedInput, RecordedSlot, SignedRecord, Withheld,
 };
-use portcullis_policy::request::Request;
-use portcullis_policy::state::{State, Unfoldable};
+use portcullis_policy::request::{Input, Request};
+use portcullis_policy::state::{State, Unfoldable, Waiting};
 use portcullis_policy::stops::Subject;
 use portcullis_policy::time::Interval;
 use tokio::sync::watch;
 
-use super::command::{Answer, Command};
+use super::command::{Answer, Command, Lanes, NewBook, Urgent};
 use super::flood::Flood;
 use super::proof::{Appended, Recorded, Reserved, Signed};
 use super::view::View;
@@ -51,6 +50,7 @@ pub(super) struct Writer {
     pub(super) pending: BTreeMap<DecisionNumber, Pending>,
     pub(super) next: DecisionNumber,
     pub(super) batch: Vec<Line>,
+    pub(super) batch_bytes: usize,
     pub(super) answers: Vec<AfterCommit>,
     pub(super) flood: Flood,
     pub(super) changed: bool,
@@ -123,34 +123,49 @@ pub enum Fatal {
 
 impl Writer {
     /// Runs until told to finish, or until nobody can ask any more.
-    pub(super) fn run(mut self, queue: &Receiver<Command>) -> Result<(), Fatal> {
+    pub(super) fn run(mut self, lanes: &Lanes) -> Result<(), Fatal> {
         loop {
-            let Some(commands) = next_commands(queue) else { return self.finish() };
+            let Some(commands) = next_commands(&lanes.rest) else { return self.finish() };
             let mut finish = false;
-            let (urgent, rest): (VecDeque<_>, VecDeque<_>) =
-                commands.into_iter().partition(Command::is_urgent);
-            for command in urgent {
+            for command in commands {
+                self.stop_first(&lanes.urgent)?;
                 finish |= self.handle(command)?;
             }
-            self.commit(Batch::emergency())?;
-            for command in rest {
-                finish |= self.handle(command)?;
-            }
+            self.stop_first(&lanes.urgent)?;
             self.summarise_floods()?;
-            // When space runs out, nothing but closings is left to write here.
-            let ample = self.space() == Space::Ample;
-            self.commit(if ample { Batch::ordinary() } else { Batch::emergency() })?;
+            self.commit_all()?;
             if finish {
                 return self.finish();
             }
         }
     }
 
-    fn finish(mut self) -> Result<(), Fatal> {
-        for suppressed in self.flood.take_all() {
-            self.append(self.clock.now(), Record::Suppressed(suppressed), None)?;
+    /// Records the stops that wait, and whatever came before them, before anything else is done.
+    fn stop_first(&mut self, urgent: &Receiver<Urgent>) -> Result<(), Fatal> {
+        let mut any = false;
+        while let Ok(Urgent::Freeze(frozen, answer)) = urgent.try_recv() {
+            if !std::mem::replace(&mut any, true) {
+                // Ordinary records first, so that they take none of the room kept for stops.
+                self.commit_all()?;
+            }
+            self.freeze(frozen, answer)?;
         }
-        self.commit(Batch::ordinary())
+        if any { self.commit(Batch::emergency()) } else { Ok(()) }
+    }
+
+    fn commit_all(&mut self) -> Result<(), Fatal> {
+        // When space runs out, nothing but closings is left to write here.
+        let ample = self.space() == Space::Ample;
+        self.commit(if ample { Batch::ordinary() } else { Batch::emergency() })
+    }
+
+    fn finish(mut self) -> Result<(), Fatal> {
+        if self.space() == Space::Ample {
+            for suppressed in self.flood.take_all() {
+                self.append(self.clock.now(), Record::Suppressed(suppressed), None)?;
+            }
+        }
+        self.commit_all()
     }
 
     /// One command; whether it was the last.
@@ -159,14 +174,14 @@ impl Writer {
             Command::Charge(request, answer) => self.charge(*request, answer)?,
             Command::Record(signed, answer) => self.record(*signed, answer)?,
             Command::Fail(number, fault, answer) => self.fail(number, fault, answer)?,
-            Command::Freeze(frozen, answer) => self.freeze(frozen, answer)?,
-            Command::Adopt(adopted, answer) => self.adopt(adopted, answer)?,
+            Command::Adopt(new, answer) => self.adopt(*new, answer)?,
             Command::IntendKey(intended, answer) => self.intend_key(intended, answer)?,
             Command::KeyCreated(key, point, answer) => self.key_created(key, &point, answer)?,
             Command::Note(caller, key, code) => {
                 let key = self.counted_under(key);
                 self.flood.note(&caller, key, code, self.clock.now().sure);
             }
+            Command::Wake => {}
             Command::Finish => return Ok(true),
         }
         Ok(false)
@@ -233,7 +248,8 @@ impl Writer {
         let asker = denial.request.asker();
         let code = reasons.first().map_or("", |reason| reason.code.as_str());
         let key = self.counted_under(asker.key);
-        if !self.flood.admits(&asker.caller, key, code, now.sure) {
+        let Input::Transaction(preimage) = denial.request.input();
+        if !self.flood.admits(&asker.caller, key, code, preimage.len(), now.sure) {
             let sequence = Sequence(0);
             return done(answer, Err(Refusal::Denied { reasons, described, sequence }));
         }
@@ -256,9 +272,15 @@ impl Writer {
     ) -> Result<(), Fatal> {
         Figures::count(&self.figures.parked);
         let asker = parked.request.asker();
-        let counted = self.state.open().counted(asker, None);
         let name = ParkedRecord::name(asker, parked.request.digest());
         let missing: Vec<String> = parked.missing.iter().map(ToString::to_string).collect();
+        // It waits already, under the same book: asked again, it waits no longer and is recorded no
+        // more, so that nobody can fill the journal with it.
+        if let Some(Waiting { expires, sequence }) = self.state.waiting(&parked.request, now) {
+            let again = ParkedAnswer { parked: name, missing, expires_ms: expires.0, sequence };
+            return done(answer, Ok(Charged::Parked(again)));
+        }
+        let counted = self.state.open().counted(asker, None);
         let expires = now.possible.plus(parked.expires);
         let (asked, attachment) = self.ask(&parked.request, now);
         let book = self.state.book().hash();
@@ -382,21 +404,30 @@ impl Writer {
 
     fn adopt(
         &mut self,
-        adopted: Adopted,
+        new: NewBook,
         answer: Answer<(Sequence, Vec<String>)>,
     ) -> Result<(), Fatal> {
         if self.space() != Space::Ample {
             return done(answer, Err(Refusal::JournalFull));
         }
-        let new = match Book::parse(&adopted.book) {
-            Ok(new) => new,
-            Err(faults) => return done(answer, Err(Refusal::FaultyBook(faults))),
-        };
-        let difference = self.state.book().difference(&new);
-        if !difference.is_narrowing() {
-            return done(answer, Err(Refusal::Widens(difference.wider)));
+        let NewBook { adopted, book, base, difference } = new;
+        // One book is read at a time, so this is what it was compared with; but it is this check,
+        // and not that lock, on which the promise rests.
+        if base != self.state.book().hash() || !difference.is_narrowing() {
+            return done(answer, Err(Refusal::Overloaded));
         }
-        let sequence = self.append(self.clock.now(), Record::Adopted(adopted), None)?;
+        let record = Record::Adopted(adopted);
+        let entry = Entry { at: self.clock.now(), record, seq: self.state.head().next() };
+        let (bytes, bytes_max) = (entry.encode()?.len(), self.storage.entry_bytes_max());
+        if bytes > bytes_max {
+            let problem = format!(
+                "the book takes {bytes} bytes as a record, and the journal takes {bytes_max}; shorten \
+                 it, or split what it rules over between vaults"
+            );
+            return done(answer, Err(Refusal::BadField { field: "book", problem }));
+        }
+        self.state.expect_book(book);
+        let sequence = self.append(entry.at, entry.record, None)?;
         self.changed = true;
         self.after_commit(move |_| reply(answer, Ok((sequence, difference.narrower))));
         Ok(())
@@ -454,7 +485,12 @@ impl Writer {
         let seq = self.state.head().next();
         let entry = Entry { at, record, seq };
         let record = entry.encode()?;
+        let bytes = record.len().saturating_add(attachment.as_ref().map_or(0, Vec::len));
+        if self.batch_bytes.saturating_add(bytes) > BATCH_BYTES_MAX {
+            self.commit_all()?;
+        }
         self.state.apply(&entry)?;
+        self.batch_bytes = self.batch_bytes.saturating_add(bytes);
         self.batch.push(Line { record, attachment });
         Ok(seq)
     }
@@ -490,6 +526,7 @@ impl Writer {
         if self.batch.is_empty() {
             return Ok(());
         }
+        self.batch_bytes = 0;
         for Line { record, attachment } in self.batch.drain(..) {
             if let Some(attachment) = attachment {
                 batch.push_attachment(&attachment)?;
@@ -557,8 +594,11 @@ fn next_commands(queue: &Receiver<Command>) -> Option<Vec<Command>> {
     Some(commands)
 }
 
-/// Commands handled between two commits: at 20 microseconds each a stop waits 5 ms for them.
+/// Commands handled between two commits.
 const BATCH_MAX: usize = 256;
+
+/// Bytes of records in one commit, unless a single one is larger: the smallest segment holds it.
+const BATCH_BYTES_MAX: usize = 160 * 1024;
 
 /// Reservations open at once. Each is a request inside the token or on its way there and back.
 const OPEN_MAX: usize = 4_096;
