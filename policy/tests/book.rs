@@ -11,14 +11,25 @@
     reason = "test"
 )]
 
-use alloy_primitives::Address;
+mod support;
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::{Address, U256, keccak256};
 use portcullis_policy::book::{
     Book, DenyWord, Difference, Faults, Limit, Recipients, Window, Windows, format_amount,
 };
+use portcullis_policy::decide::{Decision, Facts, KeyFacts, decide};
 use portcullis_policy::id::{BookHash, ChainId, KeyLabel};
+use portcullis_policy::ledger::Ledger;
 use portcullis_policy::money::{Account, Amount, Asset};
+use portcullis_policy::request::Request;
+use portcullis_policy::reservation::Reservations;
+use portcullis_policy::stops::Stops;
 use portcullis_policy::time::Span;
 use proptest::prelude::*;
+use support::Ask;
+use support::tx::{self, Tx};
 
 const WORKED: &str = include_str!("books/worked.toml");
 const GUIDE: &str = include_str!("../../docs/book.md");
@@ -258,10 +269,15 @@ fn another_spelling_of_the_same_rules_is_no_change() {
 
 // Laws over generated books.
 
+const POOL: u64 = 50;
+const TOKEN: u64 = 99;
+
 /// A small book, each part from a few choices, so that two of them are often comparable.
 #[derive(Clone, Debug)]
 struct Small {
     chains: [bool; 2],
+    registered: bool,
+    token_call: bool,
     decimals: u8,
     named: bool,
     owners: [bool; 3],
@@ -282,6 +298,7 @@ struct Small {
 prop_compose! {
     fn registry_part()(
         chains: [bool; 2],
+        (registered, token_call) in (prop::bool::weighted(0.7), any::<bool>()),
         decimals in 6_u8..8,
         named: bool,
         owners: [bool; 3],
@@ -289,7 +306,7 @@ prop_compose! {
         callers: [bool; 2],
     ) -> Small {
         Small {
-            chains, decimals, named, owners, second_key, callers,
+            chains, registered, token_call, decimals, named, owners, second_key, callers,
             native: None, fees: None, token: None, allowance: false, call: false,
             deny: [false; 3], tier: None, group: [true; 3], rate: None, parked: 0,
         }
@@ -333,17 +350,20 @@ impl Small {
         if self.chains[1] {
             text += "[chain.side]\nid = 2\nnative = \"ETH\"\n";
         }
-        text += &format!(
-            "[asset.USD]\nkind = \"erc20\"\nchain = \"main\"\n\
-             address = \"0x{:040x}\"\ndecimals = {}\n",
-            99, self.decimals
-        );
+        if self.registered {
+            text += &format!(
+                "[asset.USD]\nkind = \"erc20\"\nchain = \"main\"\n\
+                 address = \"0x{TOKEN:040x}\"\ndecimals = {}\n",
+                self.decimals
+            );
+        }
+        text += &format!("[contract.usd]\nchain = \"main\"\naddress = \"0x{TOKEN:040x}\"\n");
         text += &format!("[address]\none = \"0x{:040x}\"\nother = \"0x{:040x}\"\n", 1, 2);
         if self.named {
             text += &format!("third = \"0x{:040x}\"\n", 3);
         }
         text += &format!("[list]\nfew = [\"one\"]\nmore = [\"one\", \"0x{:040x}\"]\n", 3);
-        text += &format!("[contract.pool]\nchain = \"main\"\naddress = \"0x{:040x}\"\n", 50);
+        text += &format!("[contract.pool]\nchain = \"main\"\naddress = \"0x{POOL:040x}\"\n");
         let group = chosen(&["alice", "bob", "carol"], &self.group);
         text += &format!("[group]\npeople = [\"dave\", \"erin\"{}{group}]\n", comma(&group));
         let owners = chosen(&["alice", "bob", "carol"], &self.owners);
@@ -397,7 +417,7 @@ impl Small {
                  expires = \"{expires}h\" }}]\n"
             );
         }
-        if let Some((to, per_tx)) = self.token {
+        if let (Some((to, per_tx)), true) = (self.token, self.registered) {
             let to = recipients(to);
             let allowance = if self.allowance {
                 ", allowance = { spender = \"@pool\", per_tx = \"1 USD\" }"
@@ -413,6 +433,13 @@ impl Small {
             text += &format!(
                 "[[key.{label}.call]]\ncontract = \"@pool\"\n\
                  function = \"f(uint)\"\nwhere = \"any\"\n"
+            );
+        }
+        if self.token_call && !self.registered {
+            // Its selector is that of transfer(address,uint256).
+            text += &format!(
+                "[[key.{label}.call]]\ncontract = \"@usd\"\n\
+                 function = \"many_msg_babbage(bytes1)\"\nwhere = \"any\"\n"
             );
         }
         text
@@ -476,11 +503,131 @@ fn mixed(first: &Small, second: &Small, pick: u32) -> Small {
     if from(15) {
         mix.parked = second.parked
     }
+    if from(16) {
+        mix.registered = second.registered
+    }
+    if from(17) {
+        mix.token_call = second.token_call
+    }
     mix
+}
+
+fn nth(number: u64) -> Address {
+    Address::left_padding_from(&number.to_be_bytes())
+}
+
+/// One request for each thing that a small book can permit, by each caller, on each chain.
+fn probes() -> Vec<Request> {
+    let milli = |count: u64| U256::from(count) * U256::from(10).pow(U256::from(15));
+    let gwei = |count: u64| U256::from(count) * U256::from(1_000_000_000);
+    let base = Tx { gas: 500_000, max_fee: gwei(10), priority: gwei(1), ..Tx::default() };
+    let mut all = Vec::new();
+    for to in [1, 2, 3, 9] {
+        for value in [50, 150, 950, 1_900, 2_900, 3_900].map(milli) {
+            all.push(Tx { to: Some(nth(to)), value, ..base.clone() });
+        }
+        for amount in [0, 1_000_000, 2_000_000, 30_000_000, 500_000_000_u64] {
+            let to_token = Tx { to: Some(nth(TOKEN)), ..base.clone() };
+            all.push(Tx { data: tx::transfer(nth(to), amount), ..to_token.clone() });
+            all.push(Tx { data: tx::transfer_from(nth(1), nth(to), amount), ..to_token });
+        }
+    }
+    for amount in [0, 1_000_000, 9_000_000_u64] {
+        let data = tx::approve(nth(POOL), amount);
+        all.push(Tx { to: Some(nth(TOKEN)), data, ..base.clone() });
+    }
+    let data = tx::call(&hex::encode(&keccak256("f(uint256)")[..4]), &[U256::ONE]);
+    all.push(Tx { to: Some(nth(POOL)), data, ..base.clone() });
+    for fee in [gwei(1), gwei(3_000), gwei(5_000)] {
+        all.push(Tx { max_fee: fee, priority: fee.min(gwei(2)), ..base.clone() });
+    }
+    let on = |chain| all.iter().map(move |tx| Tx { chain, ..tx.clone() });
+    let requests = on(1).chain(on(2)).flat_map(|tx| {
+        let ask = Ask::of(&tx);
+        ["a", "b"].map(|caller| Ask { caller: caller.into(), ..ask.clone() }.request())
+    });
+    requests.collect()
+}
+
+/// What becomes of a request in a vault that has signed nothing yet: 0 refused, 1 shown to people,
+/// 2 signed.
+fn outcome(book: &Book, request: &Request) -> u8 {
+    let (stops, ledger, open) = (Stops::default(), Ledger::default(), Reservations::default());
+    let (hot, tags, votes) = (label("hot"), BTreeSet::new(), BTreeSet::new());
+    let key = KeyFacts { label: &hot, address: request.asker().expected, tags: &tags };
+    let facts = Facts {
+        now: support::at(support::DAWN),
+        key: Some(key),
+        stops: &stops,
+        ledger: &ledger,
+        open: &open,
+        own: None,
+        bound: None,
+        parked: 0,
+        votes: &votes,
+    };
+    match decide(book, &facts, request.clone()) {
+        Decision::Deny(_) => 0,
+        Decision::Park(_) => 1,
+        Decision::Allow(_) => 2,
+    }
+}
+
+#[test]
+fn the_probes_are_signed_shown_to_people_and_refused_by_some_book() {
+    let wide = Small {
+        chains: [true; 2],
+        registered: true,
+        token_call: false,
+        decimals: 6,
+        named: true,
+        owners: [false; 3],
+        second_key: false,
+        callers: [true; 2],
+        native: Some((3, 3, [None; 2])),
+        fees: Some((2, None)),
+        token: Some((3, 3)),
+        allowance: true,
+        call: true,
+        deny: [false; 3],
+        tier: Some((1, 1, 1)),
+        group: [true; 3],
+        rate: None,
+        parked: 1,
+    };
+    let counts = |small: &Small| {
+        let book = Book::parse(&small.text()).unwrap();
+        let mut counts = [0; 3];
+        probes().iter().for_each(|probe| counts[usize::from(outcome(&book, probe))] += 1);
+        counts
+    };
+    let asked = counts(&wide);
+    let unasked = counts(&Small { tier: None, ..wide.clone() });
+    let unregistered = counts(&Small { registered: false, token_call: true, tier: None, ..wide });
+    assert!(asked.iter().all(|count| *count > 10), "{asked:?}");
+    assert!(unasked[1] == 0 && unasked[2] > 100, "{unasked:?}");
+    assert!(unregistered[2] > 50, "{unregistered:?}");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn what_a_narrowing_lets_through_was_let_through_before(
+        first in small(),
+        second in small(),
+        picks: [u32; 2],
+    ) {
+        let second = mixed(&first, &second, picks[0] & picks[1]);
+        let [old, new] = [&first, &second].map(|small| Book::parse(&small.text()).unwrap());
+        if old.difference(&new).is_narrowing() {
+            for probe in probes() {
+                let (before, after) = (outcome(&old, &probe), outcome(&new, &probe));
+                let texts = (old.text(), new.text());
+                prop_assert!(after <= before, "{:?}\n{}\n{}", probe, texts.0, texts.1);
+            }
+        }
+    }
 
     #[test]
     fn a_book_narrows_itself_and_differs_from_itself_in_nothing(small in small()) {

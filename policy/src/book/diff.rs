@@ -7,6 +7,8 @@
 
 use std::collections::BTreeSet;
 
+use alloy_primitives::Address;
+
 use super::compare::{Rules, addresses, named_address, tiers_kept};
 use super::{Book, KeyRules, Registry};
 use crate::id::{CallerId, ChainId, KeyLabel};
@@ -15,7 +17,7 @@ use crate::id::{CallerId, ChainId, KeyLabel};
 pub(super) fn difference(old: &Book, new: &Book) -> Difference {
     let mut found = Difference::default();
     compare_chains(old, new, &mut found);
-    compare_tokens(&old.registry, &new.registry, &mut found);
+    compare_tokens(old, new, &mut found);
     compare_labels(&old.registry, &new.registry, &mut found);
     compare_owners(old, new, &mut found);
     let labels: BTreeSet<&KeyLabel> = old.keys.keys().chain(new.keys.keys()).collect();
@@ -146,30 +148,41 @@ fn compare_chains(old: &Book, new: &Book, found: &mut Difference) {
 ///
 /// New decimals or a new name change what people are told, and so may never come with a narrowing.
 /// A contract that becomes a token is read in another way. A token that leaves the registry is read
-/// as any contract: its transfers need a call rule, which would be wider by itself.
-fn compare_tokens(old: &Registry, new: &Registry, found: &mut Difference) {
-    for ((chain, contract), token) in &new.tokens {
+/// as any contract, and its transfers are calls without limits: if the new book has a rule for one,
+/// whether that is new or was there and could never apply, more is permitted than was.
+fn compare_tokens(old: &Book, new: &Book, found: &mut Difference) {
+    for ((chain, contract), token) in &new.registry.tokens {
         let shown = contract.to_checksum(None);
         let mut lines = found.about(format!("token {} ({shown}) on chain {chain}", token.name));
-        match old.token(*chain, *contract) {
+        match old.registry.token(*chain, *contract) {
             None => lines.wider("registered: calls to it are now read as transfers"),
             Some(before) if before.name != token.name => {
                 lines.wider(format!("name {} -> {}", before.name, token.name));
             }
             Some(_) => {}
         }
-        if let Some(before) = old.token(*chain, *contract)
+        if let Some(before) = old.registry.token(*chain, *contract)
             && before.decimals != token.decimals
         {
             lines.wider(format!("decimals {} -> {}", before.decimals, token.decimals));
         }
     }
-    for ((chain, contract), token) in &old.tokens {
-        if new.token(*chain, *contract).is_none() {
-            let line = format!("token {} on chain {chain}: no longer registered", token.name);
-            found.narrower.push(line);
+    for ((chain, contract), token) in &old.registry.tokens {
+        if new.registry.token(*chain, *contract).is_some() {
+            continue;
+        }
+        let mut lines = found.about(format!("token {} on chain {chain}", token.name));
+        match calls(new, *chain, *contract) {
+            false => lines.narrower("no longer registered"),
+            true => lines.wider("no longer registered: calls to it are without limits"),
         }
     }
+}
+
+/// Whether any key may call a function of that contract.
+fn calls(book: &Book, chain: ChainId, contract: Address) -> bool {
+    let mut places = book.keys.values().flat_map(|rules| rules.calls.keys());
+    places.any(|(on, to, _)| (*on, *to) == (chain, contract))
 }
 
 /// Approvers see names. A name that an address did not have could make a stranger look like a
