@@ -46,7 +46,7 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
     read_lists(root, &mut names);
     read_groups(root, &mut names);
     read_callers(root, &mut names);
-    let keys = rules::keys(root, &names);
+    let keys = rules::keys(root, &names)?;
     let owners = |(caller, owners): (CallerId, Option<BTreeSet<PersonId>>)| {
         (caller, CallerEntry { owners: owners.unwrap_or_default() })
     };
@@ -74,14 +74,17 @@ fn read_chains(root: &Fields<'_>, names: &mut Names) {
     }
 }
 
-fn read_chain(field: &Field<'_>, names: &Names, name: &str) -> Option<(ChainId, Chain)> {
-    let fields = field.fields(CHAIN)?;
-    let native = fields.required("native", "write native = \"ETH\", the symbol of its coin");
-    let native = native.and_then(|native| {
-        let word = native.word()?;
+fn read_chain(field: &Field<'_>, names: &mut Names, name: &str) -> Option<(ChainId, Chain)> {
+    let fields = field.fields(CHAIN);
+    let hint = "write native = \"ETH\", the symbol of its coin";
+    let native = fields.as_ref().and_then(|fields| fields.required("native", hint));
+    let native = native.and_then(|field| Some((field.word()?, field)));
+    names.coins.push(native.as_ref().map(|(word, _)| word.text.to_owned()));
+    let native = native.and_then(|(word, field)| {
         let others = names.registry.chains.values().map(|chain| chain.native.as_str());
-        symbol(&native, word, others.filter(|other| *other != word.text)).then_some(word.text)
+        symbol(&field, word, others.filter(|other| *other != word.text)).then_some(word.text)
     });
+    let fields = fields?;
     let id_field = fields.required("id", "write id = 1, the chain id of EIP-155")?;
     let id = ChainId(id_field.number(1, CHAIN_ID_MAX)?);
     if let Some(other) = names.registry.chain(id) {
