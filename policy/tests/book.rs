@@ -20,6 +20,7 @@ use portcullis_policy::book::{
     Book, DenyWord, Difference, Faults, Limit, Recipients, Window, Windows, format_amount,
 };
 use portcullis_policy::decide::{Decision, Facts, KeyFacts, decide};
+use portcullis_policy::effect::{Effect, charges, describe, effects};
 use portcullis_policy::id::{BookHash, ChainId, KeyLabel};
 use portcullis_policy::ledger::Ledger;
 use portcullis_policy::money::{Account, Amount, Asset};
@@ -267,6 +268,84 @@ fn another_spelling_of_the_same_rules_is_no_change() {
     }
 }
 
+#[test]
+fn a_smaller_fee_for_layer_1_is_wider_and_leaving_it_out_is_too() {
+    let book = |fee: &str| edited("id = 8453", &format!("id = 8453{fee}"));
+    let most = book("\nl1_fee = \"0.001 ETH\"");
+    let less = difference(&most, &book("\nl1_fee = \"999_999 gwei\""));
+    assert_eq!(less.wider, ["chain 8453: l1_fee 0.001 ETH -> 0.000999999 ETH"]);
+    let none = difference(&most, &book(""));
+    assert_eq!(none.wider, ["chain 8453: l1_fee 0.001 ETH -> 0 ETH"]);
+}
+
+// What a chain takes beside gas.
+
+/// The worked book with an `l1_fee` for Base, and what 1 ETH sent there would do.
+fn on_base(l1_fee: &str) -> (Book, Vec<Effect>) {
+    let text = edited("id = 8453", &format!("id = 8453\nl1_fee = \"{l1_fee}\""));
+    let book = Book::parse(&text).unwrap();
+    let max_fee = U256::from(1_000_000_000);
+    let tx = Tx { chain: 8453, value: eth(1_000).units(), max_fee, ..Tx::default() };
+    let effects = effects(Ask::of(&tx).request().transaction(), book.registry());
+    (book, effects)
+}
+
+#[test]
+fn the_fee_for_layer_1_is_charged_with_every_transaction_as_fee_and_as_native_spend() {
+    let gas = Amount::from(21_000 * 1_000_000_000);
+    let charged = |l1_fee: &str| {
+        let (_, effects) = on_base(l1_fee);
+        let charges = charges(&effects, ChainId(8453)).unwrap();
+        [Asset::Fee, Asset::Native].map(|asset| charges.of(Account { chain: ChainId(8453), asset }))
+    };
+    let plus = |one: Amount, other: Amount| one.checked_add(other).unwrap();
+    assert_eq!(charged("0 ETH"), [gas, plus(gas, eth(1_000))]);
+    let both = plus(gas, eth(1));
+    assert_eq!(charged("0.001 ETH"), [both, plus(both, eth(1_000))]);
+}
+
+#[test]
+fn the_fee_for_layer_1_of_one_chain_is_not_charged_on_another() {
+    let (book, _) = on_base("0.001 ETH");
+    let effects = effects(Ask::of(&Tx::default()).request().transaction(), book.registry());
+    let fee = Account { chain: ChainId(1), asset: Asset::Fee };
+    assert_eq!(charges(&effects, ChainId(1)).unwrap().of(fee), Amount::ZERO);
+}
+
+#[test]
+fn people_are_told_how_much_of_a_fee_is_for_layer_1() {
+    let told = |l1_fee: &str| {
+        let (book, effects) = on_base(l1_fee);
+        describe(&effects[0], ChainId(8453), book.registry())
+    };
+    assert_eq!(told("0 wei"), "pay a fee of at most 0.000021 ETH");
+    assert_eq!(
+        told("0.001 ETH"),
+        "pay a fee of at most 0.001021 ETH, 0.001 ETH of it kept for layer 1"
+    );
+}
+
+#[test]
+fn a_fee_for_layer_1_that_overflows_with_the_gas_is_beyond_all_limits() {
+    let (book, effects) = on_base(&format!("{} wei", Amount::MAX));
+    assert!(charges(&effects, ChainId(8453)).is_none());
+    let told = describe(&effects[0], ChainId(8453), book.registry());
+    assert_eq!(told, "pay a fee beyond all amounts");
+}
+
+#[test]
+fn only_a_used_chain_that_takes_a_fee_beside_gas_and_does_not_say_so_is_warned_of() {
+    let warned = worked().warnings();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(warned[0].contains("chain base (8453)") && warned[0].contains("l1_fee"), "{warned:?}");
+    for fee in ["0.001 ETH", "0 ETH"] {
+        assert_eq!(on_base(fee).0.warnings(), [""; 0], "{fee}");
+    }
+    let unused =
+        edited("[chain.polygon]", "[chain.zora]\nid = 7777777\nnative = \"ETH\"\n[chain.polygon]");
+    assert_eq!(Book::parse(&unused).unwrap().warnings(), warned);
+}
+
 // Laws over generated books.
 
 const POOL: u64 = 50;
@@ -278,6 +357,7 @@ struct Small {
     chains: [bool; 2],
     registered: bool,
     token_call: bool,
+    l1_fee: u8,
     decimals: u8,
     named: bool,
     owners: [bool; 3],
@@ -299,6 +379,7 @@ prop_compose! {
     fn registry_part()(
         chains: [bool; 2],
         (registered, token_call) in (prop::bool::weighted(0.7), any::<bool>()),
+        l1_fee in 0_u8..3,
         decimals in 6_u8..8,
         named: bool,
         owners: [bool; 3],
@@ -306,7 +387,7 @@ prop_compose! {
         callers: [bool; 2],
     ) -> Small {
         Small {
-            chains, registered, token_call, decimals, named, owners, second_key, callers,
+            chains, registered, token_call, l1_fee, decimals, named, owners, second_key, callers,
             native: None, fees: None, token: None, allowance: false, call: false,
             deny: [false; 3], tier: None, group: [true; 3], rate: None, parked: 0,
         }
@@ -347,6 +428,7 @@ impl Small {
     /// As text. Parts that would be faulty together are left out.
     fn text(&self) -> String {
         let mut text = String::from("version = 1\n[chain.main]\nid = 1\nnative = \"ETH\"\n");
+        text += &format!("l1_fee = \"{} gwei\"\n", u64::from(self.l1_fee) * 50_000_000);
         if self.chains[1] {
             text += "[chain.side]\nid = 2\nnative = \"ETH\"\n";
         }
@@ -509,6 +591,9 @@ fn mixed(first: &Small, second: &Small, pick: u32) -> Small {
     if from(17) {
         mix.token_call = second.token_call
     }
+    if from(18) {
+        mix.l1_fee = second.l1_fee
+    }
     mix
 }
 
@@ -579,6 +664,7 @@ fn the_probes_are_signed_shown_to_people_and_refused_by_some_book() {
         chains: [true; 2],
         registered: true,
         token_call: false,
+        l1_fee: 0,
         decimals: 6,
         named: true,
         owners: [false; 3],

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 
 use super::file::{self, Field, Fields, Word};
+use super::limits::{Zero, amount};
 use super::names::{LIST_ADDRESSES_MAX, Names, Thing, address};
 use super::report::Report;
+use super::units::coin_units;
 use super::words::{Vocabulary, quoted};
 use super::{Addresses, Book, CallerEntry, Chain, Fault, Faults, Token, rules};
 use crate::id::{BookHash, CallerId, ChainId, PersonId};
@@ -85,6 +87,10 @@ fn read_chain(field: &Field<'_>, names: &mut Names, name: &str) -> Option<(Chain
         symbol(&field, word, others.filter(|other| *other != word.text)).then_some(word.text)
     });
     let fields = fields?;
+    let l1_fee = fields.optional("l1_fee").map(|field| {
+        let units = coin_units([native?].into_iter());
+        amount(&field, field.word()?, &units, Zero::Allowed)
+    });
     let id_field = fields.required("id", "write id = 1, the chain id of EIP-155")?;
     let id = ChainId(id_field.number(1, CHAIN_ID_MAX)?);
     if let Some(other) = names.registry.chain(id) {
@@ -92,7 +98,11 @@ fn read_chain(field: &Field<'_>, names: &mut Names, name: &str) -> Option<(Chain
         id_field.fault(message, "one chain has one entry: leave one of them out");
         return None;
     }
-    Some((id, Chain { name: name.to_owned(), native: native?.to_owned() }))
+    let l1_fee = match l1_fee {
+        Some(amount) => Some(amount?),
+        None => None,
+    };
+    Some((id, Chain { name: name.to_owned(), native: native?.to_owned(), l1_fee }))
 }
 
 /// `[asset.NAME]`.
@@ -340,7 +350,7 @@ const ROOT: Vocabulary = Vocabulary {
     known: &["version", "chain", "asset", "address", "list", "contract", "group", "caller", "key"],
     later: &[],
 };
-const CHAIN: Vocabulary = Vocabulary { known: &["id", "native"], later: &[] };
+const CHAIN: Vocabulary = Vocabulary { known: &["id", "native", "l1_fee"], later: &[] };
 const ASSET: Vocabulary =
     Vocabulary { known: &["kind", "chain", "address", "decimals"], later: &[] };
 const KINDS: Vocabulary = Vocabulary { known: &["erc20"], later: &["erc721", "erc1155"] };

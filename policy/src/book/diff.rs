@@ -5,13 +5,16 @@
 //! Rules are compared as they were resolved, so a renamed list or group is no change. Narrowing is
 //! reflexive and transitive: a narrowing reached in two steps is one that could be taken in one.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use alloy_primitives::Address;
 
 use super::compare::{Rules, addresses, named_address, tiers_kept};
+use super::units::format_amount;
 use super::{Book, KeyRules, Registry};
 use crate::id::{CallerId, ChainId, KeyLabel};
+use crate::money::{Account, Amount, Asset};
 
 /// Compares two books.
 pub(super) fn difference(old: &Book, new: &Book) -> Difference {
@@ -121,7 +124,8 @@ fn some_of<'t, T: 't>(
     }
 }
 
-/// A chain that a key uses must keep the name and the coin that people see.
+/// A chain that a key uses must keep the name and the coin that people see, and the fee for layer 1
+/// that it is charged.
 ///
 /// No request gains by another name, but the people who approve it would be told of another chain
 /// or coin. A chain that no key of the new book uses is shown to nobody. That a limit's sum loses a
@@ -140,6 +144,22 @@ fn compare_chains(old: &Book, new: &Book, found: &mut Difference) {
         if before.native != after.native {
             lines.wider(format!("native {} -> {}", before.native, after.native));
         }
+        l1_fees((&old.registry, &new.registry), id, &mut lines);
+    }
+}
+
+/// Every transaction on the chain is charged its fee for layer 1. Charged more, none passes a limit
+/// that it did not pass before, and none needs fewer people.
+fn l1_fees((old, new): (&Registry, &Registry), id: ChainId, lines: &mut Lines<'_>) {
+    let fee = |registry: &Registry| registry.chain(id).and_then(|chain| chain.l1_fee);
+    let (before, after) = (fee(old).unwrap_or(Amount::ZERO), fee(new).unwrap_or(Amount::ZERO));
+    let account = Account { chain: id, asset: Asset::Fee };
+    let show = |registry, amount| format_amount(registry, account, amount);
+    let line = format!("l1_fee {} -> {}", show(old, before), show(new, after));
+    match after.cmp(&before) {
+        Ordering::Less => lines.wider(line),
+        Ordering::Equal => {}
+        Ordering::Greater => lines.narrower(line),
     }
 }
 

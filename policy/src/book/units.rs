@@ -193,7 +193,7 @@ mod tests {
         #[test]
         fn a_native_amount_is_printed_with_its_symbol(units: u128) {
             let mut registry = Registry::default();
-            let chain = Chain { name: "ethereum".into(), native: "ETH".into() };
+            let chain = Chain { name: "ethereum".into(), native: "ETH".into(), l1_fee: None };
             registry.chains.insert(ChainId(1), chain);
             let account = Account { chain: ChainId(1), asset: Asset::Native };
             let text = format_amount(&registry, account, Amount::from(units));
