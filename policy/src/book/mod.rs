@@ -214,7 +214,7 @@ pub struct NativeRule {
     pub limits: Limits,
 }
 
-/// Fees at their worst case: gas limit times maximum fee, and blobs.
+/// Fees at their worst case: gas limit times maximum fee, blobs, and the chain's `l1_fee`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FeeRule {
     /// How much.
