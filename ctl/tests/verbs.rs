@@ -334,6 +334,31 @@ fn a_book_can_be_checked_without_a_signer() {
 }
 
 #[test]
+fn a_rollup_without_a_fee_for_layer_1_is_warned_of_and_the_book_is_sound() {
+    let rig = Script::default().run();
+    let check = |l1_fee: &str, options: &[&str]| {
+        let book = format!(
+            "version = 1\n[chain.base]\nid = 8453\nnative = \"ETH\"\n{l1_fee}\n\
+             [caller.a]\nowners = [\"zed\"]\n[key.hot]\ncallers = [\"a\"]\nchains = [\"base\"]\n\
+             rate = {{ per_caller = \"1/s\", per_key = \"1/s\", parked = 0 }}\n"
+        );
+        rig.file("book.toml", &book);
+        let ran = rig.portctl(&[&["policy", "check", "book.toml"], options].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran
+    };
+    for options in [&[][..], &["--offline"]] {
+        let ran = check("", options);
+        assert!(ran.out.contains("\nwarning: chain base (8453) "), "{}", ran.out);
+        let ran = check("l1_fee = \"0.001 ETH\"", options);
+        assert!(!ran.out.contains("warning"), "{}", ran.out);
+    }
+    let ran = check("", &["--output", "json"]);
+    assert_eq!(ran.json()["sound"], true);
+    assert_eq!(ran.json()["warnings"].as_array().map(Vec::len), Some(1), "{}", ran.out);
+}
+
+#[test]
 fn a_book_is_adopted_and_the_one_in_force_is_printed_byte_for_byte() {
     let rig = Script::default().run();
     rig.file("book.toml", "version = 1\n# narrower\n");

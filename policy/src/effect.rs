@@ -16,7 +16,8 @@ use crate::tx::{Destination, UnsignedTx};
 pub enum Effect {
     /// Pays a fee of at most so much.
     Fee {
-        /// Gas limit times maximum fee, plus blobs at their maximum fee. `None`: more than 2^256.
+        /// Gas limit times maximum fee, plus blobs at their maximum fee, plus what the book says that
+        /// the chain takes beside gas. `None`: 2^256 or more.
         most: Option<Amount>,
         /// Of each unit of gas, at most so much goes to the block's builder.
         priority: Amount,
@@ -81,7 +82,8 @@ pub enum Effect {
 /// Everything a transaction would do.
 pub fn effects(tx: &UnsignedTx, registry: &Registry) -> Vec<Effect> {
     let priority = tx.max_priority_fee_per_gas();
-    let mut effects = vec![Effect::Fee { most: tx.worst_case_fee(), priority }];
+    let most = tx.worst_case_fee().and_then(|fee| fee.checked_add(l1_fee(tx.chain(), registry)));
+    let mut effects = vec![Effect::Fee { most, priority }];
     match tx.destination() {
         Destination::Create => {
             effects.push(Effect::Deploy { init_code: keccak256(tx.data()), value: tx.value() });
@@ -99,6 +101,11 @@ pub fn effects(tx: &UnsignedTx, registry: &Registry) -> Vec<Effect> {
     effects
         .extend(delegations.map(|one| Effect::Delegate { chain: one.chain(), to: one.address() }));
     effects
+}
+
+/// What the book reserves of each transaction for the chain's own layer 1; it is in no signed field.
+fn l1_fee(chain: ChainId, registry: &Registry) -> Amount {
+    registry.chain(chain).and_then(|chain| chain.l1_fee).unwrap_or(Amount::ZERO)
 }
 
 fn call(chain: ChainId, contract: Address, data: &[u8], registry: &Registry) -> Effect {
@@ -164,7 +171,14 @@ pub fn describe(effect: &Effect, chain: ChainId, registry: &Registry) -> String 
     };
     match effect {
         Effect::Fee { most: Some(most), priority: _ } => {
-            format!("pay a fee of at most {}", amount(native, *most))
+            let most = amount(native, *most);
+            match l1_fee(chain, registry) {
+                Amount::ZERO => format!("pay a fee of at most {most}"),
+                l1_fee => {
+                    let reserved = amount(native, l1_fee);
+                    format!("pay a fee of at most {most}, {reserved} of it kept for layer 1")
+                }
+            }
         }
         Effect::Fee { most: None, priority: _ } => "pay a fee beyond all amounts".into(),
         Effect::PayNative { to, amount: wei } => {

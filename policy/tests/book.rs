@@ -11,14 +11,26 @@
     reason = "test"
 )]
 
-use alloy_primitives::Address;
+mod support;
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::{Address, U256, keccak256};
 use portcullis_policy::book::{
     Book, DenyWord, Difference, Faults, Limit, Recipients, Window, Windows, format_amount,
 };
+use portcullis_policy::decide::{Decision, Facts, KeyFacts, decide};
+use portcullis_policy::effect::{Effect, charges, describe, effects};
 use portcullis_policy::id::{BookHash, ChainId, KeyLabel};
+use portcullis_policy::ledger::Ledger;
 use portcullis_policy::money::{Account, Amount, Asset};
+use portcullis_policy::request::Request;
+use portcullis_policy::reservation::Reservations;
+use portcullis_policy::stops::Stops;
 use portcullis_policy::time::Span;
 use proptest::prelude::*;
+use support::Ask;
+use support::tx::{self, Tx};
 
 const WORKED: &str = include_str!("books/worked.toml");
 const GUIDE: &str = include_str!("../../docs/book.md");
@@ -256,12 +268,96 @@ fn another_spelling_of_the_same_rules_is_no_change() {
     }
 }
 
+#[test]
+fn a_smaller_fee_for_layer_1_is_wider_and_leaving_it_out_is_too() {
+    let book = |fee: &str| edited("id = 8453", &format!("id = 8453{fee}"));
+    let most = book("\nl1_fee = \"0.001 ETH\"");
+    let less = difference(&most, &book("\nl1_fee = \"999_999 gwei\""));
+    assert_eq!(less.wider, ["chain 8453: l1_fee 0.001 ETH -> 0.000999999 ETH"]);
+    let none = difference(&most, &book(""));
+    assert_eq!(none.wider, ["chain 8453: l1_fee 0.001 ETH -> 0 ETH"]);
+}
+
+// What a chain takes beside gas.
+
+/// The worked book with an `l1_fee` for Base, and what 1 ETH sent there would do.
+fn on_base(l1_fee: &str) -> (Book, Vec<Effect>) {
+    let text = edited("id = 8453", &format!("id = 8453\nl1_fee = \"{l1_fee}\""));
+    let book = Book::parse(&text).unwrap();
+    let max_fee = U256::from(1_000_000_000);
+    let tx = Tx { chain: 8453, value: eth(1_000).units(), max_fee, ..Tx::default() };
+    let effects = effects(Ask::of(&tx).request().transaction(), book.registry());
+    (book, effects)
+}
+
+#[test]
+fn the_fee_for_layer_1_is_charged_with_every_transaction_as_fee_and_as_native_spend() {
+    let gas = Amount::from(21_000 * 1_000_000_000);
+    let charged = |l1_fee: &str| {
+        let (_, effects) = on_base(l1_fee);
+        let charges = charges(&effects, ChainId(8453)).unwrap();
+        [Asset::Fee, Asset::Native].map(|asset| charges.of(Account { chain: ChainId(8453), asset }))
+    };
+    let plus = |one: Amount, other: Amount| one.checked_add(other).unwrap();
+    assert_eq!(charged("0 ETH"), [gas, plus(gas, eth(1_000))]);
+    let both = plus(gas, eth(1));
+    assert_eq!(charged("0.001 ETH"), [both, plus(both, eth(1_000))]);
+}
+
+#[test]
+fn the_fee_for_layer_1_of_one_chain_is_not_charged_on_another() {
+    let (book, _) = on_base("0.001 ETH");
+    let effects = effects(Ask::of(&Tx::default()).request().transaction(), book.registry());
+    let fee = Account { chain: ChainId(1), asset: Asset::Fee };
+    assert_eq!(charges(&effects, ChainId(1)).unwrap().of(fee), Amount::ZERO);
+}
+
+#[test]
+fn people_are_told_how_much_of_a_fee_is_for_layer_1() {
+    let told = |l1_fee: &str| {
+        let (book, effects) = on_base(l1_fee);
+        describe(&effects[0], ChainId(8453), book.registry())
+    };
+    assert_eq!(told("0 wei"), "pay a fee of at most 0.000021 ETH");
+    assert_eq!(
+        told("0.001 ETH"),
+        "pay a fee of at most 0.001021 ETH, 0.001 ETH of it kept for layer 1"
+    );
+}
+
+#[test]
+fn a_fee_for_layer_1_that_overflows_with_the_gas_is_beyond_all_limits() {
+    let (book, effects) = on_base(&format!("{} wei", Amount::MAX));
+    assert!(charges(&effects, ChainId(8453)).is_none());
+    let told = describe(&effects[0], ChainId(8453), book.registry());
+    assert_eq!(told, "pay a fee beyond all amounts");
+}
+
+#[test]
+fn only_a_used_chain_that_takes_a_fee_beside_gas_and_does_not_say_so_is_warned_of() {
+    let warned = worked().warnings();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(warned[0].contains("chain base (8453)") && warned[0].contains("l1_fee"), "{warned:?}");
+    for fee in ["0.001 ETH", "0 ETH"] {
+        assert_eq!(on_base(fee).0.warnings(), [""; 0], "{fee}");
+    }
+    let unused =
+        edited("[chain.polygon]", "[chain.zora]\nid = 7777777\nnative = \"ETH\"\n[chain.polygon]");
+    assert_eq!(Book::parse(&unused).unwrap().warnings(), warned);
+}
+
 // Laws over generated books.
+
+const POOL: u64 = 50;
+const TOKEN: u64 = 99;
 
 /// A small book, each part from a few choices, so that two of them are often comparable.
 #[derive(Clone, Debug)]
 struct Small {
     chains: [bool; 2],
+    registered: bool,
+    token_call: bool,
+    l1_fee: u8,
     decimals: u8,
     named: bool,
     owners: [bool; 3],
@@ -282,6 +378,8 @@ struct Small {
 prop_compose! {
     fn registry_part()(
         chains: [bool; 2],
+        (registered, token_call) in (prop::bool::weighted(0.7), any::<bool>()),
+        l1_fee in 0_u8..3,
         decimals in 6_u8..8,
         named: bool,
         owners: [bool; 3],
@@ -289,7 +387,7 @@ prop_compose! {
         callers: [bool; 2],
     ) -> Small {
         Small {
-            chains, decimals, named, owners, second_key, callers,
+            chains, registered, token_call, l1_fee, decimals, named, owners, second_key, callers,
             native: None, fees: None, token: None, allowance: false, call: false,
             deny: [false; 3], tier: None, group: [true; 3], rate: None, parked: 0,
         }
@@ -330,20 +428,24 @@ impl Small {
     /// As text. Parts that would be faulty together are left out.
     fn text(&self) -> String {
         let mut text = String::from("version = 1\n[chain.main]\nid = 1\nnative = \"ETH\"\n");
+        text += &format!("l1_fee = \"{} gwei\"\n", u64::from(self.l1_fee) * 50_000_000);
         if self.chains[1] {
             text += "[chain.side]\nid = 2\nnative = \"ETH\"\n";
         }
-        text += &format!(
-            "[asset.USD]\nkind = \"erc20\"\nchain = \"main\"\n\
-             address = \"0x{:040x}\"\ndecimals = {}\n",
-            99, self.decimals
-        );
+        if self.registered {
+            text += &format!(
+                "[asset.USD]\nkind = \"erc20\"\nchain = \"main\"\n\
+                 address = \"0x{TOKEN:040x}\"\ndecimals = {}\n",
+                self.decimals
+            );
+        }
+        text += &format!("[contract.usd]\nchain = \"main\"\naddress = \"0x{TOKEN:040x}\"\n");
         text += &format!("[address]\none = \"0x{:040x}\"\nother = \"0x{:040x}\"\n", 1, 2);
         if self.named {
             text += &format!("third = \"0x{:040x}\"\n", 3);
         }
         text += &format!("[list]\nfew = [\"one\"]\nmore = [\"one\", \"0x{:040x}\"]\n", 3);
-        text += &format!("[contract.pool]\nchain = \"main\"\naddress = \"0x{:040x}\"\n", 50);
+        text += &format!("[contract.pool]\nchain = \"main\"\naddress = \"0x{POOL:040x}\"\n");
         let group = chosen(&["alice", "bob", "carol"], &self.group);
         text += &format!("[group]\npeople = [\"dave\", \"erin\"{}{group}]\n", comma(&group));
         let owners = chosen(&["alice", "bob", "carol"], &self.owners);
@@ -397,7 +499,7 @@ impl Small {
                  expires = \"{expires}h\" }}]\n"
             );
         }
-        if let Some((to, per_tx)) = self.token {
+        if let (Some((to, per_tx)), true) = (self.token, self.registered) {
             let to = recipients(to);
             let allowance = if self.allowance {
                 ", allowance = { spender = \"@pool\", per_tx = \"1 USD\" }"
@@ -413,6 +515,13 @@ impl Small {
             text += &format!(
                 "[[key.{label}.call]]\ncontract = \"@pool\"\n\
                  function = \"f(uint)\"\nwhere = \"any\"\n"
+            );
+        }
+        if self.token_call && !self.registered {
+            // Its selector is that of transfer(address,uint256).
+            text += &format!(
+                "[[key.{label}.call]]\ncontract = \"@usd\"\n\
+                 function = \"many_msg_babbage(bytes1)\"\nwhere = \"any\"\n"
             );
         }
         text
@@ -476,11 +585,135 @@ fn mixed(first: &Small, second: &Small, pick: u32) -> Small {
     if from(15) {
         mix.parked = second.parked
     }
+    if from(16) {
+        mix.registered = second.registered
+    }
+    if from(17) {
+        mix.token_call = second.token_call
+    }
+    if from(18) {
+        mix.l1_fee = second.l1_fee
+    }
     mix
+}
+
+fn nth(number: u64) -> Address {
+    Address::left_padding_from(&number.to_be_bytes())
+}
+
+/// One request for each thing that a small book can permit, by each caller, on each chain.
+fn probes() -> Vec<Request> {
+    let milli = |count: u64| U256::from(count) * U256::from(10).pow(U256::from(15));
+    let gwei = |count: u64| U256::from(count) * U256::from(1_000_000_000);
+    let base = Tx { gas: 500_000, max_fee: gwei(10), priority: gwei(1), ..Tx::default() };
+    let mut all = Vec::new();
+    for to in [1, 2, 3, 9] {
+        for value in [50, 150, 950, 1_900, 2_900, 3_900].map(milli) {
+            all.push(Tx { to: Some(nth(to)), value, ..base.clone() });
+        }
+        for amount in [0, 1_000_000, 2_000_000, 30_000_000, 500_000_000_u64] {
+            let to_token = Tx { to: Some(nth(TOKEN)), ..base.clone() };
+            all.push(Tx { data: tx::transfer(nth(to), amount), ..to_token.clone() });
+            all.push(Tx { data: tx::transfer_from(nth(1), nth(to), amount), ..to_token });
+        }
+    }
+    for amount in [0, 1_000_000, 9_000_000_u64] {
+        let data = tx::approve(nth(POOL), amount);
+        all.push(Tx { to: Some(nth(TOKEN)), data, ..base.clone() });
+    }
+    let data = tx::call(&hex::encode(&keccak256("f(uint256)")[..4]), &[U256::ONE]);
+    all.push(Tx { to: Some(nth(POOL)), data, ..base.clone() });
+    for fee in [gwei(1), gwei(3_000), gwei(5_000)] {
+        all.push(Tx { max_fee: fee, priority: fee.min(gwei(2)), ..base.clone() });
+    }
+    let on = |chain| all.iter().map(move |tx| Tx { chain, ..tx.clone() });
+    let requests = on(1).chain(on(2)).flat_map(|tx| {
+        let ask = Ask::of(&tx);
+        ["a", "b"].map(|caller| Ask { caller: caller.into(), ..ask.clone() }.request())
+    });
+    requests.collect()
+}
+
+/// What becomes of a request in a vault that has signed nothing yet: 0 refused, 1 shown to people,
+/// 2 signed.
+fn outcome(book: &Book, request: &Request) -> u8 {
+    let (stops, ledger, open) = (Stops::default(), Ledger::default(), Reservations::default());
+    let (hot, tags, votes) = (label("hot"), BTreeSet::new(), BTreeSet::new());
+    let key = KeyFacts { label: &hot, address: request.asker().expected, tags: &tags };
+    let facts = Facts {
+        now: support::at(support::DAWN),
+        key: Some(key),
+        stops: &stops,
+        ledger: &ledger,
+        open: &open,
+        own: None,
+        bound: None,
+        parked: 0,
+        votes: &votes,
+    };
+    match decide(book, &facts, request.clone()) {
+        Decision::Deny(_) => 0,
+        Decision::Park(_) => 1,
+        Decision::Allow(_) => 2,
+    }
+}
+
+#[test]
+fn the_probes_are_signed_shown_to_people_and_refused_by_some_book() {
+    let wide = Small {
+        chains: [true; 2],
+        registered: true,
+        token_call: false,
+        l1_fee: 0,
+        decimals: 6,
+        named: true,
+        owners: [false; 3],
+        second_key: false,
+        callers: [true; 2],
+        native: Some((3, 3, [None; 2])),
+        fees: Some((2, None)),
+        token: Some((3, 3)),
+        allowance: true,
+        call: true,
+        deny: [false; 3],
+        tier: Some((1, 1, 1)),
+        group: [true; 3],
+        rate: None,
+        parked: 1,
+    };
+    let counts = |small: &Small| {
+        let book = Book::parse(&small.text()).unwrap();
+        let mut counts = [0; 3];
+        probes().iter().for_each(|probe| counts[usize::from(outcome(&book, probe))] += 1);
+        counts
+    };
+    let asked = counts(&wide);
+    let unasked = counts(&Small { tier: None, ..wide.clone() });
+    let unregistered = counts(&Small { registered: false, token_call: true, tier: None, ..wide });
+    assert!(asked.iter().all(|count| *count > 10), "{asked:?}");
+    assert!(unasked[1] == 0 && unasked[2] > 100, "{unasked:?}");
+    assert!(unregistered[2] > 50, "{unregistered:?}");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn what_a_narrowing_lets_through_was_let_through_before(
+        first in small(),
+        second in small(),
+        picks: [u32; 2],
+    ) {
+        let second = mixed(&first, &second, picks[0] & picks[1]);
+        let [old, new] = [&first, &second].map(|small| Book::parse(&small.text()).unwrap());
+        if old.difference(&new).is_narrowing() {
+            for probe in probes() {
+                let (before, after) = (outcome(&old, &probe), outcome(&new, &probe));
+                let texts = (old.text(), new.text());
+                prop_assert!(after <= before, "{:?}\n{}\n{}", probe, texts.0, texts.1);
+            }
+        }
+    }
 
     #[test]
     fn a_book_narrows_itself_and_differs_from_itself_in_nothing(small in small()) {

@@ -1,4 +1,4 @@
-//! `policy check FILE`: all faults at once, and what the book would widen and narrow.
+//! `policy check FILE`: all faults at once, warnings, and what the book would widen and narrow.
 
 use std::path::{Path, PathBuf};
 
@@ -22,18 +22,20 @@ pub(crate) struct CheckArgs {
 }
 
 /// A faulty book is a failure; one that would widen is sound, and the answer says what it takes.
+/// Warnings are this program's own: they change neither what the signer says nor the exit code.
 pub(crate) async fn run(
     args: &CheckArgs,
     connection: &ConnectionArgs,
     output: &Output,
 ) -> Result<Exit, Failure> {
     let book = policy::read(&args.file)?;
+    let warnings = Book::parse(&book).map(|book| book.warnings()).unwrap_or_default();
     let said = if args.offline {
         without_signer(&book)
     } else {
         connection.control().await?.check_book(book).await?
     };
-    output.result(&human(&args.file, &said), &json(&said))?;
+    output.result(&human(&args.file, &said, &warnings), &json(&said, &warnings))?;
     Ok(if said.faults.is_empty() { Exit::Done } else { Exit::Failure })
 }
 
@@ -56,7 +58,7 @@ fn without_signer(text: &str) -> CheckBookResponse {
     }
 }
 
-fn human(file: &Path, said: &CheckBookResponse) -> String {
+fn human(file: &Path, said: &CheckBookResponse, warnings: &[String]) -> String {
     let mut lines = Vec::new();
     for fault in &said.faults {
         let place = match (fault.line, fault.column) {
@@ -74,6 +76,7 @@ fn human(file: &Path, said: &CheckBookResponse) -> String {
         return lines.join("\n");
     }
     lines.push(format!("sound: {}", hex0x(&said.book_hash)));
+    lines.extend(warnings.iter().map(|line| format!("warning: {line}")));
     lines.extend(said.wider.iter().map(|line| format!("wider: {line}")));
     lines.extend(said.narrower.iter().map(|line| format!("narrower: {line}")));
     if !said.wider.is_empty() {
@@ -82,7 +85,7 @@ fn human(file: &Path, said: &CheckBookResponse) -> String {
     lines.join("\n")
 }
 
-fn json(said: &CheckBookResponse) -> Value {
+fn json(said: &CheckBookResponse, warnings: &[String]) -> Value {
     let faults = said.faults.iter().map(|fault| {
         json!({
             "line": fault.line,
@@ -94,6 +97,7 @@ fn json(said: &CheckBookResponse) -> Value {
     json!({
         "sound": said.faults.is_empty(),
         "faults": Value::from_iter(faults),
+        "warnings": warnings,
         "wider": said.wider,
         "narrower": said.narrower,
         "book_hash": hex0x(&said.book_hash),

@@ -1,5 +1,5 @@
 //! Reads the functions a key may call without their being understood: `[[key.LABEL.call]]`. Each is
-//! one function of one registered contract, and none may move a registered token past its limits.
+//! one function of one registered contract, and never one of a registered token.
 
 use std::collections::BTreeMap;
 
@@ -23,15 +23,12 @@ pub(super) fn calls(
         let Some(fields) = field.fields(CALL) else { continue };
         bounds(&fields);
         let contract = fields.required("contract", "write contract = \"@NAME\"");
-        let contract = contract.and_then(|field| scope.names.contract(&field, &scope.chains));
+        let contract = contract.and_then(|field| no_token(&field, scope));
         let function = fields.required("function", FUNCTION_HINT);
         let Some((function, (signature, selector))) = function.and_then(read_function) else {
             continue;
         };
         let Some((chain, address)) = contract else { continue };
-        if scope.names.registry.token(chain, address).is_some() {
-            refuse_token_function(&function, &signature);
-        }
         let rule = CallRule { signature: signature.clone() };
         if let Some(other) = rules.insert((chain, address, selector), rule) {
             let message = format!("{signature} has the selector of {}", other.signature);
@@ -52,19 +49,20 @@ fn read_function(field: Field<'_>) -> Option<(Field<'_>, (String, [u8; 4]))> {
     }
 }
 
-/// Signed without being understood, these would move money past the token's limits.
-fn refuse_token_function(field: &Field<'_>, signature: &str) {
-    let moves = matches!(
-        signature,
-        "transfer(address,uint256)"
-            | "transferFrom(address,address,uint256)"
-            | "approve(address,uint256)"
-            | "increaseAllowance(address,uint256)"
-    );
-    if moves {
-        let message = format!("{signature} of a registered token moves money");
-        field.fault(message, "write a token.NAME rule for it, with limits");
-    }
+/// The contract, unless it is a registered token, under whatever name.
+///
+/// A call is charged nothing, and what a token's functions move or promise no list can say: beside
+/// the standard ones there are `transferAndCall`, `send`, `push`, `permit`, `authorizeOperator` and
+/// whatever else its author thought of, and for every selector other names that have it too.
+fn no_token(field: &Field<'_>, scope: &Scope<'_>) -> Option<(ChainId, Address)> {
+    let (chain, address) = scope.names.contract(field, &scope.chains)?;
+    let Some(token) = scope.names.registry.token(chain, address) else {
+        return Some((chain, address));
+    };
+    let message = format!("{} is a token: a call would pass by its limits", token.name);
+    let hint = format!("leave the call out; what moves it is ruled by token.{}", token.name);
+    field.fault(message, hint);
+    None
 }
 
 /// `where`: only "any" yet.

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 
 use super::file::{self, Field, Fields, Word};
+use super::limits::{Zero, amount};
 use super::names::{LIST_ADDRESSES_MAX, Names, Thing, address};
 use super::report::Report;
+use super::units::coin_units;
 use super::words::{Vocabulary, quoted};
 use super::{Addresses, Book, CallerEntry, Chain, Fault, Faults, Token, rules};
 use crate::id::{BookHash, CallerId, ChainId, PersonId};
@@ -46,7 +48,7 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
     read_lists(root, &mut names);
     read_groups(root, &mut names);
     read_callers(root, &mut names);
-    let keys = rules::keys(root, &names);
+    let keys = rules::keys(root, &names)?;
     let owners = |(caller, owners): (CallerId, Option<BTreeSet<PersonId>>)| {
         (caller, CallerEntry { owners: owners.unwrap_or_default() })
     };
@@ -74,13 +76,20 @@ fn read_chains(root: &Fields<'_>, names: &mut Names) {
     }
 }
 
-fn read_chain(field: &Field<'_>, names: &Names, name: &str) -> Option<(ChainId, Chain)> {
-    let fields = field.fields(CHAIN)?;
-    let native = fields.required("native", "write native = \"ETH\", the symbol of its coin");
-    let native = native.and_then(|native| {
-        let word = native.word()?;
+fn read_chain(field: &Field<'_>, names: &mut Names, name: &str) -> Option<(ChainId, Chain)> {
+    let fields = field.fields(CHAIN);
+    let hint = "write native = \"ETH\", the symbol of its coin";
+    let native = fields.as_ref().and_then(|fields| fields.required("native", hint));
+    let native = native.and_then(|field| Some((field.word()?, field)));
+    names.coins.push(native.as_ref().map(|(word, _)| word.text.to_owned()));
+    let native = native.and_then(|(word, field)| {
         let others = names.registry.chains.values().map(|chain| chain.native.as_str());
-        symbol(&native, word, others.filter(|other| *other != word.text)).then_some(word.text)
+        symbol(&field, word, others.filter(|other| *other != word.text)).then_some(word.text)
+    });
+    let fields = fields?;
+    let l1_fee = fields.optional("l1_fee").map(|field| {
+        let units = coin_units([native?].into_iter());
+        amount(&field, field.word()?, &units, Zero::Allowed)
     });
     let id_field = fields.required("id", "write id = 1, the chain id of EIP-155")?;
     let id = ChainId(id_field.number(1, CHAIN_ID_MAX)?);
@@ -89,7 +98,11 @@ fn read_chain(field: &Field<'_>, names: &Names, name: &str) -> Option<(ChainId, 
         id_field.fault(message, "one chain has one entry: leave one of them out");
         return None;
     }
-    Some((id, Chain { name: name.to_owned(), native: native?.to_owned() }))
+    let l1_fee = match l1_fee {
+        Some(amount) => Some(amount?),
+        None => None,
+    };
+    Some((id, Chain { name: name.to_owned(), native: native?.to_owned(), l1_fee }))
 }
 
 /// `[asset.NAME]`.
@@ -337,7 +350,7 @@ const ROOT: Vocabulary = Vocabulary {
     known: &["version", "chain", "asset", "address", "list", "contract", "group", "caller", "key"],
     later: &[],
 };
-const CHAIN: Vocabulary = Vocabulary { known: &["id", "native"], later: &[] };
+const CHAIN: Vocabulary = Vocabulary { known: &["id", "native", "l1_fee"], later: &[] };
 const ASSET: Vocabulary =
     Vocabulary { known: &["kind", "chain", "address", "decimals"], later: &[] };
 const KINDS: Vocabulary = Vocabulary { known: &["erc20"], later: &["erc721", "erc1155"] };

@@ -5,17 +5,22 @@
 //! Rules are compared as they were resolved, so a renamed list or group is no change. Narrowing is
 //! reflexive and transitive: a narrowing reached in two steps is one that could be taken in one.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
+use alloy_primitives::Address;
+
 use super::compare::{Rules, addresses, named_address, tiers_kept};
+use super::units::format_amount;
 use super::{Book, KeyRules, Registry};
 use crate::id::{CallerId, ChainId, KeyLabel};
+use crate::money::{Account, Amount, Asset};
 
 /// Compares two books.
 pub(super) fn difference(old: &Book, new: &Book) -> Difference {
     let mut found = Difference::default();
     compare_chains(old, new, &mut found);
-    compare_tokens(&old.registry, &new.registry, &mut found);
+    compare_tokens(old, new, &mut found);
     compare_labels(&old.registry, &new.registry, &mut found);
     compare_owners(old, new, &mut found);
     let labels: BTreeSet<&KeyLabel> = old.keys.keys().chain(new.keys.keys()).collect();
@@ -119,7 +124,8 @@ fn some_of<'t, T: 't>(
     }
 }
 
-/// A chain that a key uses must keep the name and the coin that people see.
+/// A chain that a key uses must keep the name and the coin that people see, and the fee for layer 1
+/// that it is charged.
 ///
 /// No request gains by another name, but the people who approve it would be told of another chain
 /// or coin. A chain that no key of the new book uses is shown to nobody. That a limit's sum loses a
@@ -138,6 +144,22 @@ fn compare_chains(old: &Book, new: &Book, found: &mut Difference) {
         if before.native != after.native {
             lines.wider(format!("native {} -> {}", before.native, after.native));
         }
+        l1_fees((&old.registry, &new.registry), id, &mut lines);
+    }
+}
+
+/// Every transaction on the chain is charged its fee for layer 1. Charged more, none passes a limit
+/// that it did not pass before, and none needs fewer people.
+fn l1_fees((old, new): (&Registry, &Registry), id: ChainId, lines: &mut Lines<'_>) {
+    let fee = |registry: &Registry| registry.chain(id).and_then(|chain| chain.l1_fee);
+    let (before, after) = (fee(old).unwrap_or(Amount::ZERO), fee(new).unwrap_or(Amount::ZERO));
+    let account = Account { chain: id, asset: Asset::Fee };
+    let show = |registry, amount| format_amount(registry, account, amount);
+    let line = format!("l1_fee {} -> {}", show(old, before), show(new, after));
+    match after.cmp(&before) {
+        Ordering::Less => lines.wider(line),
+        Ordering::Equal => {}
+        Ordering::Greater => lines.narrower(line),
     }
 }
 
@@ -146,30 +168,41 @@ fn compare_chains(old: &Book, new: &Book, found: &mut Difference) {
 ///
 /// New decimals or a new name change what people are told, and so may never come with a narrowing.
 /// A contract that becomes a token is read in another way. A token that leaves the registry is read
-/// as any contract: its transfers need a call rule, which would be wider by itself.
-fn compare_tokens(old: &Registry, new: &Registry, found: &mut Difference) {
-    for ((chain, contract), token) in &new.tokens {
+/// as any contract, and its transfers are calls without limits: if the new book has a rule for one,
+/// whether that is new or was there and could never apply, more is permitted than was.
+fn compare_tokens(old: &Book, new: &Book, found: &mut Difference) {
+    for ((chain, contract), token) in &new.registry.tokens {
         let shown = contract.to_checksum(None);
         let mut lines = found.about(format!("token {} ({shown}) on chain {chain}", token.name));
-        match old.token(*chain, *contract) {
+        match old.registry.token(*chain, *contract) {
             None => lines.wider("registered: calls to it are now read as transfers"),
             Some(before) if before.name != token.name => {
                 lines.wider(format!("name {} -> {}", before.name, token.name));
             }
             Some(_) => {}
         }
-        if let Some(before) = old.token(*chain, *contract)
+        if let Some(before) = old.registry.token(*chain, *contract)
             && before.decimals != token.decimals
         {
             lines.wider(format!("decimals {} -> {}", before.decimals, token.decimals));
         }
     }
-    for ((chain, contract), token) in &old.tokens {
-        if new.token(*chain, *contract).is_none() {
-            let line = format!("token {} on chain {chain}: no longer registered", token.name);
-            found.narrower.push(line);
+    for ((chain, contract), token) in &old.registry.tokens {
+        if new.registry.token(*chain, *contract).is_some() {
+            continue;
+        }
+        let mut lines = found.about(format!("token {} on chain {chain}", token.name));
+        match calls(new, *chain, *contract) {
+            false => lines.narrower("no longer registered"),
+            true => lines.wider("no longer registered: calls to it are without limits"),
         }
     }
+}
+
+/// Whether any key may call a function of that contract.
+fn calls(book: &Book, chain: ChainId, contract: Address) -> bool {
+    let mut places = book.keys.values().flat_map(|rules| rules.calls.keys());
+    places.any(|(on, to, _)| (*on, *to) == (chain, contract))
 }
 
 /// Approvers see names. A name that an address did not have could make a stranger look like a

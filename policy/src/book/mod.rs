@@ -15,6 +15,7 @@ mod report;
 mod rules;
 mod tiers;
 mod units;
+mod warnings;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +52,11 @@ impl Book {
     /// What is wider and what is narrower in `new` than in this book.
     pub fn difference(&self, new: &Self) -> Difference {
         diff::difference(self, new)
+    }
+
+    /// What is sound and may still not be meant, a line for people each.
+    pub fn warnings(&self) -> Vec<String> {
+        warnings::warnings(self)
     }
 
     /// The bytes that were parsed and are hashed.
@@ -142,6 +148,8 @@ pub struct Chain {
     pub name: String,
     /// Symbol of its native coin, which has 18 decimals.
     pub native: String,
+    /// The most it takes for one transaction beside gas, in wei. `None`: nobody said.
+    pub l1_fee: Option<Amount>,
 }
 
 /// An ERC-20 token.
@@ -206,7 +214,7 @@ pub struct NativeRule {
     pub limits: Limits,
 }
 
-/// Fees at their worst case: gas limit times maximum fee, and blobs.
+/// Fees at their worst case: gas limit times maximum fee, blobs, and the chain's `l1_fee`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FeeRule {
     /// How much.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 
 use super::file::{Field, Word};
+use super::units::{UnitDef, coin_units};
 use super::words::quoted;
 use super::{Addresses, Registry};
 use crate::id::{CallerId, ChainId, PersonId};
@@ -21,6 +22,8 @@ pub(super) struct Names {
     pub(super) registry: Registry,
     /// Chains by name.
     pub(super) chains: BTreeMap<String, Option<ChainId>>,
+    /// The symbol that each chain's entry gives its coin, whatever else is wrong with the entry.
+    pub(super) coins: Vec<Option<String>>,
     /// What `@name` may stand for.
     pub(super) things: BTreeMap<String, Option<Thing>>,
     /// Groups of people by name.
@@ -45,6 +48,13 @@ pub(super) enum Thing {
 }
 
 impl Names {
+    /// Every unit that an amount of some chain's coin can have. `None` if a coin cannot be read, so
+    /// that an amount in it is not blamed.
+    pub(super) fn coin_units(&self) -> Option<Vec<UnitDef<'_>>> {
+        let coins = self.coins.iter().map(Option::as_deref).collect::<Option<BTreeSet<&str>>>()?;
+        Some(coin_units(coins.into_iter()))
+    }
+
     /// The addresses that a rule over these chains names: `"@name"`, or an array of `"@name"` and
     /// `"0x.."`. Empty after a fault.
     pub(super) fn addresses(&self, field: &Field<'_>, chains: &BTreeSet<ChainId>) -> Addresses {

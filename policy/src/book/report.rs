@@ -1,6 +1,7 @@
 //! Collects everything that is wrong with a book, and says where.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::words;
@@ -31,23 +32,26 @@ impl fmt::Display for Fault {
 #[error("the book has {} fault(s)", .0.len())]
 pub struct Faults(pub Vec<Fault>);
 
-/// All faults found so far. Shared by everything that reads one book.
+/// The faults found so far: the first [`FAULTS_MAX`] in the text, and how many there are. Shared by
+/// everything that reads one book.
 #[derive(Debug)]
 pub(super) struct Report {
-    found: RefCell<Vec<Found>>,
+    /// By the byte a fault stands at, and as they were found.
+    found: RefCell<BTreeMap<(usize, usize), Found>>,
+    count: Cell<usize>,
     comparisons_left: Cell<usize>,
 }
 
 impl Default for Report {
     fn default() -> Self {
-        Self { found: RefCell::default(), comparisons_left: Cell::new(COMPARISONS_MAX) }
+        let comparisons_left = Cell::new(COMPARISONS_MAX);
+        Self { found: RefCell::default(), count: Cell::new(0), comparisons_left }
     }
 }
 
-/// A fault and the byte it stands at.
+/// A fault.
 #[derive(Debug)]
 struct Found {
-    at: usize,
     message: String,
     hint: String,
 }
@@ -55,8 +59,13 @@ struct Found {
 impl Report {
     /// Notes a fault at a byte of the text.
     pub(super) fn add(&self, at: usize, message: impl Into<String>, hint: impl Into<String>) {
-        let fault = Found { at, message: message.into(), hint: hint.into() };
-        self.found.borrow_mut().push(fault);
+        let number = self.count.get();
+        self.count.set(number.saturating_add(1));
+        let mut found = self.found.borrow_mut();
+        found.insert((at, number), Found { message: message.into(), hint: hint.into() });
+        if found.len() > FAULTS_MAX {
+            found.pop_last();
+        }
     }
 
     /// The candidate that a misspelling was most likely meant to be. `None` if there is none, or if
@@ -76,15 +85,14 @@ impl Report {
 
     /// The faults by line, if there are any.
     pub(super) fn into_faults(self, text: &str) -> Option<Faults> {
-        let mut found = self.found.into_inner();
+        let found = self.found.into_inner();
         if found.is_empty() {
             return None;
         }
-        found.sort_by_key(|fault| fault.at);
-        let more = found.len().saturating_sub(FAULTS_MAX);
-        found.truncate(FAULTS_MAX);
+        let more = self.count.get().saturating_sub(found.len());
         let mut places = Places::new(text);
-        let mut faults: Vec<Fault> = found.into_iter().map(|fault| places.locate(fault)).collect();
+        let faults = found.into_iter().map(|((at, _), fault)| places.locate(at, fault));
+        let mut faults: Vec<Fault> = faults.collect();
         if more > 0 {
             let message = format!("{more} more faults are not shown");
             let hint = "mend the first ones and try again".to_owned();
@@ -108,20 +116,21 @@ impl<'t> Places<'t> {
     }
 
     /// The fault with its line and column, in characters. Offsets must not go back.
-    fn locate(&mut self, fault: Found) -> Fault {
-        let passed = self.text.as_bytes().get(self.at..fault.at).unwrap_or_default();
+    fn locate(&mut self, at: usize, fault: Found) -> Fault {
+        let passed = self.text.as_bytes().get(self.at..at).unwrap_or_default();
         for (offset, _) in passed.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
             self.line = self.line.saturating_add(1);
             self.line_start = self.at.saturating_add(offset).saturating_add(1);
         }
-        self.at = fault.at;
-        let before = self.text.get(self.line_start..fault.at).unwrap_or_default();
+        self.at = at;
+        let before = self.text.get(self.line_start..at).unwrap_or_default();
         let column = before.chars().count().saturating_add(1);
         Fault { line: self.line, column, message: fault.message, hint: fault.hint }
     }
 }
 
-/// Nobody reads more at once, and a million faults in one list would be 200 MB of text.
+/// Nobody reads more at once, and a million faults in one list would be 200 MB of text. So no more
+/// are kept, also while the book is being read.
 const FAULTS_MAX: usize = 1_000;
 
 /// Of a misspelling with a candidate: some microseconds each, so together under a second.
@@ -145,9 +154,14 @@ mod tests {
     #[test]
     fn of_very_many_faults_the_first_thousand_are_shown_and_the_rest_counted() {
         let report = Report::default();
-        (0..FAULTS_MAX + 5).for_each(|at| report.add(at, "x", ""));
+        for at in (0..FAULTS_MAX + 5).rev() {
+            report.add(at, "x", "");
+            assert!(report.found.borrow().len() <= FAULTS_MAX);
+        }
         let faults = report.into_faults(&"y".repeat(2 * FAULTS_MAX)).unwrap().0;
         assert_eq!(faults.len(), FAULTS_MAX + 1);
+        let columns = faults.iter().map(|fault| fault.column);
+        assert!(columns.take(FAULTS_MAX).eq(1..=FAULTS_MAX));
         assert_eq!(faults.last().unwrap().message, "5 more faults are not shown");
     }
 }

@@ -9,7 +9,7 @@ use super::check::{chain_named, closed_word};
 use super::file::{Field, Fields, Word};
 use super::limits::{PER_TX_HINT, Zero, ceiling, limit, limits, rate};
 use super::names::{Names, Thing, refuse_repeats};
-use super::units::{UnitDef, native_units};
+use super::units::{UnitDef, coin_units};
 use super::words::{Vocabulary, quoted};
 use super::{
     Addresses, AllowanceRule, DenyWord, FeeRule, KeyRules, Limit, NativeRule, Recipients,
@@ -17,18 +17,18 @@ use super::{
 };
 use crate::id::{CallerId, ChainId, KeyLabel};
 
-/// The rules of all keys.
-pub(super) fn keys(root: &Fields<'_>, names: &Names) -> BTreeMap<KeyLabel, KeyRules> {
+/// The rules of all keys. `None` after some faults: what a key must ask for was not read.
+pub(super) fn keys(root: &Fields<'_>, names: &Names) -> Option<BTreeMap<KeyLabel, KeyRules>> {
     let entries = root.optional("key").map(|field| field.entries(KEYS_MAX)).unwrap_or_default();
     let mut keys = BTreeMap::new();
     for (word, field) in entries {
-        let rules = field.fields(KEY).map(|fields| key(&fields, names));
+        let rules = field.fields(KEY).and_then(|fields| key(&fields, names));
         match word.text.parse::<KeyLabel>() {
-            Ok(label) => drop(keys.insert(label, rules.unwrap_or_default())),
+            Ok(label) => drop(keys.insert(label, rules)),
             Err(invalid) => field.fault_at(word.at, invalid.to_string(), "rename the key"),
         }
     }
-    keys
+    keys.into_iter().map(|(label, rules)| Some((label, rules?))).collect()
 }
 
 /// What the rules of one key are read against.
@@ -40,11 +40,15 @@ pub(super) struct Scope<'a> {
     pub(super) chains: BTreeSet<ChainId>,
     /// The symbol of their native coin, if they have one in common.
     pub(super) native: Option<&'a str>,
+    /// The units of that coin; of every coin if it is not known which is meant, so that amounts can
+    /// be read for their faults; `None` if not even the coins are known.
+    pub(super) units: Option<Vec<UnitDef<'a>>>,
     /// What can be spent at once at most, by unit. `None`: that rule has faults.
     pub(super) ceilings: BTreeMap<&'a str, Option<Limit>>,
 }
 
-fn key(fields: &Fields<'_>, names: &Names) -> KeyRules {
+/// `None` if a tier or the rate cannot be read: without them more is permitted, not less.
+fn key(fields: &Fields<'_>, names: &Names) -> Option<KeyRules> {
     let callers = callers(fields, names);
     let mut scope = scope(fields, names);
     let rate = fields.required("rate", RATE_HINT).and_then(|field| rate(&field));
@@ -56,19 +60,23 @@ fn key(fields: &Fields<'_>, names: &Names) -> KeyRules {
     let calls = fields.optional("call").map(|field| calls(&field, &scope));
     let tiers = fields.optional("approve").map(|field| tiers::tiers(&field, &scope, &callers));
     let delegate = fields.optional("delegate");
-    KeyRules {
+    let approve = match tiers {
+        Some(tiers) => tiers?,
+        None => Vec::new(),
+    };
+    Some(KeyRules {
         callers,
         native,
         fees,
-        rate: rate.unwrap_or_default(),
+        rate: rate?,
         deny: fields.optional("deny").map(|field| deny(&field)).unwrap_or_default(),
         tokens: tokens.unwrap_or_default(),
         calls: calls.unwrap_or_default(),
         deploy: fields.optional("deploy").map(|field| deploy(&field)).unwrap_or_default(),
         delegate: delegate.map(|f| names.addresses(&f, &scope.chains)).unwrap_or_default(),
-        approve: tiers.unwrap_or_default(),
+        approve,
         chains: scope.chains,
-    }
+    })
 }
 
 fn callers(fields: &Fields<'_>, names: &Names) -> BTreeSet<CallerId> {
@@ -101,13 +109,16 @@ fn scope<'a>(fields: &Fields<'_>, names: &'a Names) -> Scope<'a> {
     let natives = chains.iter().filter_map(|id| names.registry.chain(*id));
     let natives: BTreeSet<&str> = natives.map(|chain| chain.native.as_str()).collect();
     let native = if natives.len() == 1 { natives.first().copied() } else { None };
-    Scope { names, chains, native, ceilings: BTreeMap::new() }
+    let units = match native {
+        Some(symbol) => Some(coin_units([symbol].into_iter())),
+        None => names.coin_units(),
+    };
+    Scope { names, chains, native, units, ceilings: BTreeMap::new() }
 }
 
 fn refuse_mixed_coins(scope: &Scope<'_>, field: Option<&Field<'_>>) {
     if let (Some(field), None, false) = (field, scope.native, scope.chains.is_empty()) {
-        let message = "the key's chains have different native coins";
-        field.fault(message, "no limit can count two coins: give each coin a key of its own");
+        field.fault(MIXED_COINS.0, MIXED_COINS.1);
     }
 }
 
@@ -116,15 +127,15 @@ fn coin_rules<'a>(
     native: Option<Field<'_>>,
     fees: Option<Field<'_>>,
 ) -> (Option<NativeRule>, Option<FeeRule>) {
-    let Some(symbol) = scope.native else {
+    let Some(units) = &scope.units else {
         // Amounts cannot be read, but misspelt fields can be told all the same.
         native.and_then(|field| field.fields(NATIVE));
         fees.and_then(|field| field.fields(FEES));
         return (None, None);
     };
-    let units = native_units(symbol);
-    let native_rule = native.as_ref().and_then(|field| native_rule(field, scope, &units));
-    let fee_rule = fees.as_ref().and_then(|field| fee_rule(field, &units));
+    let native_rule = native.as_ref().and_then(|field| native_rule(field, scope, units));
+    let fee_rule = fees.as_ref().and_then(|field| fee_rule(field, units));
+    let Some(symbol) = scope.native else { return (native_rule, fee_rule) };
     // Fees count as native spend, so without a native rule they are all that can be spent.
     if native.is_some() {
         let ceiling = native_rule.as_ref().map(|rule| ceiling(&rule.limits));
@@ -303,6 +314,12 @@ const DENY: Vocabulary = Vocabulary {
     known: &["contract-creation", "eip7702", "unlimited-allowance"],
     later: &["delegatecall"],
 };
+
+/// Message and hint for an amount that could be one of two coins.
+pub(super) const MIXED_COINS: (&str, &str) = (
+    "the key's chains have different native coins",
+    "no limit can count two coins: give each coin a key of its own",
+);
 
 const RATE_HINT: &str = "write rate = { per_caller = \"20/s\", per_key = \"50/s\", parked = 25 }";
 

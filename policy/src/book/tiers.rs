@@ -6,23 +6,25 @@ use std::collections::BTreeSet;
 use super::file::{Field, Fields, Word};
 use super::limits::{Zero, amount, span_of};
 use super::names::Thing;
-use super::rules::Scope;
-use super::units::{UnitDef, native_units, split_amount};
+use super::rules::{MIXED_COINS, Scope};
+use super::units::{UnitDef, split_amount};
 use super::words::{Vocabulary, quoted};
 use super::{Limit, Quorum, QuorumPart, Threshold, Tier};
 use crate::id::{CallerId, PersonId};
 use crate::money::{Account, Asset, parse_decimal};
 
-/// The tiers of one key.
+/// The tiers of one key. `None` after a fault in one: people would not be asked.
 pub(super) fn tiers(
     field: &Field<'_>,
     scope: &Scope<'_>,
     callers: &BTreeSet<CallerId>,
-) -> Vec<Tier> {
+) -> Option<Vec<Tier>> {
     let owners = callers.iter().filter_map(|caller| scope.names.callers.get(caller)?.as_ref());
     let owners: BTreeSet<&PersonId> = owners.flatten().collect();
     let elements = field.elements(TIERS_MAX);
-    elements.iter().filter_map(|field| tier(&field.fields(TIER)?, scope, &owners)).collect()
+    let read = elements.iter().map(|field| tier(&field.fields(TIER)?, scope, &owners));
+    let read: Vec<Option<Tier>> = read.collect();
+    read.into_iter().collect()
 }
 
 fn tier(fields: &Fields<'_>, scope: &Scope<'_>, owners: &BTreeSet<&PersonId>) -> Option<Tier> {
@@ -55,15 +57,26 @@ fn thresholds(field: &Field<'_>, scope: &Scope<'_>) -> Option<Vec<Threshold>> {
 
 fn threshold(field: &Field<'_>, word: Word<'_>, scope: &Scope<'_>) -> Option<Threshold> {
     let unit = split_amount(word.text).map_or("", |(_, unit)| unit);
-    if is_native(unit, scope) {
-        let symbol = scope.native?;
-        let amount = amount(field, word, &native_units(symbol), Zero::Allowed)?;
+    if let Some(units) = &scope.units
+        && is_coin(unit, units)
+    {
+        let amount = amount(field, word, units, Zero::Allowed)?;
+        let Some(symbol) = scope.native else {
+            // If the chains are not known, that was told.
+            if !scope.chains.is_empty() {
+                field.fault_at(word.at, MIXED_COINS.0, MIXED_COINS.1);
+            }
+            return None;
+        };
         let chains = scope.names.registry.chains_with_native(symbol);
         let accounts = chains.map(|chain| Account { chain, asset: Asset::Native }).collect();
         let threshold = Threshold { accounts, amount };
         return reachable(field, word, scope.ceilings.get(symbol), threshold);
     }
     let Some(thing) = scope.names.things.get(unit) else {
+        if scope.units.is_none() {
+            return None; // It may be in the coin that cannot be read, which was told.
+        }
         let message = format!("{} has a unit that is no asset of this key", quoted(word.text));
         field.fault_at(word.at, message, "write the key's native coin or a registered token");
         return None;
@@ -79,10 +92,10 @@ fn threshold(field: &Field<'_>, word: Word<'_>, scope: &Scope<'_>) -> Option<Thr
     reachable(field, word, scope.ceilings.get(unit), threshold)
 }
 
-/// Whether the unit is the native coin's. A text that has no unit is taken for one, so that it is
+/// Whether the unit is a coin's. A text that has no unit is taken for one, so that it is
 /// told what an amount looks like.
-fn is_native(unit: &str, scope: &Scope<'_>) -> bool {
-    matches!(unit, "" | "gwei" | "wei") || scope.native == Some(unit)
+fn is_coin(unit: &str, units: &[UnitDef<'_>]) -> bool {
+    unit.is_empty() || units.iter().any(|known| known.name == unit)
 }
 
 /// The threshold, unless every charge above it is refused anyway.

@@ -53,13 +53,11 @@ pub(super) fn split_amount(text: &str) -> Result<(&str, &str), InvalidAmount> {
     text.split_once(' ').ok_or(InvalidAmount::Form)
 }
 
-/// The units of a native coin.
-pub(super) fn native_units(symbol: &str) -> [UnitDef<'_>; 3] {
-    [
-        UnitDef { name: symbol, decimals: NATIVE_DECIMALS },
-        UnitDef { name: "gwei", decimals: GWEI_DECIMALS },
-        UnitDef { name: "wei", decimals: 0 },
-    ]
+/// The units of native coins: their symbols, and the parts that all of them have.
+pub(super) fn coin_units<'a>(symbols: impl Iterator<Item = &'a str>) -> Vec<UnitDef<'a>> {
+    let coins = symbols.map(|name| UnitDef { name, decimals: NATIVE_DECIMALS });
+    let gwei = UnitDef { name: "gwei", decimals: GWEI_DECIMALS };
+    coins.chain([gwei, UnitDef { name: "wei", decimals: 0 }]).collect()
 }
 
 /// A unit: ten to the power of `decimals` base units.
@@ -143,7 +141,7 @@ mod tests {
     use crate::id::ChainId;
 
     fn eth(text: &str) -> Result<Amount, InvalidAmount> {
-        parse_amount(text, &native_units("ETH"))
+        parse_amount(text, &coin_units(["ETH"].into_iter()))
     }
 
     #[test]
@@ -195,7 +193,7 @@ mod tests {
         #[test]
         fn a_native_amount_is_printed_with_its_symbol(units: u128) {
             let mut registry = Registry::default();
-            let chain = Chain { name: "ethereum".into(), native: "ETH".into() };
+            let chain = Chain { name: "ethereum".into(), native: "ETH".into(), l1_fee: None };
             registry.chains.insert(ChainId(1), chain);
             let account = Account { chain: ChainId(1), asset: Asset::Native };
             let text = format_amount(&registry, account, Amount::from(units));

@@ -168,7 +168,8 @@ impl UnsignedTx {
 
     /// The most that it can cost beside its value, in wei: the gas limit at the max fee, and all
     /// blobs at the max blob fee. `None` on overflow; a caller treats that as over every limit.
-    /// What a rollup adds for its layer 1 is in no signed field, and not in here.
+    /// What a rollup takes beside gas for its layer 1 is in no signed field, and not in here: the
+    /// book says how much to reserve for it, and [`crate::effect::effects`] adds that.
     pub fn worst_case_fee(&self) -> Option<Amount> {
         let gas = Amount::from(u128::from(self.gas_limit()));
         let execution = gas.checked_mul(self.max_fee_per_gas())?;
