@@ -120,6 +120,32 @@ fn a_pin_file_that_is_missing_or_open_to_others_ends_the_start_before_any_login(
 }
 
 #[test]
+fn a_token_put_in_the_place_of_ours_never_gets_to_see_the_pin() {
+    let vault = vault(Through::Faults);
+    let faults = vault.token.faults().unwrap();
+    // How often a token is asked who it is before there is a session on it.
+    faults.set(&["C_OpenSession hang"]).unwrap();
+    let child = vault.installation.start().unwrap();
+    faults.wait_for_hangs("C_OpenSession", 1).unwrap();
+    let asked = faults.calls("C_GetTokenInfo").unwrap();
+    child.kill_9().unwrap();
+
+    // Exchanged just before that, and just after.
+    for asked in [asked - 1, asked] {
+        let ours = format!("C_GetTokenInfo delay 0 next {asked}");
+        faults.set(&[&ours, "C_GetTokenInfo other-serial"]).unwrap();
+        let (code, said) = fails_to_start(&vault);
+        assert_eq!(code, 69, "{said}");
+        assert!(said.contains("is now serial number \"another token!!!\""), "{said}");
+        assert_eq!(faults.calls("C_Login").unwrap(), 0);
+    }
+
+    faults.clear().unwrap();
+    vault.serve().unwrap().terminate().unwrap();
+    assert_eq!(faults.calls("C_Login").unwrap(), 1);
+}
+
+#[test]
 fn a_missing_module_and_a_missing_token_end_the_start_and_are_named() {
     let vault = vault(Through::Real);
     let mut settings = vault.settings.clone();
