@@ -12,7 +12,7 @@ use alloy_primitives::Address;
 use portcullis_proto::v1;
 use portcullis_proto::v1::sign_stream_response::Result as WireResult;
 use portcullis_proto::v1::signing_service_client::SigningServiceClient;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
@@ -132,7 +132,7 @@ impl SignStream {
 
 impl SignSender {
     /// Sends one request and returns its correlation id. Waits while as many as allowed are
-    /// unanswered.
+    /// unanswered. Dropping the future before it is ready sends nothing.
     ///
     /// # Errors
     ///
@@ -147,15 +147,39 @@ impl SignSender {
         let correlation_id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting { address: key.address, preimage: preimage.to_vec() };
         self.shared.remember(correlation_id, waiting)?;
-        // Given back when the answer comes.
-        room.forget();
+        let unsent = Unsent { shared: &self.shared, correlation_id, room: Some(room) };
         let request = Some(sign_request(key, request_id, preimage));
         let request = v1::SignStreamRequest { correlation_id, request };
-        if self.requests.send(request).await.is_err() {
-            self.shared.take(correlation_id);
-            return Err(StreamError::Closed);
-        }
+        self.requests.send(request).await.map_err(|_| StreamError::Closed)?;
+        unsent.sent();
         Ok(correlation_id)
+    }
+}
+
+/// A request that the queue has not taken. Dropping it, as whoever stops waiting for
+/// [`SignSender::send`] does, gives back its place and forgets it: no answer will come.
+struct Unsent<'a> {
+    shared: &'a Shared,
+    correlation_id: u64,
+    room: Option<SemaphorePermit<'a>>,
+}
+
+impl Unsent<'_> {
+    /// From now on its place is given back when the answer comes.
+    fn sent(mut self) {
+        if let Some(room) = self.room.take() {
+            room.forget();
+        }
+    }
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        let Some(room) = self.room.take() else { return };
+        if self.shared.take(self.correlation_id).is_none() {
+            // Somebody answered what was never asked, and the place was given back for that.
+            room.forget();
+        }
     }
 }
 
@@ -259,3 +283,38 @@ impl Waiting {
 /// Above this the service would throttle anyway; with the largest preimage it is 8 GiB of memory,
 /// which only a caller that sends such preimages pays for.
 const IN_FLIGHT_MAX: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_send_that_is_dropped_before_the_queue_took_it_gives_its_place_back() {
+        let (requests, mut queue) = mpsc::channel(1);
+        let shared = Arc::new(Shared {
+            next: AtomicU64::new(1),
+            waiting: Mutex::new(Some(HashMap::new())),
+            room: Semaphore::new(2),
+        });
+        let sender = SignSender { requests, shared: Arc::clone(&shared) };
+        let key = KeyRef { id: "5a".repeat(16).parse().unwrap(), address: Address::ZERO };
+        let id = "one".parse().unwrap();
+        assert_eq!(sender.send(&key, &id, &[]).await.unwrap(), 1);
+        for _ in 0..3 {
+            // The queue is full, and there is room for one more.
+            let mut sending = Box::pin(sender.send(&key, &id, &[]));
+            let polled = sending.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(polled, Poll::Pending));
+            assert_eq!(shared.room.available_permits(), 0);
+            drop(sending);
+            assert_eq!(shared.room.available_permits(), 1);
+            assert_eq!(shared.lock().as_ref().unwrap().len(), 1);
+        }
+        assert_eq!(queue.recv().await.unwrap().correlation_id, 1);
+        let last = sender.send(&key, &id, &[]).await.unwrap();
+        assert_eq!(queue.recv().await.unwrap().correlation_id, last);
+        assert_eq!(shared.end(), [1, last]);
+    }
+}

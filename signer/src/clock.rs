@@ -25,7 +25,8 @@ impl Clock {
     pub fn resume(state: &State, boot_name: &str) -> Self {
         let last = state.at();
         let (wall, boot) = (wall(), boot());
-        let within_boot = state.started().filter(|(started, _)| started.boot == boot_name);
+        let within_boot =
+            state.started().filter(|(started, _)| same_boot(&started.boot, boot_name));
         let passed = match within_boot {
             Some((started, at)) => {
                 let since = Span(boot.0.saturating_sub(started.boot_clock.0));
@@ -67,11 +68,62 @@ pub fn boot() -> Millis {
     Millis(seconds.saturating_mul(1_000).saturating_add(millis))
 }
 
-/// The kernel's name for this boot of the machine. Empty if it has none: then no boot is the same.
+/// The kernel's name for this boot of the machine. Empty if it has none: then no boot is the same,
+/// another without a name least of all.
 pub fn boot_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     name.trim().to_owned()
 }
 
+fn same_boot(one: &str, other: &str) -> bool {
+    !one.is_empty() && one == other
+}
+
 /// Across a boot of the machine the wall clock is believed for this long: a restart, not a move.
 const GAP_BELIEVED_MAX: Span = Span(15 * 60_000);
+
+#[cfg(test)]
+mod tests {
+    use portcullis_policy::id::{BookHash, Epoch, Sequence};
+    use portcullis_policy::record::{Entry, Environment, FORMAT, Genesis, Record, Started};
+
+    use super::*;
+
+    const LAST: Interval = Interval { sure: Millis(1_000), possible: Millis(1_000) };
+
+    /// A journal that was started once, when the machine booted.
+    fn started_in(boot: &str) -> State {
+        let genesis = Genesis {
+            book: "version = 1\n".into(),
+            environment: Environment::Development,
+            format: FORMAT,
+            people: Vec::new(),
+            salt: BookHash::of("salt").0,
+        };
+        let started = Started {
+            boot: boot.into(),
+            boot_clock: Millis(0),
+            cut: 0,
+            epoch: Epoch(1),
+            lost: Vec::new(),
+            version: String::new(),
+            wall_clock: LAST.possible,
+        };
+        let entry = |record, seq| Entry { at: LAST, record, seq };
+        let mut state = State::genesis(&entry(Record::Genesis(genesis), Sequence(1))).unwrap();
+        state.apply(&entry(Record::Started(started), Sequence(2))).unwrap();
+        state
+    }
+
+    #[test]
+    fn the_boot_clock_is_believed_within_the_same_boot_alone() {
+        let resumed = |then, now| Clock::resume(&started_in(then), now).sure_at_base;
+        assert!(resumed("one", "one") > LAST.sure);
+        assert_eq!(resumed("one", "two"), LAST.sure);
+    }
+
+    #[test]
+    fn two_boots_without_a_name_are_not_the_same() {
+        assert_eq!(Clock::resume(&started_in(""), "").sure_at_base, LAST.sure);
+    }
+}

@@ -1,7 +1,8 @@
 //! Makes keys, and holds the token's keys against the journal's at every start.
 //!
 //! The public point pinned in the journal is the truth. A key that drifts is frozen; one that is
-//! absent is unusable. Nothing is healed by forgetting.
+//! absent is unusable. Nothing is healed by forgetting. What the token says of a public point is
+//! believed only where it is a single one; where it is not, the private key must prove itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,17 +13,28 @@ use portcullis_policy::record::{Actor, Frozen, KeyIntended};
 use portcullis_policy::stops::Scope;
 use portcullis_proto::v1::CreateKeyRequest;
 
-use crate::hsm::{Hsm, HsmError, TokenKey};
+use crate::hsm::{Drift, Hsm, HsmError, SignFault, TokenKey};
 use crate::refusal::Refusal;
-use crate::sequencer::Sequencer;
+use crate::sequencer::{KeyView, Sequencer};
 use crate::signature::PublicPoint;
 
 /// Keys in token and journal.
 pub struct Keys {
     sequencer: Sequencer,
     token: Arc<Hsm>,
+    /// Keys that this process began to make and that are not known to be made.
+    begun: Mutex<BTreeMap<KeyId, Making>>,
     troubles: Mutex<BTreeMap<KeyId, String>>,
     strangers: Mutex<Vec<String>>,
+}
+
+/// How far the making of a key is.
+#[derive(Clone, Copy)]
+enum Making {
+    /// It may be in the token and not yet in the journal.
+    UnderWay,
+    /// It ended without a key. The token may have one all the same.
+    GivenUp,
 }
 
 /// A key somebody wants.
@@ -59,8 +71,8 @@ impl KeyOrder {
 impl Keys {
     /// Joins the parts.
     pub fn new(sequencer: Sequencer, token: Arc<Hsm>) -> Self {
-        let (troubles, strangers) = (Mutex::default(), Mutex::default());
-        Self { sequencer, token, troubles, strangers }
+        let (begun, troubles, strangers) = <(Mutex<_>, Mutex<_>, Mutex<_>)>::default();
+        Self { sequencer, token, begun, troubles, strangers }
     }
 
     /// Makes a key: intent on record, then the token, which also proves it by a signature, then the
@@ -75,42 +87,111 @@ impl Keys {
         let KeyOrder { label, tags, purpose, owner, by } = order;
         let intended = KeyIntended { by, key, label: label.clone(), owner, purpose, tags };
         self.sequencer.intend_key(intended).await?;
+        let begun = Begun::new(self, key);
         let made = self.token.create_key(&key, &label).await;
         let point = made.map_err(|error| token_refusal(&error))?;
         self.sequencer.key_created(key, point).await?;
+        begun.ended_well();
         tracing::info!(%key, %label, "key created");
         Ok(key)
     }
 
     /// Holds every key of the journal against the token's object, and freezes what drifted.
+    ///
+    /// # Errors
+    ///
+    /// The token could not be read, or a key could not be asked to prove itself; all others were
+    /// looked at then.
     pub async fn check(&self, unfinished: &BTreeSet<KeyId>) -> Result<(), HsmError> {
-        let on_token = self.token.inspect().await?;
+        // Before the token is read: a key that is made in between is no absent one.
         let view = self.sequencer.view();
+        let on_token = self.token.inspect().await?;
+        let mut outcome = Ok(());
         for (id, key) in &view.keys {
             let found: Vec<&TokenKey> =
                 on_token.iter().filter(|found| found.id.as_ref() == Some(id)).collect();
-            let Some(trouble) = trouble(&found, &key.point) else { continue };
-            let trouble_text = trouble.clone();
-            tracing::error!(key = %id, label = %key.label, %trouble, "key is not as it was made");
-            self.troubles.lock().insert(*id, trouble_text);
-            let scope = Scope::Key(*id);
-            if !view.stops.iter().any(|stop| *stop == scope) {
-                let frozen = Frozen { by: Actor::Signer, reason: trouble, scope };
-                let answer = self.sequencer.freeze(frozen).await;
-                tracing::warn!(key = %id, recorded = answer.sequence.is_some(), "key frozen");
+            match self.find_trouble(*id, key, &found).await {
+                Ok(None) => {}
+                Ok(Some(trouble)) => self.stop_using(*id, key, trouble).await,
+                Err(error) => outcome = Err(error),
             }
         }
+        self.note_strangers(&on_token, unfinished);
+        outcome
+    }
+
+    async fn find_trouble(
+        &self,
+        id: KeyId,
+        key: &KeyView,
+        found: &[&TokenKey],
+    ) -> Result<Option<String>, HsmError> {
+        let Some(pinned) = pinned(key) else {
+            return Ok(Some("its pinned point cannot be understood".into()));
+        };
+        match judge(found, &pinned) {
+            Finding::Good => Ok(None),
+            Finding::Bad(trouble) => Ok(Some(trouble)),
+            // Frozen for good: asking again would only wear out sessions.
+            Finding::Unproven if self.trouble(id).is_some() => Ok(None),
+            Finding::Unproven => self.prove(id, &pinned).await,
+        }
+    }
+
+    /// Has the private key sign a constant: if that does not verify, it is another key.
+    async fn prove(
+        &self,
+        id: KeyId,
+        pinned: &Arc<PublicPoint>,
+    ) -> Result<Option<String>, HsmError> {
+        let trouble = match self.token.self_test(&id, pinned).await {
+            Ok(()) => return Ok(None),
+            Err(SignFault::BadSignature { .. } | SignFault::KeyQuarantined { .. }) => {
+                "its private key is not that of the pinned point".into()
+            }
+            Err(SignFault::KeyMissing { .. }) => ABSENT.into(),
+            Err(SignFault::KeyAmbiguous { .. }) => DOUBLED.into(),
+            Err(SignFault::KeyFenced { .. }) => drifted(&[Drift::Fenced]),
+            Err(
+                source @ (SignFault::Overloaded
+                | SignFault::TimedOut
+                | SignFault::Unavailable
+                | SignFault::Closed),
+            ) => return Err(HsmError::SelfTest { key: id, source }),
+        };
+        Ok(Some(trouble))
+    }
+
+    async fn stop_using(&self, id: KeyId, key: &KeyView, trouble: String) {
+        tracing::error!(key = %id, label = %key.label, %trouble, "key is not as it was made");
+        self.troubles.lock().insert(id, trouble.clone());
+        let scope = Scope::Key(id);
+        if !self.sequencer.view().stops.iter().any(|stop| *stop == scope) {
+            let frozen = Frozen { by: Actor::Signer, reason: trouble, scope };
+            let answer = self.sequencer.freeze(frozen).await;
+            tracing::warn!(key = %id, recorded = answer.sequence.is_some(), "key frozen");
+        }
+    }
+
+    fn note_strangers(&self, on_token: &[TokenKey], unfinished: &BTreeSet<KeyId>) {
+        // After the token was read, and in this order: a key that is being made leaves the one only
+        // once it is in the other.
+        let begun = self.begun.lock().clone();
+        let view = self.sequencer.view();
         let strangers = on_token.iter().filter_map(|found| {
-            let known = found.id.is_some_and(|id| view.keys.contains_key(&id));
-            if known {
+            let id = found.id.as_ref();
+            if id.is_some_and(|id| view.keys.contains_key(id)) {
                 return None;
             }
-            let half_made = found.id.is_some_and(|id| unfinished.contains(&id));
-            let what = if half_made { "left by a creation that did not end" } else { "unknown" };
+            let what = match id.and_then(|id| begun.get(id)) {
+                Some(Making::UnderWay) => return None,
+                Some(Making::GivenUp) => HALF_MADE,
+                None if id.is_some_and(|id| unfinished.contains(id)) => HALF_MADE,
+                None => "unknown",
+            };
             Some(format!("the token holds a key that is {what}: label {:?}", found.label))
         });
         *self.strangers.lock() = strangers.collect();
-        Ok(())
     }
 
     /// Why a key is unusable, if it is.
@@ -128,23 +209,70 @@ impl Keys {
     }
 }
 
-/// What is wrong with a key's objects in the token, if anything.
-fn trouble(found: &[&TokenKey], point: &str) -> Option<String> {
-    let [found] = found else {
-        let many = found.len();
-        let what = if many == 0 { "absent from the token" } else { "in the token more than once" };
-        return Some(what.into());
-    };
-    if !found.drift.is_empty() {
-        let drift: Vec<String> = found.drift.iter().map(ToString::to_string).collect();
-        return Some(format!("its attributes drifted: {}", drift.join(", ")));
+/// Keeps a key that is being made from being taken for a stranger. Dropped early, as by an error,
+/// it leaves the key to be found as half made.
+struct Begun<'a> {
+    keys: &'a Keys,
+    key: KeyId,
+}
+
+impl<'a> Begun<'a> {
+    fn new(keys: &'a Keys, key: KeyId) -> Self {
+        keys.begun.lock().insert(key, Making::UnderWay);
+        Self { keys, key }
     }
-    let same = |public: &PublicPoint| hex::encode(public.as_bytes()) == point;
-    match &found.point {
-        Some(public) if !same(public) => Some("its public point is not the pinned one".into()),
-        Some(_) | None => None,
+
+    fn ended_well(self) {
+        self.keys.begun.lock().remove(&self.key);
     }
 }
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(making) = self.keys.begun.lock().get_mut(&self.key) {
+            *making = Making::GivenUp;
+        }
+    }
+}
+
+/// What a key's objects in the token say of it.
+enum Finding {
+    Good,
+    /// It is not as it was made, for this reason.
+    Bad(String),
+    /// There is one private key as we make them, and no telling whose point it has.
+    Unproven,
+}
+
+fn judge(found: &[&TokenKey], pinned: &PublicPoint) -> Finding {
+    let found = match found {
+        [] => return Finding::Bad(ABSENT.into()),
+        [found] => found,
+        [_, _, ..] => return Finding::Bad(DOUBLED.into()),
+    };
+    if !found.drift.is_empty() {
+        return Finding::Bad(drifted(&found.drift));
+    }
+    match &found.point {
+        Some(public) if public == pinned => Finding::Good,
+        Some(_) => Finding::Bad("its public point is not the pinned one".into()),
+        None => Finding::Unproven,
+    }
+}
+
+fn drifted(drift: &[Drift]) -> String {
+    let drift: Vec<String> = drift.iter().map(ToString::to_string).collect();
+    format!("its attributes drifted: {}", drift.join(", "))
+}
+
+fn pinned(key: &KeyView) -> Option<Arc<PublicPoint>> {
+    let bytes = hex::decode(&key.point).ok()?;
+    PublicPoint::try_from(&bytes[..]).ok().map(Arc::new)
+}
+
+const ABSENT: &str = "absent from the token";
+const DOUBLED: &str = "in the token more than once";
+const HALF_MADE: &str = "left by a creation that did not end";
 
 fn token_refusal(error: &HsmError) -> Refusal {
     tracing::error!(%error, "the token made no key");

@@ -68,10 +68,20 @@ pub enum PinError {
         /// The file.
         path: PathBuf,
     },
+    /// More than one line, or characters that nobody types: sent, it would be refused, and a token
+    /// locks itself after a few of those.
+    #[error(
+        "PIN file {path} holds a second line or a control character: write the PIN alone into \
+         it, followed by one newline or none"
+    )]
+    ControlCharacter {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl PinSource {
-    /// Reads the PIN, without one newline at its end.
+    /// Reads the PIN, without the one newline (LF or CR LF) that may be at its end.
     ///
     /// # Errors
     ///
@@ -79,10 +89,12 @@ impl PinSource {
     pub fn read(&self) -> Result<Pin, PinError> {
         let path = self.path()?;
         let text = self.text(&path)?;
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        let line = line.strip_suffix('\r').unwrap_or(line);
+        let line = text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(&text);
         if line.is_empty() || line.len() > PIN_BYTES_MAX {
             return Err(PinError::NotAPin { path });
+        }
+        if line.chars().any(char::is_control) {
+            return Err(PinError::ControlCharacter { path });
         }
         Ok(Pin(line.to_owned()))
     }
@@ -185,6 +197,33 @@ mod tests {
             let (_folder, source) = file(content, 0o600);
             assert!(matches!(source.read(), Err(PinError::NotAPin { .. })));
         }
+    }
+
+    #[test]
+    fn a_second_line_or_a_control_character_is_refused_and_none_of_it_is_shown() {
+        for content in [
+            "1234\n5678\n",
+            "1234\n\n",
+            "1234\r\n\r\n",
+            "1234\n\r\n",
+            "1234\r",
+            "12\u{0}34",
+            "1234\t",
+            "\u{1b}[A1234\n",
+            "12\u{85}34",
+        ] {
+            let (_folder, source) = file(content.as_bytes(), 0o600);
+            let refused = source.read().expect_err(content);
+            assert!(matches!(refused, PinError::ControlCharacter { .. }), "{content:?}");
+            let shown = format!("{refused} {refused:?}").replace(source_path(&source), "");
+            assert!(shown.contains("write the PIN alone into it"), "{shown}");
+            assert!(!shown.contains("12") && !shown.contains("34"), "{shown}");
+        }
+    }
+
+    fn source_path(source: &PinSource) -> &str {
+        let PinSource::File(path) = source else { panic!("no file: {source:?}") };
+        path.to_str().unwrap()
     }
 
     #[test]

@@ -120,6 +120,32 @@ fn a_pin_file_that_is_missing_or_open_to_others_ends_the_start_before_any_login(
 }
 
 #[test]
+fn a_token_put_in_the_place_of_ours_never_gets_to_see_the_pin() {
+    let vault = vault(Through::Faults);
+    let faults = vault.token.faults().unwrap();
+    // How often a token is asked who it is before there is a session on it.
+    faults.set(&["C_OpenSession hang"]).unwrap();
+    let child = vault.installation.start().unwrap();
+    faults.wait_for_hangs("C_OpenSession", 1).unwrap();
+    let asked = faults.calls("C_GetTokenInfo").unwrap();
+    child.kill_9().unwrap();
+
+    // Exchanged just before that, and just after.
+    for asked in [asked - 1, asked] {
+        let ours = format!("C_GetTokenInfo delay 0 next {asked}");
+        faults.set(&[&ours, "C_GetTokenInfo other-serial"]).unwrap();
+        let (code, said) = fails_to_start(&vault);
+        assert_eq!(code, 69, "{said}");
+        assert!(said.contains("is now serial number \"another token!!!\""), "{said}");
+        assert_eq!(faults.calls("C_Login").unwrap(), 0);
+    }
+
+    faults.clear().unwrap();
+    vault.serve().unwrap().terminate().unwrap();
+    assert_eq!(faults.calls("C_Login").unwrap(), 1);
+}
+
+#[test]
 fn a_missing_module_and_a_missing_token_end_the_start_and_are_named() {
     let vault = vault(Through::Real);
     let mut settings = vault.settings.clone();
@@ -328,7 +354,7 @@ async fn a_key_that_drifted_is_frozen_at_the_start_and_says_so_while_other_keys_
 #[tokio::test]
 async fn absent_doubled_and_replaced_keys_are_frozen_and_strangers_are_reported()
 -> Result<(), Failure> {
-    let labels = ["absent", "doubled", "replaced"];
+    let labels = ["absent", "doubled", "replaced", "swapped", "spare"];
     let vault = Vault::new(Through::Real, &book_with(&labels))?;
     let server = vault.serve()?;
     let hot = vault.hot_key(&server).await?;
@@ -354,14 +380,28 @@ async fn absent_doubled_and_replaced_keys_are_frozen_and_strangers_are_reported(
     generate("doubled", &keys["doubled"].id.to_string());
     delete("replaced");
     generate("replaced", &keys["replaced"].id.to_string());
+    // Made by the signer itself, so that nothing but its point is wrong, and that is gone.
+    delete("swapped");
+    let [spare, swapped] = ["spare", "swapped"].map(|label| keys[label].id.to_string());
+    for (kind, id) in [("pubkey", &swapped), ("privkey", &swapped)] {
+        witness.run(&["--set-id", id, "--type", kind, "--id", &spare]).unwrap();
+    }
+    witness.run(&["--delete-object", "--type", "pubkey", "--id", &swapped]).unwrap();
     let strange = "00112233445566778899aabbccddeeff";
     generate("stranger", strange);
     let on_token = witness.private_keys()?;
-    assert_eq!(on_token.len(), 5, "hot, doubled twice, replaced, stranger: {on_token:?}");
+    assert_eq!(on_token.len(), 6, "doubled twice, and one more each: {on_token:?}");
+    assert!(!witness.run(&["--list-objects", "--type", "pubkey"])?.contains(&swapped));
 
     let server = vault.serve()?;
     let payouts = vault.client(&server, PAYOUTS).await?;
-    let wanted = [("absent", "absent"), ("doubled", "more than once"), ("replaced", "drifted")];
+    let wanted = [
+        ("absent", "absent"),
+        ("doubled", "more than once"),
+        ("replaced", "drifted"),
+        ("swapped", "not that of the pinned point"),
+        ("spare", "absent"),
+    ];
     for (label, what) in wanted {
         let refused = reason(&payouts, &keys[label], &payment(0, ether(1))).await;
         assert_eq!(refused, "FROZEN", "{label}");
@@ -369,7 +409,7 @@ async fn absent_doubled_and_replaced_keys_are_frozen_and_strangers_are_reported(
         assert_eq!(seen.state(), KeyState::Frozen, "{label}");
         assert!(seen.trouble.contains(what), "{label}: {:?}", seen.trouble);
     }
-    assert_eq!(stops_by_the_signer(&vault, &server).await.len(), 3);
+    assert_eq!(stops_by_the_signer(&vault, &server).await.len(), wanted.len());
     sign(&payouts, &hot, &payment(0, ether(1))).await?;
 
     let status = vault.control(&server, "ada").await?.status().await?;

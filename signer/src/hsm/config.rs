@@ -19,7 +19,7 @@ pub struct HsmConfig {
     pub sessions: NonZeroUsize,
     /// Requests that may wait for a session; one more is refused at once.
     pub queue_max: usize,
-    /// How long a request may take, waiting included.
+    /// How long a request may wait for a session, and then how long the token may take.
     pub deadline: Duration,
     /// How long start, key creation and inspection may take. Key generation in hardware is slow.
     pub admin_deadline: Duration,
@@ -68,7 +68,7 @@ impl HsmConfig {
 /// HSM we know allows 16.
 const SESSIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
-/// Five seconds of a token that signs 200 a second: more would only expire in the queue.
+/// Five seconds of a token that signs 200 a second: more would only be refused in the queue.
 const QUEUE_MAX: usize = 1_024;
 
 /// A token that needs longer is not slow but gone.

@@ -112,7 +112,11 @@ impl Hsm {
         let answer = self.signing.run(move |session| {
             let key = *reserved.key();
             let signed = session.sign(&Purpose::Permitted(&reserved));
-            verified(&alarms, key, signed, |raw| reserved.attach(raw))
+            let (outcome, after) = verified(key, signed, |raw| reserved.attach(raw));
+            if matches!(outcome, Err(SignFault::BadSignature { .. })) {
+                alarms.raise(key);
+            }
+            (outcome, after)
         });
         answer.await?
     }
@@ -122,13 +126,14 @@ impl Hsm {
     ///
     /// # Errors
     ///
-    /// As [`Hsm::sign`].
+    /// As [`Hsm::sign`]. A bad signature is no alarm here: it says that the key is another one, not
+    /// that the token lies, and is the asker's to act on.
     pub async fn self_test(&self, key: &KeyId, point: &Arc<PublicPoint>) -> Result<(), SignFault> {
-        let alarms = self.admit(key)?;
+        self.admit(key)?;
         let (key, point) = (*key, Arc::clone(point));
         let answer = self.signing.run(move |session| {
             let signed = session.sign(&Purpose::SelfTest(&key));
-            verified(&alarms, key, signed, |raw| {
+            verified(key, signed, |raw| {
                 verify_and_recover(&point, &self_test_digest(), &raw).map(drop)
             })
         });
@@ -261,28 +266,19 @@ fn sessions(config: &HsmConfig, sessions_max: Option<u64>) -> usize {
     wanted.min(usize::try_from(allowed).unwrap_or(usize::MAX))
 }
 
-/// Joins the token's answer to what was asked; one that does not verify is an alarm.
+/// Joins the token's answer to what was asked. A session that gave a bad one is not used again.
 fn verified<V, B>(
-    alarms: &Alarms,
     key: KeyId,
     signed: Result<RawSignature, CallFault>,
     verify: impl FnOnce(RawSignature) -> Result<V, B>,
 ) -> (Result<V, SignFault>, After) {
-    let bad = SignFault::BadSignature { key };
-    match signed {
-        Ok(raw) => match verify(raw) {
-            Ok(value) => (Ok(value), After::Keep),
-            Err(_) => {
-                alarms.raise(key);
-                (Err(bad), After::Discard(HsmError::BadSignature { key }.to_string()))
-            }
-        },
-        Err(CallFault { fault, after }) => {
-            if fault == bad {
-                alarms.raise(key);
-            }
-            (Err(fault), after)
+    match signed.map(verify) {
+        Ok(Ok(value)) => (Ok(value), After::Keep),
+        Ok(Err(_)) => {
+            let after = After::Discard(HsmError::BadSignature { key }.to_string());
+            (Err(SignFault::BadSignature { key }), after)
         }
+        Err(CallFault { fault, after }) => (Err(fault), after),
     }
 }
 

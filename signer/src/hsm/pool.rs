@@ -28,7 +28,7 @@ pub(super) struct Sizes {
     pub(super) queue_max: usize,
     /// Threads that may be set aside and replaced.
     pub(super) stuck_max: usize,
-    /// From the call of [`Pool::run`] to its answer.
+    /// How long a job may wait for its turn, and then how long it may run.
     pub(super) deadline: Duration,
 }
 
@@ -111,7 +111,7 @@ impl<S: Send + 'static> Pool<S> {
         &self,
         job: impl FnOnce(&mut S) -> (R, After) + Send + 'static,
     ) -> Result<R, PoolFault> {
-        let ticket = Arc::new(Ticket::default());
+        let ticket = Arc::new(Ticket::new(self.deadline));
         let (answer, mut answered) = oneshot::channel();
         let work = {
             let ticket = Arc::clone(&ticket);
@@ -126,16 +126,20 @@ impl<S: Send + 'static> Pool<S> {
         };
         self.shared.push(Job { work, ticket: Arc::clone(&ticket) })?;
         let mut watch = Watch { pool: self, ticket: &ticket, over: false };
-        let waited = tokio::time::timeout(self.deadline, &mut answered).await;
+        let mut patience = self.deadline;
+        let outcome = loop {
+            if let Ok(answer) = tokio::time::timeout(patience, &mut answered).await {
+                break answer.map_err(|_| why_dropped(&ticket));
+            }
+            match Shared::give_up(&self.shared, &ticket) {
+                Given::NotYet(rest) => patience = rest,
+                Given::Answered => break answered.await.map_err(|_| PoolFault::Unavailable),
+                Given::BeforeStart => break Err(PoolFault::Full),
+                Given::Running => break Err(PoolFault::TimedOut),
+            }
+        };
         watch.over = true;
-        match waited {
-            Ok(answer) => answer.map_err(|_| PoolFault::Unavailable),
-            Err(_) => match Shared::give_up(&self.shared, &ticket) {
-                Given::Answered => answered.await.map_err(|_| PoolFault::Unavailable),
-                Given::BeforeStart => Err(PoolFault::Full),
-                Given::Running => Err(PoolFault::TimedOut),
-            },
-        }
+        outcome
     }
 
     /// How it stands with the threads, now.
@@ -168,14 +172,20 @@ impl<S: Send + 'static> Drop for Watch<'_, S> {
             return;
         }
         let (shared, ticket) = (Arc::clone(&self.pool.shared), Arc::clone(self.ticket));
-        let deadline = self.pool.deadline;
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                tokio::time::sleep(deadline).await;
-                Shared::give_up(&shared, &ticket);
+                while let Given::NotYet(rest) = Shared::give_up(&shared, &ticket) {
+                    tokio::time::sleep(rest).await;
+                }
             });
         }
     }
+}
+
+/// Why a job went without an answer, where nobody gave it up from outside.
+fn why_dropped(ticket: &Ticket) -> PoolFault {
+    // Its turn came too late, and it was not begun.
+    if ticket.was_given_up() { PoolFault::Full } else { PoolFault::Unavailable }
 }
 
 #[cfg(test)]

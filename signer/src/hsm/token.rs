@@ -100,31 +100,47 @@ impl Token {
         let slot = *self.slot.lock();
         let session = match self.open_at(slot, access) {
             Ok(session) => session,
-            Err(_) => self.open_at(self.find_again()?, access).map_err(HsmError::Session)?,
+            Err(_) => self.open_at(self.find_again()?, access)?,
         };
         self.ensure_login(&session)?;
         Ok(session)
     }
 
-    fn open_at(&self, slot: Slot, access: Access) -> Result<Session, Error> {
-        match (access, quirks::sessions_may_close(&self.facts.manufacturer)) {
+    /// A session on our token and no other. Asked before, so that none is opened elsewhere, and
+    /// again after: a token that leaves takes its sessions with it, so this one is ours for good.
+    fn open_at(&self, slot: Slot, access: Access) -> Result<Session, HsmError> {
+        self.confirm(slot)?;
+        let session = match (access, quirks::sessions_may_close(&self.facts.manufacturer)) {
             (Access::Sign, true) => self.module.open_ro_session(slot),
             (Access::Sign, false) => self.module.open_ro_session_no_drop(slot),
             (Access::Manage, true) => self.module.open_rw_session(slot),
             (Access::Manage, false) => self.module.open_rw_session_no_drop(slot),
+        };
+        let session = session.map_err(HsmError::Session)?;
+        self.confirm(slot)?;
+        Ok(session)
+    }
+
+    fn confirm(&self, slot: Slot) -> Result<(), HsmError> {
+        self.is_ours(&self.module.get_token_info(slot).map_err(HsmError::Slots)?)
+    }
+
+    /// The PIN is for the token we started with: another in its place must never see it.
+    fn is_ours(&self, info: &TokenInfo) -> Result<(), HsmError> {
+        let found = info.serial_number();
+        if found == self.facts.serial {
+            return Ok(());
         }
+        Err(HsmError::TokenExchanged {
+            selector: self.selector.clone(),
+            expected: self.facts.serial.clone(),
+            found: found.to_owned(),
+        })
     }
 
     fn find_again(&self) -> Result<Slot, HsmError> {
         let (slot, info) = lookup(&self.module, &self.selector)?;
-        let found = info.serial_number();
-        if found != self.facts.serial {
-            return Err(HsmError::TokenExchanged {
-                selector: self.selector.clone(),
-                expected: self.facts.serial.clone(),
-                found: found.to_owned(),
-            });
-        }
+        self.is_ours(&info)?;
         *self.slot.lock() = slot;
         Ok(slot)
     }

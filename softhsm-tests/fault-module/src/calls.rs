@@ -1,7 +1,8 @@
 //! The functions that can be spoiled, and the order of things within a call.
 //!
 //! Each forwards to the real module and adds nothing of its own, except `C_Sign` (spoilt or
-//! instant), `C_SignInit` (instant) and `C_GetAttributeValue` (the point).
+//! instant), `C_SignInit` (instant), `C_GetAttributeValue` (the point) and `C_GetTokenInfo` (the
+//! serial number).
 
 use std::thread;
 use std::time::Duration;
@@ -25,6 +26,7 @@ enum Twist {
     None,
     Tamper(Tamper),
     RawPoint,
+    OtherSerial,
 }
 
 /// Log, fault, call, log: the frame around every listed function.
@@ -65,6 +67,7 @@ fn spoil(
         }
         Fault::Tamper(tamper) => return call(module, Twist::Tamper(tamper)),
         Fault::RawPoint => return call(module, Twist::RawPoint),
+        Fault::OtherSerial => return call(module, Twist::OtherSerial),
     }
     call(module, Twist::None)
 }
@@ -92,13 +95,14 @@ macro_rules! forward {
         table.C_SignInit = Some(C_SignInit);
         table.C_Sign = Some(C_Sign);
         table.C_GetAttributeValue = Some(C_GetAttributeValue);
+        table.C_GetTokenInfo = Some(C_GetTokenInfo);
         $(table.$name = Some($name);)*
         table
     }
 
     /// The functions that are logged and may be named in a script.
     pub(crate) const LISTED: &[&str] =
-        &["C_SignInit", "C_Sign", "C_GetAttributeValue", $(stringify!($name)),*];
+        &["C_SignInit", "C_Sign", "C_GetAttributeValue", "C_GetTokenInfo", $(stringify!($name)),*];
     };
 }
 
@@ -106,7 +110,6 @@ forward! {
     C_Initialize(arguments: CK_VOID_PTR);
     C_Finalize(reserved: CK_VOID_PTR) then |i: &Instant| i.forget_all();
     C_GetSlotList(present: CK_BBOOL, slots: CK_SLOT_ID_PTR, count: CK_ULONG_PTR);
-    C_GetTokenInfo(slot: CK_SLOT_ID, info: CK_TOKEN_INFO_PTR);
     C_GetMechanismInfo(slot: CK_SLOT_ID, kind: CK_MECHANISM_TYPE, info: CK_MECHANISM_INFO_PTR);
     C_OpenSession(
         slot: CK_SLOT_ID,
@@ -225,7 +228,7 @@ unsafe extern "C" fn C_Sign(
             Twist::Tamper(tamper) if answer == CKR_OK => unsafe {
                 tamper_with(tamper, (data, data_length), (signature, signature_length))
             },
-            Twist::Tamper(_) | Twist::None | Twist::RawPoint => answer,
+            Twist::Tamper(_) | Twist::None | Twist::RawPoint | Twist::OtherSerial => answer,
         }
     };
     if signature.is_null() {
@@ -318,6 +321,23 @@ unsafe extern "C" fn C_GetAttributeValue(
         }
     })
 }
+
+#[allow(non_snake_case, reason = "PKCS#11's, not ours")]
+unsafe extern "C" fn C_GetTokenInfo(slot: CK_SLOT_ID, info: CK_TOKEN_INFO_PTR) -> CK_RV {
+    around("C_GetTokenInfo", |module, twist| {
+        let answer = real!(module, C_GetTokenInfo(slot, info));
+        // SAFETY: null or, as the caller promises, a place for one record, which the real module
+        // has just filled; nobody else holds it during the call.
+        let info = unsafe { info.as_mut() };
+        if let (CKR_OK, Twist::OtherSerial, Some(info)) = (answer, twist, info) {
+            info.serialNumber = *OTHER_SERIAL;
+        }
+        answer
+    })
+}
+
+/// What no token of a rig has.
+const OTHER_SERIAL: &[u8; 16] = b"another token!!!";
 
 /// The place for `CKA_EC_POINT` in a template.
 ///

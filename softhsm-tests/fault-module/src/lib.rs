@@ -36,6 +36,7 @@
 //! | `zero-r` | `C_Sign` | r is zero |
 //! | `short-signature` | `C_Sign` | the last byte is missing |
 //! | `raw-point` | `C_GetAttributeValue` | `CKA_EC_POINT` without its DER octet string |
+//! | `other-serial` | `C_GetTokenInfo` | the serial number of a token that is not there |
 //!
 //! After `C_Sign error`, the operation that `C_SignInit` began stays open, as on real tokens.
 //!

@@ -82,6 +82,8 @@ pub(crate) enum Fault {
     Tamper(Tamper),
     /// Report the point without its DER header.
     RawPoint,
+    /// Report another serial number: another token is in the slot.
+    OtherSerial,
 }
 
 /// The script is there and cannot be understood.
@@ -135,6 +137,7 @@ fn rule(line: &str) -> Result<Rule, Unreadable> {
         ("C_Sign", ["zero-r"]) => Fault::Tamper(Tamper::ZeroR),
         ("C_Sign", ["short-signature"]) => Fault::Tamper(Tamper::Short),
         ("C_GetAttributeValue", ["raw-point"]) => Fault::RawPoint,
+        ("C_GetTokenInfo", ["other-serial"]) => Fault::OtherSerial,
         _ => return Err(Unreadable),
     };
     if !crate::calls::LISTED.contains(function) {

@@ -97,8 +97,8 @@ impl<S: Send + 'static> Shared<S> {
         Ok(())
     }
 
-    /// Gives a job up. If it is inside a call, its thread is set aside, and replaced while the
-    /// bound allows.
+    /// Gives a job up whose time is over. If it is inside a call, its thread is set aside, and
+    /// replaced while the bound allows.
     pub(super) fn give_up(shared: &Arc<Self>, ticket: &Ticket) -> Given {
         let mut replace = false;
         let given = ticket.give_up(|| replace = shared.set_aside());

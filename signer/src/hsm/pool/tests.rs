@@ -102,7 +102,7 @@ async fn a_job_whose_turn_never_came_is_never_run() {
     // The first is never given up here, so that its thread is not replaced.
     let watched = {
         let (answer, answered) = oneshot::channel();
-        let ticket = Arc::new(Ticket::default());
+        let ticket = Arc::new(Ticket::new(LONG));
         let work = Box::new(move |fake: &mut Fake| {
             answer.send(job(fake).0).unwrap();
             After::Keep
@@ -116,6 +116,51 @@ async fn a_job_whose_turn_never_came_is_never_run() {
     assert_eq!(watched.await, Ok(0));
     assert_eq!(pool.run(|fake| (fake.0, After::Keep)).await, Ok(0));
     assert!(!ran.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_queue_longer_than_the_deadline_makes_no_thread_look_stuck() {
+    const JOBS: usize = 20;
+    const SLOW: Duration = Duration::from_millis(130);
+    let deadline = Duration::from_secs(1);
+    let (pool, _factory) = start(&Sizes { queue_max: JOBS, ..sizes(1, deadline) });
+    let (pool, ran) = (Arc::new(pool), Arc::new(AtomicUsize::new(0)));
+    let jobs: Vec<_> = (0..JOBS)
+        .map(|_| {
+            let (pool, ran) = (Arc::clone(&pool), Arc::clone(&ran));
+            let job = move |_: &mut Fake| {
+                std::thread::sleep(SLOW);
+                (ran.fetch_add(1, Ordering::SeqCst), After::Keep)
+            };
+            tokio::spawn(async move { pool.run(job).await })
+        })
+        .collect();
+    let mut done = 0;
+    for job in jobs {
+        match job.await.unwrap() {
+            Ok(_) => done += 1,
+            Err(fault) => assert_eq!(fault, PoolFault::Full),
+        }
+    }
+    assert!(0 < done && done < JOBS, "the queue was not longer than the deadline: {done}");
+    assert_eq!(ran.load(Ordering::SeqCst), done, "a job that was refused was run");
+    let census = pool.census();
+    assert_eq!((census.stuck, census.late, census.usable), (0, 0, 1));
+}
+
+#[tokio::test]
+async fn a_job_that_is_popped_too_late_is_refused_and_not_begun() {
+    let (pool, _factory) = start(&sizes(1, LONG));
+    let (answer, answered) = oneshot::channel::<()>();
+    let work = Box::new(move |_: &mut Fake| {
+        answer.send(()).unwrap();
+        After::Keep
+    });
+    let ticket = Arc::new(Ticket::new(Duration::ZERO));
+    pool.shared.push(Job { work, ticket: Arc::clone(&ticket) }).unwrap();
+    assert!(answered.await.is_err(), "it was begun");
+    assert_eq!(why_dropped(&ticket), PoolFault::Full);
+    assert_eq!(pool.run(|fake| (fake.0, After::Keep)).await, Ok(0));
 }
 
 #[tokio::test]

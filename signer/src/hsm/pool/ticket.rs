@@ -1,16 +1,22 @@
 //! Says of one job how far it is, so that it is either answered or given up, never both.
+//!
+//! A job is as patient with its turn as with its call, one after the other: what it waited in the
+//! queue never counts against the call, or a busy token would be taken for a stuck one.
+
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
 /// One job's progress.
-#[derive(Default)]
-pub(super) struct Ticket(Mutex<Stage>);
+pub(super) struct Ticket {
+    patience: Duration,
+    stage: Mutex<Stage>,
+}
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 enum Stage {
-    #[default]
-    Queued,
-    Running,
+    Queued(Instant),
+    Running(Instant),
     Answered,
     GivenUp,
 }
@@ -18,6 +24,8 @@ enum Stage {
 /// What giving up found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Given {
+    /// It is too early: the job has this much time left.
+    NotYet(Duration),
     /// The answer was there already, and is to be delivered.
     Answered,
     /// The job had not begun, and will not.
@@ -27,50 +35,63 @@ pub(super) enum Given {
 }
 
 impl Ticket {
-    /// The job's turn has come; `false` if it was given up before.
+    /// For a job that begins to wait now, as long for its turn as then for its call.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { patience, stage: Mutex::new(Stage::Queued(Instant::now())) }
+    }
+
+    /// The job's turn has come; `false` if that is too late, or if it was given up before.
     pub(super) fn start(&self) -> bool {
-        let mut stage = self.0.lock();
-        match *stage {
-            Stage::Queued => {
-                *stage = Stage::Running;
-                true
-            }
-            Stage::Running | Stage::Answered | Stage::GivenUp => false,
-        }
+        let mut stage = self.stage.lock();
+        let Stage::Queued(since) = *stage else { return false };
+        let in_time = self.rest(since).is_some();
+        *stage = if in_time { Stage::Running(Instant::now()) } else { Stage::GivenUp };
+        in_time
     }
 
     /// There is an answer; `false` if nobody may have it any more.
     pub(super) fn answer(&self) -> bool {
-        let mut stage = self.0.lock();
+        let mut stage = self.stage.lock();
         match *stage {
-            Stage::Running => {
+            Stage::Running(_) => {
                 *stage = Stage::Answered;
                 true
             }
-            Stage::Queued | Stage::Answered | Stage::GivenUp => false,
+            Stage::Queued(_) | Stage::Answered | Stage::GivenUp => false,
         }
     }
 
     /// Was it given up?
     pub(super) fn was_given_up(&self) -> bool {
-        matches!(*self.0.lock(), Stage::GivenUp)
+        matches!(*self.stage.lock(), Stage::GivenUp)
     }
 
-    /// The deadline has passed. `set_aside` is called for a job inside a call, before its thread
-    /// can see that it was given up.
+    /// Gives the job up if its time is over. `set_aside` is called for a job inside a call, before
+    /// its thread can see that it was given up.
     pub(super) fn give_up(&self, set_aside: impl FnOnce()) -> Given {
-        let mut stage: MutexGuard<'_, Stage> = self.0.lock();
+        let mut stage: MutexGuard<'_, Stage> = self.stage.lock();
+        let rest = match *stage {
+            Stage::Queued(since) | Stage::Running(since) => self.rest(since),
+            Stage::Answered | Stage::GivenUp => None,
+        };
+        if let Some(rest) = rest {
+            return Given::NotYet(rest);
+        }
         match *stage {
             Stage::Answered => Given::Answered,
-            Stage::Queued | Stage::GivenUp => {
+            Stage::Queued(_) | Stage::GivenUp => {
                 *stage = Stage::GivenUp;
                 Given::BeforeStart
             }
-            Stage::Running => {
+            Stage::Running(_) => {
                 *stage = Stage::GivenUp;
                 set_aside();
                 Given::Running
             }
         }
+    }
+
+    fn rest(&self, since: Instant) -> Option<Duration> {
+        self.patience.checked_sub(since.elapsed()).filter(|rest| !rest.is_zero())
     }
 }

@@ -1,0 +1,236 @@
+//! A journal's keys held against those of a real token: what is not the key that was made is
+//! frozen, and what is only being made is neither absent nor a stranger.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test"
+)]
+
+#[path = "../src/hsm/testing.rs"]
+mod testing;
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use cryptoki::context::Pkcs11;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use portcullis::clock::Clock;
+use portcullis::hsm::{Hsm, HsmConfig, TokenSelector};
+use portcullis::journal::{Batch, Memory, Storage};
+use portcullis::keys::{KeyOrder, Keys};
+use portcullis::pin::PinSource;
+use portcullis::sequencer::{self, Sequencer};
+use portcullis_policy::id::{BookHash, Epoch, KeyId, PersonId, Sequence};
+use portcullis_policy::record::{Entry, Environment, FORMAT, Genesis, Person, Record, Role};
+use portcullis_policy::stops::Scope;
+use portcullis_proto::v1::CreateKeyRequest;
+use testing::{PIN, SOFTHSM, Tokens, in_own_process, raw_session, sessions};
+
+struct Vault {
+    sequencer: Sequencer,
+    hsm: Arc<Hsm>,
+    keys: Keys,
+}
+
+/// A vault on a token of its own, without keys.
+fn opened(test: &str, body: impl AsyncFnOnce(&Vault)) {
+    in_own_process(module_path!(), test, |tokens| {
+        tokens.make("vault");
+        let vault = Vault::new(tokens);
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            body(&vault).await;
+            vault.hsm.close().await;
+        });
+    });
+}
+
+fn olga() -> PersonId {
+    "olga".parse().unwrap()
+}
+
+impl Vault {
+    fn new(tokens: &Tokens) -> Self {
+        let control = "spiffe://test/olga".to_owned();
+        let roles = BTreeSet::from([Role::Operator]);
+        let genesis = Genesis {
+            book: "version = 1\n".into(),
+            environment: Environment::Development,
+            format: FORMAT,
+            people: vec![Person { control, id: olga(), roles }],
+            salt: BookHash::of("salt").0,
+        };
+        let record = Record::Genesis(genesis);
+        let entry = Entry { at: Clock::genesis().now(), record, seq: Sequence(1) };
+        let mut batch = Batch::ordinary();
+        batch.push_record(&entry.encode().unwrap()).unwrap();
+        let mut memory = Memory::default();
+        let _durable = memory.append_if_owner(Epoch(0), &batch).unwrap();
+        let sequencer = sequencer::start(Box::new(memory), 0).unwrap().sequencer;
+
+        let pin = PinSource::File(tokens.pin_file(PIN));
+        let token = TokenSelector::Label("vault".to_owned());
+        let config = HsmConfig::new(SOFTHSM.into(), token, pin);
+        let hsm = Hsm::open(&HsmConfig { sessions: sessions(2), ..config }).unwrap();
+        let hsm = Arc::new(hsm);
+        let keys = Keys::new(sequencer.clone(), hsm.clone());
+        Self { sequencer, hsm, keys }
+    }
+
+    async fn make(&self, label: &str) -> KeyId {
+        self.keys.create(order(label)).await.unwrap()
+    }
+
+    async fn check(&self) {
+        self.keys.check(&BTreeSet::new()).await.unwrap();
+    }
+
+    fn is_frozen(&self, key: KeyId) -> bool {
+        self.sequencer.view().stops.iter().any(|stop| *stop == Scope::Key(key))
+    }
+}
+
+fn order(label: &str) -> KeyOrder {
+    let request = CreateKeyRequest { label: label.into(), ..CreateKeyRequest::default() };
+    KeyOrder::parse(request, &olga()).unwrap()
+}
+
+fn raw() -> Session {
+    raw_session(&Pkcs11::new(SOFTHSM).unwrap(), "vault")
+}
+
+fn object(session: &Session, class: ObjectClass, id: KeyId) -> ObjectHandle {
+    let id = Attribute::Id(id.bytes().to_vec());
+    session.find_objects(&[Attribute::Class(class), id]).unwrap()[0]
+}
+
+/// A pair on the right curve; its private key is as we make them.
+fn generate(session: &Session, id: KeyId, public_id: Option<KeyId>) {
+    let secp256k1 = vec![0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
+    let mut public = vec![Attribute::Token(true), Attribute::EcParams(secp256k1)];
+    public.extend(public_id.map(|id| Attribute::Id(id.bytes().to_vec())));
+    let private = [
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Id(id.bytes().to_vec()),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Copyable(false),
+        Attribute::Sign(true),
+        Attribute::SignRecover(false),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
+    ];
+    session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private).unwrap();
+}
+
+fn is_pending(future: std::pin::Pin<&mut impl Future>) -> bool {
+    matches!(future.poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
+}
+
+#[test]
+fn a_replaced_key_is_frozen_also_where_no_public_object_gives_it_away() {
+    opened("a_replaced_key_is_frozen_also_where_no_public_object_gives_it_away", async |vault| {
+        let (bare, two) = (vault.make("bare").await, vault.make("two").await);
+        vault.check().await;
+        let session = raw();
+        for (key, second_point) in [(bare, None), (two, Some(two))] {
+            let private = object(&session, ObjectClass::PRIVATE_KEY, key);
+            session.destroy_object(private).unwrap();
+            if second_point.is_none() {
+                let public = object(&session, ObjectClass::PUBLIC_KEY, key);
+                session.destroy_object(public).unwrap();
+            }
+            generate(&session, key, second_point);
+        }
+        vault.check().await;
+        for key in [bare, two] {
+            assert!(vault.is_frozen(key));
+            let trouble = vault.keys.trouble(key).unwrap();
+            assert!(trouble.contains("not that of the pinned point"), "{trouble}");
+        }
+
+        // Nothing is healed by looking again, and the frozen key is left in peace.
+        let bad = vault.hsm.counters().bad_signatures;
+        vault.check().await;
+        assert!(vault.keys.trouble(bare).is_some());
+        assert_eq!(vault.hsm.counters().bad_signatures, bad);
+    });
+}
+
+#[test]
+fn a_key_whose_public_object_is_missing_or_doubled_stays_usable_if_its_private_key_is_right() {
+    opened(
+        "a_key_whose_public_object_is_missing_or_doubled_stays_usable_if_its_private_key_is_right",
+        async |vault| {
+            let (bare, two) = (vault.make("bare").await, vault.make("two").await);
+            let session = raw();
+            session.destroy_object(object(&session, ObjectClass::PUBLIC_KEY, bare)).unwrap();
+            // Somebody else's public key under this id.
+            generate(&session, KeyId::from_bytes([1; 16]), Some(two));
+            for _ in 0..2 {
+                vault.check().await;
+                for key in [bare, two] {
+                    assert!(!vault.is_frozen(key));
+                    assert_eq!(vault.keys.trouble(key), None);
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn a_key_that_is_made_while_the_token_is_read_is_not_absent() {
+    opened("a_key_that_is_made_while_the_token_is_read_is_not_absent", async |vault| {
+        let nothing = BTreeSet::new();
+        let mut check = pin!(vault.keys.check(&nothing));
+        assert!(is_pending(check.as_mut()));
+        // One thread reads the token and makes keys: the reading is over when this is.
+        let key = vault.make("born-now").await;
+        check.await.unwrap();
+        assert!(!vault.is_frozen(key));
+        assert_eq!(vault.keys.troubles(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_key_that_is_being_made_is_no_stranger_and_one_that_was_given_up_is_half_made() {
+    opened(
+        "a_key_that_is_being_made_is_no_stranger_and_one_that_was_given_up_is_half_made",
+        async |vault| {
+            let on_token = async || vault.hsm.inspect().await.unwrap().len();
+            let mut making = pin!(vault.keys.create(order("slow")));
+            while on_token().await == 0 {
+                assert!(is_pending(making.as_mut()));
+            }
+            vault.check().await;
+            assert_eq!(vault.keys.troubles(), Vec::<String>::new());
+            making.await.unwrap();
+            vault.check().await;
+            assert_eq!(vault.keys.troubles(), Vec::<String>::new());
+
+            let mut making = Box::pin(vault.keys.create(order("given-up")));
+            while on_token().await == 1 {
+                assert!(is_pending(making.as_mut()));
+            }
+            drop(making);
+            vault.check().await;
+            let troubles = vault.keys.troubles().join("\n");
+            assert!(troubles.contains("creation that did not end"), "{troubles}");
+            assert!(troubles.contains("given-up"), "{troubles}");
+
+            generate(&raw(), KeyId::from_bytes([1; 16]), None);
+            vault.check().await;
+            assert_eq!(vault.keys.troubles().len(), 2);
+            assert!(vault.keys.troubles().join("\n").contains("unknown"));
+        },
+    );
+}
