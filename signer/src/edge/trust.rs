@@ -3,14 +3,16 @@
 //! New material is taken over whole or not at all; whatever is wrong with the files on disk, the
 //! last good material stays in force and the trouble is told. Never loosens anything by itself.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::server::ServerConfig;
 use rustls_pki_types::CertificateDer;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::WallClock;
 use super::files::{Source, TrustError, TrustFiles};
@@ -86,14 +88,26 @@ impl Trust {
 
     /// Follows the files for ever; spawn it, and abort it at the end. Looks once a second, and
     /// takes over what it has seen twice, so that a file still being written is left alone.
+    ///
+    /// On a thread of its own: a runtime whose blocking threads are all taken still revokes.
     pub async fn follow(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            // Dropped with this future, and the thread ends.
+            let (_following, end) = mpsc::channel::<Infallible>();
+            let (ended, wait) = oneshot::channel::<Infallible>();
             let trust = Arc::clone(&self);
-            let looked = tokio::task::spawn_blocking(move || trust.look()).await;
-            if let Err(error) = looked {
-                tracing::error!(%error, "looking at the trust files failed");
+            let looking = std::thread::Builder::new().name("trust-files".into()).spawn(move || {
+                let _ended = ended;
+                while end.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                    trust.look();
+                }
+            });
+            match looking {
+                Ok(_) => drop(wait.await),
+                Err(error) => tracing::error!(%error, "no thread to look at the trust files"),
             }
+            tracing::error!("the trust files are not looked at: beginning anew");
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
 

@@ -194,3 +194,26 @@ fn a_bundle_may_hold_several_cas() {
     put(&world.files.client_ca, &(world.client_ca.pem.clone() + &Ca::new("two").pem), 0o644);
     assert!(world.trust().troubles().is_empty());
 }
+
+#[test]
+fn a_runtime_without_a_free_blocking_thread_still_revokes() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let blocked = tokio::task::spawn_blocking(move || held.recv());
+        let world = World::with_crl();
+        let plane = world.start().await;
+        let following = tokio::spawn(Arc::clone(&plane.trust).follow());
+        let mut client = plane.connect(&world.good_client(7)).await;
+        assert_eq!(client.check().await, Ok(OK));
+        world.revoke(&[7]);
+        client.closed().await;
+        following.abort();
+        release.send(()).unwrap();
+        blocked.await.unwrap().unwrap();
+    });
+}
