@@ -20,6 +20,7 @@ use tonic::service::Routes;
 use crate::clock;
 use crate::config::{Config, ConfigError, Listener};
 use crate::edge::control::Control;
+use crate::edge::readers::Readers;
 use crate::edge::release::Release;
 use crate::edge::signing::Signing;
 use crate::edge::{
@@ -133,8 +134,9 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let throttle = Throttle::new(config.rate_per_second_max);
     let pipeline = Arc::new(Pipeline::new(sequencer.clone(), hsm.clone(), throttle));
     let signing = Signing::new(pipeline, sequencer.clone());
+    let readers = Readers::new(reader);
     let people =
-        Control { sequencer: sequencer.clone(), keys, reader, health: health.clone(), clock };
+        Control { sequencer: sequencer.clone(), keys, readers, health: health.clone(), clock };
 
     let (stop, _) = watch::channel(false);
     let stopped = |mut stop: watch::Receiver<bool>| async move {

@@ -3,7 +3,6 @@
 //! An own loop, because tonic's TLS configuration has no CRL, no reload and no bound on handshakes.
 //! Nobody is told here why they were refused: the counters and the log say it to the operator.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,7 +13,6 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::rt::bounds::Http2ServerConnExec;
-use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -30,6 +28,7 @@ use super::identity::PeerIdentity;
 use super::limits::Limits;
 use super::material::ALPN_H2;
 use super::peer::Peer;
+use super::places::{Full, Place, Places};
 use super::trust::Trust;
 
 /// One listener with its trust, its limits and its counters.
@@ -95,8 +94,7 @@ struct Door {
     counters: Arc<EdgeCounters>,
     stopping: watch::Receiver<bool>,
     handshakes: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
-    identities: Arc<Mutex<HashMap<String, usize>>>,
+    connections: Places,
     accepted: AtomicU64,
 }
 
@@ -111,8 +109,7 @@ struct Arrival {
 /// A peer and the places it takes up; they are free again when this is dropped.
 struct Admitted {
     peer: Arc<Peer>,
-    _connection: OwnedSemaphorePermit,
-    _identity: IdentitySlot,
+    _place: Place,
     _open: Open,
 }
 
@@ -124,10 +121,9 @@ impl Door {
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let handshakes = Arc::new(Semaphore::new(limits.handshakes_max));
-        let connections = Arc::new(Semaphore::new(limits.connections_max));
-        let identities = Arc::default();
+        let connections = Places::new(limits.connections_per_identity_max, limits.connections_max);
         let accepted = AtomicU64::new(0);
-        Self { trust, limits, counters, stopping, handshakes, connections, identities, accepted }
+        Self { trust, limits, counters, stopping, handshakes, connections, accepted }
     }
 
     /// The next TCP connection, once there is a handshake slot for it. May be dropped and called
@@ -236,20 +232,21 @@ impl Door {
     }
 
     fn admit(&self, peer: Arc<Peer>) -> Option<Admitted> {
-        let Ok(connection) = Arc::clone(&self.connections).try_acquire_owned() else {
-            count(&self.counters.refused_full);
-            tracing::warn!(?peer, "refused: too many connections");
-            return None;
-        };
-        let name = peer.identity().name();
-        let max = self.limits.connections_per_identity_max;
-        let Some(identity) = IdentitySlot::take(&self.identities, name, max) else {
-            count(&self.counters.refused_identity_full);
-            tracing::warn!(?peer, "refused: too many connections of this identity");
-            return None;
+        let place = match self.connections.share(peer.identity().name()).try_take() {
+            Ok(place) => place,
+            Err(Full::All) => {
+                count(&self.counters.refused_full);
+                tracing::warn!(?peer, "refused: too many connections");
+                return None;
+            }
+            Err(Full::Name) => {
+                count(&self.counters.refused_identity_full);
+                tracing::warn!(?peer, "refused: too many connections of this identity");
+                return None;
+            }
         };
         let open = Open::new(&self.counters, |counters| &counters.connections_open);
-        Some(Admitted { peer, _connection: connection, _identity: identity, _open: open })
+        Some(Admitted { peer, _place: place, _open: open })
     }
 
     fn reap(&self, ended: Result<(), JoinError>) {
@@ -260,55 +257,8 @@ impl Door {
     }
 }
 
-/// One of the connections that an identity may have.
-struct IdentitySlot {
-    name: String,
-    open: Arc<Mutex<HashMap<String, usize>>>,
-}
-
-impl IdentitySlot {
-    fn take(open: &Arc<Mutex<HashMap<String, usize>>>, name: &str, max: usize) -> Option<Self> {
-        let mut counts = open.lock();
-        let mine = counts.entry(name.to_owned()).or_insert(0);
-        if *mine >= max {
-            return None;
-        }
-        *mine = mine.saturating_add(1);
-        Some(Self { name: name.to_owned(), open: Arc::clone(open) })
-    }
-}
-
-impl Drop for IdentitySlot {
-    fn drop(&mut self) {
-        let mut counts = self.open.lock();
-        if let Some(mine) = counts.get_mut(&self.name) {
-            *mine = mine.saturating_sub(1);
-            if *mine == 0 {
-                counts.remove(&self.name);
-            }
-        }
-    }
-}
-
 /// How long to wait after a failed `accept`.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a plane waits beyond its connections' own deadline.
 const GRACE: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_identity_gets_its_place_back_and_leaves_no_trace() {
-        let open = Arc::default();
-        let first = IdentitySlot::take(&open, "a", 1);
-        assert!(first.is_some());
-        assert!(IdentitySlot::take(&open, "a", 1).is_none());
-        assert!(IdentitySlot::take(&open, "b", 1).is_some());
-        drop(first);
-        assert!(open.lock().is_empty());
-        assert!(IdentitySlot::take(&open, "a", 1).is_some());
-    }
-}

@@ -19,6 +19,7 @@ mod limits;
 mod loopback;
 mod material;
 mod peer;
+mod places;
 mod trust;
 
 pub use accept::Plane;
@@ -33,6 +34,7 @@ pub use peer::Peer;
 pub use trust::{Reloaded, Trust, TrustStatus, TrustTrouble};
 
 pub mod control;
+pub mod readers;
 pub mod release;
 pub mod signing;
 mod status;
