@@ -21,6 +21,7 @@ mod material;
 mod peer;
 mod places;
 mod trust;
+mod verifier;
 
 pub use accept::Plane;
 pub use connection::StreamFuture;
