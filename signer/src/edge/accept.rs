@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::rt::bounds::Http2ServerConnExec;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -24,6 +24,7 @@ use tower::Service;
 
 use super::connection::{self, Ended, StreamFuture, Watch};
 use super::counters::{EdgeCounters, Open, count};
+use super::handshakes::{Handshakes, Turn};
 use super::identity::PeerIdentity;
 use super::limits::Limits;
 use super::material::ALPN_H2;
@@ -93,16 +94,16 @@ struct Door {
     limits: Limits,
     counters: Arc<EdgeCounters>,
     stopping: watch::Receiver<bool>,
-    handshakes: Arc<Semaphore>,
+    handshakes: Handshakes,
     connections: Places,
     accepted: AtomicU64,
 }
 
-/// A TCP connection that holds a handshake slot.
+/// A TCP connection whose turn it is to shake hands.
 struct Arrival {
     tcp: TcpStream,
     remote: SocketAddr,
-    slot: OwnedSemaphorePermit,
+    turn: Turn,
     open: Open,
 }
 
@@ -120,25 +121,22 @@ impl Door {
         counters: Arc<EdgeCounters>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        let handshakes = Arc::new(Semaphore::new(limits.handshakes_max));
+        let handshakes = Handshakes::new(limits.handshakes_max, limits.handshakes_per_source_max);
         let connections = Places::new(limits.connections_per_identity_max, limits.connections_max);
         let accepted = AtomicU64::new(0);
         Self { trust, limits, counters, stopping, handshakes, connections, accepted }
     }
 
-    /// The next TCP connection, once there is a handshake slot for it. May be dropped and called
+    /// The next TCP connection. Never waits for those before it to finish. May be dropped and called
     /// again at any point without losing a connection.
     async fn next(&self, listener: &TcpListener) -> Arrival {
         loop {
-            let Ok(slot) = Arc::clone(&self.handshakes).acquire_owned().await else {
-                // Nobody closes this semaphore.
-                return std::future::pending().await;
-            };
             match listener.accept().await {
                 Ok((tcp, remote)) => {
                     count(&self.counters.accepted);
                     let open = Open::new(&self.counters, |counters| &counters.handshakes_open);
-                    return Arrival { tcp, remote, slot, open };
+                    let turn = self.handshakes.begin(remote.ip());
+                    return Arrival { tcp, remote, turn, open };
                 }
                 Err(error) => {
                     count(&self.counters.accept_failed);
@@ -158,13 +156,17 @@ impl Door {
         S::Future: Send,
         E: Http2ServerConnExec<StreamFuture, Body>,
     {
-        let Arrival { tcp, remote, slot, open } = arrival;
+        let Arrival { tcp, remote, mut turn, open } = arrival;
         let mut stopping = self.stopping.clone();
         let shaken = tokio::select! {
             shaken = self.shake_hands(tcp, remote) => shaken,
+            () = turn.lost() => {
+                count(&self.counters.handshakes_crowded_out);
+                None
+            }
             _ = stopping.wait_for(|stopping| *stopping) => None,
         };
-        drop((slot, open));
+        drop((turn, open));
         let Some((tls, peer)) = shaken else { return };
         let Some(admitted) = self.admit(peer) else { return };
         let watch = Watch {

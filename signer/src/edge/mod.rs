@@ -14,6 +14,7 @@ mod accept;
 mod connection;
 mod counters;
 mod files;
+mod handshakes;
 mod identity;
 mod limits;
 mod loopback;
