@@ -21,6 +21,7 @@ use tonic::service::Routes;
 use crate::clock;
 use crate::config::{Config, ConfigError, Listener};
 use crate::edge::control::Control;
+use crate::edge::readers::Readers;
 use crate::edge::release::Release;
 use crate::edge::signing::Signing;
 use crate::edge::{
@@ -138,8 +139,9 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let pipeline = Arc::new(Pipeline::new(sequencer.clone(), hsm.clone(), throttle));
     let forgetting = tokio::spawn(forget_signatures(pipeline.clone()));
     let signing = Signing::new(pipeline, sequencer.clone());
+    let readers = Readers::new(reader);
     let people =
-        Control { sequencer: sequencer.clone(), keys, reader, health: health.clone(), clock };
+        Control { sequencer: sequencer.clone(), keys, readers, health: health.clone(), clock };
 
     let (stop, _) = watch::channel(false);
     let stopped = |mut stop: watch::Receiver<bool>| async move {

@@ -22,6 +22,8 @@ mod callers;
 mod certificates;
 #[path = "trouble/control.rs"]
 mod control;
+#[path = "trouble/crowds.rs"]
+mod crowds;
 #[path = "trouble/inputs.rs"]
 mod inputs;
 #[path = "trouble/limits.rs"]

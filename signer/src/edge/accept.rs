@@ -3,7 +3,6 @@
 //! An own loop, because tonic's TLS configuration has no CRL, no reload and no bound on handshakes.
 //! Nobody is told here why they were refused: the counters and the log say it to the operator.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,9 +13,8 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::rt::bounds::Http2ServerConnExec;
-use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -26,10 +24,12 @@ use tower::Service;
 
 use super::connection::{self, Ended, StreamFuture, Watch};
 use super::counters::{EdgeCounters, Open, count};
+use super::handshakes::{Handshakes, Turn};
 use super::identity::PeerIdentity;
 use super::limits::Limits;
 use super::material::ALPN_H2;
 use super::peer::Peer;
+use super::places::{Full, Place, Places};
 use super::trust::Trust;
 
 /// One listener with its trust, its limits and its counters.
@@ -94,25 +94,23 @@ struct Door {
     limits: Limits,
     counters: Arc<EdgeCounters>,
     stopping: watch::Receiver<bool>,
-    handshakes: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
-    identities: Arc<Mutex<HashMap<String, usize>>>,
+    handshakes: Handshakes,
+    connections: Places,
     accepted: AtomicU64,
 }
 
-/// A TCP connection that holds a handshake slot.
+/// A TCP connection whose turn it is to shake hands.
 struct Arrival {
     tcp: TcpStream,
     remote: SocketAddr,
-    slot: OwnedSemaphorePermit,
+    turn: Turn,
     open: Open,
 }
 
 /// A peer and the places it takes up; they are free again when this is dropped.
 struct Admitted {
     peer: Arc<Peer>,
-    _connection: OwnedSemaphorePermit,
-    _identity: IdentitySlot,
+    _place: Place,
     _open: Open,
 }
 
@@ -123,26 +121,22 @@ impl Door {
         counters: Arc<EdgeCounters>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        let handshakes = Arc::new(Semaphore::new(limits.handshakes_max));
-        let connections = Arc::new(Semaphore::new(limits.connections_max));
-        let identities = Arc::default();
+        let handshakes = Handshakes::new(limits.handshakes_max, limits.handshakes_per_source_max);
+        let connections = Places::new(limits.connections_per_identity_max, limits.connections_max);
         let accepted = AtomicU64::new(0);
-        Self { trust, limits, counters, stopping, handshakes, connections, identities, accepted }
+        Self { trust, limits, counters, stopping, handshakes, connections, accepted }
     }
 
-    /// The next TCP connection, once there is a handshake slot for it. May be dropped and called
+    /// The next TCP connection. Never waits for those before it to finish. May be dropped and called
     /// again at any point without losing a connection.
     async fn next(&self, listener: &TcpListener) -> Arrival {
         loop {
-            let Ok(slot) = Arc::clone(&self.handshakes).acquire_owned().await else {
-                // Nobody closes this semaphore.
-                return std::future::pending().await;
-            };
             match listener.accept().await {
                 Ok((tcp, remote)) => {
                     count(&self.counters.accepted);
                     let open = Open::new(&self.counters, |counters| &counters.handshakes_open);
-                    return Arrival { tcp, remote, slot, open };
+                    let turn = self.handshakes.begin(remote.ip());
+                    return Arrival { tcp, remote, turn, open };
                 }
                 Err(error) => {
                     count(&self.counters.accept_failed);
@@ -162,13 +156,17 @@ impl Door {
         S::Future: Send,
         E: Http2ServerConnExec<StreamFuture, Body>,
     {
-        let Arrival { tcp, remote, slot, open } = arrival;
+        let Arrival { tcp, remote, mut turn, open } = arrival;
         let mut stopping = self.stopping.clone();
         let shaken = tokio::select! {
             shaken = self.shake_hands(tcp, remote) => shaken,
+            () = turn.lost() => {
+                count(&self.counters.handshakes_crowded_out);
+                None
+            }
             _ = stopping.wait_for(|stopping| *stopping) => None,
         };
-        drop((slot, open));
+        drop((turn, open));
         let Some((tls, peer)) = shaken else { return };
         let Some(admitted) = self.admit(peer) else { return };
         let watch = Watch {
@@ -236,20 +234,21 @@ impl Door {
     }
 
     fn admit(&self, peer: Arc<Peer>) -> Option<Admitted> {
-        let Ok(connection) = Arc::clone(&self.connections).try_acquire_owned() else {
-            count(&self.counters.refused_full);
-            tracing::warn!(?peer, "refused: too many connections");
-            return None;
-        };
-        let name = peer.identity().name();
-        let max = self.limits.connections_per_identity_max;
-        let Some(identity) = IdentitySlot::take(&self.identities, name, max) else {
-            count(&self.counters.refused_identity_full);
-            tracing::warn!(?peer, "refused: too many connections of this identity");
-            return None;
+        let place = match self.connections.share(peer.identity().name()).try_take() {
+            Ok(place) => place,
+            Err(Full::All) => {
+                count(&self.counters.refused_full);
+                tracing::warn!(?peer, "refused: too many connections");
+                return None;
+            }
+            Err(Full::Name) => {
+                count(&self.counters.refused_identity_full);
+                tracing::warn!(?peer, "refused: too many connections of this identity");
+                return None;
+            }
         };
         let open = Open::new(&self.counters, |counters| &counters.connections_open);
-        Some(Admitted { peer, _connection: connection, _identity: identity, _open: open })
+        Some(Admitted { peer, _place: place, _open: open })
     }
 
     fn reap(&self, ended: Result<(), JoinError>) {
@@ -260,55 +259,8 @@ impl Door {
     }
 }
 
-/// One of the connections that an identity may have.
-struct IdentitySlot {
-    name: String,
-    open: Arc<Mutex<HashMap<String, usize>>>,
-}
-
-impl IdentitySlot {
-    fn take(open: &Arc<Mutex<HashMap<String, usize>>>, name: &str, max: usize) -> Option<Self> {
-        let mut counts = open.lock();
-        let mine = counts.entry(name.to_owned()).or_insert(0);
-        if *mine >= max {
-            return None;
-        }
-        *mine = mine.saturating_add(1);
-        Some(Self { name: name.to_owned(), open: Arc::clone(open) })
-    }
-}
-
-impl Drop for IdentitySlot {
-    fn drop(&mut self) {
-        let mut counts = self.open.lock();
-        if let Some(mine) = counts.get_mut(&self.name) {
-            *mine = mine.saturating_sub(1);
-            if *mine == 0 {
-                counts.remove(&self.name);
-            }
-        }
-    }
-}
-
 /// How long to wait after a failed `accept`.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a plane waits beyond its connections' own deadline.
 const GRACE: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_identity_gets_its_place_back_and_leaves_no_trace() {
-        let open = Arc::default();
-        let first = IdentitySlot::take(&open, "a", 1);
-        assert!(first.is_some());
-        assert!(IdentitySlot::take(&open, "a", 1).is_none());
-        assert!(IdentitySlot::take(&open, "b", 1).is_some());
-        drop(first);
-        assert!(open.lock().is_empty());
-        assert!(IdentitySlot::take(&open, "a", 1).is_some());
-    }
-}

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use portcullis_policy::book::Book;
-use portcullis_policy::id::{Sequence, VaultId};
+use portcullis_policy::id::VaultId;
 use portcullis_policy::record::{Actor, Adopted, Environment, Frozen, Role};
 use portcullis_policy::stops::Scope;
 use portcullis_proto::v1::control_service_server::ControlService;
@@ -13,17 +13,15 @@ use portcullis_proto::v1::{
     AdoptBookRequest, AdoptBookResponse, BookFault, CheckBookRequest, CheckBookResponse,
     CreateKeyRequest, CreateKeyResponse, FreezeRequest, FreezeResponse, FreezeScope,
     GetBookRequest, GetBookResponse, GetKeyRequest, GetKeyResponse, GetStatusRequest,
-    GetStatusResponse, JournalHead, JournalLine, Key, KeyState, ListKeysRequest, ListKeysResponse,
-    ReadJournalRequest, ReadJournalResponse, freeze_scope,
+    GetStatusResponse, Key, KeyState, ListKeysRequest, ListKeysResponse, ReadJournalRequest,
+    freeze_scope,
 };
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::readers::{Pages, Readers};
 use super::signing::peer;
 use crate::clock::Clock;
 use crate::health::Health;
-use crate::journal::{Head, Reader, Stored};
 use crate::keys::{KeyOrder, Keys};
 use crate::refusal::Refusal;
 use crate::roster::{self, Present};
@@ -36,8 +34,8 @@ pub struct Control {
     pub sequencer: Sequencer,
     /// Makes keys, and knows which are unusable.
     pub keys: Arc<Keys>,
-    /// Durable records.
-    pub reader: Reader,
+    /// Durable records, for reading.
+    pub readers: Readers,
     /// Whether signatures can be made, and what needs attention.
     pub health: Arc<Health>,
     /// Time as the journal has it.
@@ -145,7 +143,7 @@ impl KeyService for Control {
 
 #[tonic::async_trait]
 impl ControlService for Control {
-    type ReadJournalStream = ReceiverStream<Result<ReadJournalResponse, Status>>;
+    type ReadJournalStream = Pages;
 
     async fn freeze(
         &self,
@@ -260,92 +258,11 @@ impl ControlService for Control {
         request: Request<ReadJournalRequest>,
     ) -> Result<Response<Self::ReadJournalStream>, Status> {
         let roles = &[Role::Auditor, Role::Operator, Role::Security];
-        let _present = self.present(&request, roles)?;
-        let (lines, stream) = mpsc::channel(4);
-        let (reader, head) = (self.reader.clone(), self.sequencer.head());
-        let request = request.into_inner();
-        tokio::task::spawn_blocking(move || read(&reader, head, &request, &lines));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let present = self.present(&request, roles)?;
+        let person = present.person().to_string();
+        let pages = self.readers.open(&person, self.sequencer.head(), request.into_inner())?;
+        Ok(Response::new(pages))
     }
-}
-
-type Lines = mpsc::Sender<Result<ReadJournalResponse, Status>>;
-
-/// Sends records until there are no more, and in follow mode until nobody listens.
-fn read(
-    reader: &Reader,
-    mut head: tokio::sync::watch::Receiver<Head>,
-    request: &ReadJournalRequest,
-    lines: &Lines,
-) {
-    let mut from = Sequence(request.from_sequence.max(1));
-    let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
-    let runtime = tokio::runtime::Handle::current();
-    loop {
-        let now = *head.borrow_and_update();
-        if from > now.sequence {
-            // An empty answer tells the head to whoever asks for nothing more.
-            let sent = lines.blocking_send(Ok(page(Vec::new(), now))).is_ok();
-            if !sent || !request.follow || left == 0 {
-                return;
-            }
-            if runtime.block_on(head.changed()).is_err() || lines.is_closed() {
-                return;
-            }
-            continue;
-        }
-        match send_pages(reader, from, now, &mut left, lines) {
-            Some(next) => from = next,
-            None => return,
-        }
-        if left == 0 {
-            return;
-        }
-    }
-}
-
-/// Sends what is durable up to `head`; where to go on, or `None` to stop.
-fn send_pages(
-    reader: &Reader,
-    mut from: Sequence,
-    head: Head,
-    left: &mut u64,
-    lines: &Lines,
-) -> Option<Sequence> {
-    let unreadable = |error: crate::journal::ReadError| {
-        tracing::error!(%error, "journal cannot be read");
-        drop(lines.blocking_send(Err(Status::internal("the journal cannot be read"))));
-    };
-    let (mut pending, mut bytes) = (Vec::new(), 0usize);
-    for stored in reader.records_from(from) {
-        let Stored { sequence, attachments, record, .. } = stored.map_err(unreadable).ok()?;
-        if sequence > head.sequence {
-            break;
-        }
-        let attachments = attachments.into_iter().map(|content| (Sequence(0), content));
-        for (place, content) in attachments.chain([(sequence, record)]) {
-            bytes = bytes.saturating_add(content.len());
-            pending.push(JournalLine { sequence: place.0, content: content.to_vec() });
-        }
-        from = sequence.next();
-        *left = left.saturating_sub(1);
-        if bytes >= PAGE_BYTES || *left == 0 {
-            bytes = 0;
-            lines.blocking_send(Ok(page(std::mem::take(&mut pending), head))).ok()?;
-        }
-        if *left == 0 {
-            return Some(from);
-        }
-    }
-    if !pending.is_empty() {
-        lines.blocking_send(Ok(page(pending, head))).ok()?;
-    }
-    Some(from)
-}
-
-fn page(lines: Vec<JournalLine>, head: Head) -> ReadJournalResponse {
-    let head = JournalHead { size: head.sequence.0, root: head.root.to_vec() };
-    ReadJournalResponse { lines, head: Some(head) }
 }
 
 fn wire_scope(scope: &Scope) -> FreezeScope {
@@ -369,6 +286,3 @@ pub fn environment(environment: Environment) -> &'static str {
 
 /// Reading needs a role, and any will do.
 const ANYBODY: &[Role] = &[Role::Operator, Role::Security, Role::Auditor, Role::Approver];
-
-/// Records are sent in messages of about this size.
-const PAGE_BYTES: usize = 64 * 1024;

@@ -16,6 +16,8 @@ pub struct EdgeCounters {
     pub handshakes_failed: AtomicU64,
     /// Handshakes cut at their deadline.
     pub handshakes_timed_out: AtomicU64,
+    /// Handshakes dropped, unfinished, for newer ones: somebody floods the listener.
+    pub handshakes_crowded_out: AtomicU64,
     /// Certificates that verified but name nobody (no SAN, several, no client purpose).
     pub identities_refused: AtomicU64,
     /// Connections refused because the plane was full.
@@ -40,7 +42,7 @@ pub struct EdgeCounters {
 
 impl EdgeCounters {
     /// Names and values at this moment, in a fixed order, ready to become metrics.
-    pub fn snapshot(&self) -> [(&'static str, u64); 15] {
+    pub fn snapshot(&self) -> [(&'static str, u64); 16] {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("accepted", read(&self.accepted)),
@@ -48,6 +50,7 @@ impl EdgeCounters {
             ("handshakes_open", read(&self.handshakes_open)),
             ("handshakes_failed", read(&self.handshakes_failed)),
             ("handshakes_timed_out", read(&self.handshakes_timed_out)),
+            ("handshakes_crowded_out", read(&self.handshakes_crowded_out)),
             ("identities_refused", read(&self.identities_refused)),
             ("refused_full", read(&self.refused_full)),
             ("refused_identity_full", read(&self.refused_identity_full)),

@@ -1,8 +1,7 @@
 //! Reads the trust files: certificate, key, CA bundle, CRLs.
 //!
 //! Refuses a private key that others can reach, and never prints a byte of its file, not even of a
-//! line that fails to parse. What the bytes mean is [`Material`](super::material::Material)'s
-//! business.
+//! line that fails to parse. What the bytes mean is the business of [`material`](super::material).
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -136,39 +135,50 @@ pub enum TrustError {
     Tls(#[source] rustls::Error),
 }
 
-/// The files' bytes as they were at one moment.
-pub(super) struct Source {
-    /// Of everything below: the cheap answer to "has anything changed?".
+/// The bytes of one part of the trust files as they were at one moment.
+pub(super) struct Source<C> {
+    /// The cheap answer to "has anything changed?".
     pub(super) digest: [u8; 32],
-    pub(super) certificate: Content,
-    pub(super) private_key: Content,
-    pub(super) client_ca: Content,
-    pub(super) crls: Vec<(PathBuf, Content)>,
+    pub(super) content: C,
 }
 
 /// A file's bytes. Wiped on drop, because one of them is a secret.
 pub(super) type Content = Zeroizing<Vec<u8>>;
 
+/// The server's certificate and its private key: worth nothing apart.
+pub(super) struct Pair {
+    pub(super) certificate: Content,
+    pub(super) private_key: Content,
+}
+
 impl TrustFiles {
-    /// Reads every file once.
-    pub(super) fn read(&self) -> Result<Source, TrustError> {
+    /// Reads what we show to clients.
+    pub(super) fn read_server(&self) -> Result<Source<Pair>, TrustError> {
         let certificate = read(&self.certificate, |_| Ok(()))?;
         let private_key =
             read(&self.private_key, |facts| require_private(&self.private_key, facts))?;
-        let client_ca = read(&self.client_ca, |_| Ok(()))?;
-        let crls = self
-            .crl
-            .iter()
-            .map(|path| Ok((path.clone(), read(path, |_| Ok(()))?)))
-            .collect::<Result<Vec<_>, TrustError>>()?;
-        let mut hash = Sha256::new();
-        let files =
-            [&certificate, &private_key, &client_ca].into_iter().map(|file| file.as_slice());
-        for bytes in files.chain(crls.iter().map(|(_, bytes)| bytes.as_slice())) {
-            hash.update(Sha256::digest(bytes));
-        }
-        Ok(Source { digest: hash.finalize().into(), certificate, private_key, client_ca, crls })
+        let digest = digest([&certificate, &private_key]);
+        Ok(Source { digest, content: Pair { certificate, private_key } })
     }
+
+    /// Reads the client CAs.
+    pub(super) fn read_client_ca(&self) -> Result<Source<Content>, TrustError> {
+        read_public(&self.client_ca)
+    }
+}
+
+/// Reads a file that holds no secret.
+pub(super) fn read_public(path: &Path) -> Result<Source<Content>, TrustError> {
+    let content = read(path, |_| Ok(()))?;
+    Ok(Source { digest: digest([&content]), content })
+}
+
+fn digest<const N: usize>(files: [&Content; N]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for bytes in files {
+        hash.update(Sha256::digest(bytes.as_slice()));
+    }
+    hash.finalize().into()
 }
 
 /// Reads at most [`FILE_BYTES_MAX`] into a buffer that never moves, so that nothing is left behind

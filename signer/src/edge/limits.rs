@@ -7,8 +7,11 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// TLS handshakes in progress. Each costs a signature and a chain verification before we know
-    /// anybody's name; above this, newcomers wait in the kernel's backlog.
+    /// anybody's name; above this, the oldest is dropped for the newcomer.
     pub handshakes_max: usize,
+    /// TLS handshakes in progress from one address (IPv6: one /64); above this, its own oldest is
+    /// dropped. So that one address alone never costs another its turn.
+    pub handshakes_per_source_max: usize,
     /// From accepted TCP connection to a finished handshake: no silent client holds a slot longer.
     pub handshake_timeout: Duration,
     /// Authenticated connections, all identities together.
@@ -47,7 +50,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            handshakes_max: 64,
+            handshakes_max: 256,
+            handshakes_per_source_max: 64,
             handshake_timeout: Duration::from_secs(5),
             connections_max: 1024,
             connections_per_identity_max: 64,

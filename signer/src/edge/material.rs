@@ -1,14 +1,15 @@
 //! Makes one TLS configuration out of certificate, key, CA bundle and CRLs.
 //!
-//! All or nothing: whatever does not parse or match is a [`TrustError`], and no half of it is used.
+//! What we show (certificate and key), whom we trust (the CAs) and whom no more (each file of CRLs)
+//! are parts of their own, each all or nothing: whatever of one does not parse or match is a
+//! [`TrustError`], and takes no other part with it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ServerConfig, WebPkiClientVerifier};
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{RootCertStore, version};
@@ -20,8 +21,9 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use zeroize::Zeroizing;
 
 use super::WallClock;
-use super::files::{Content, Source, TrustError, TrustFiles};
+use super::files::{Content, Pair, TrustError, TrustFiles};
 use super::identity::time_of;
+use super::verifier::{Anchor, DatedVerifier, webpki_verifier};
 
 /// A CRL in force, for alerts: warn when half of its life is over.
 #[derive(Clone, Debug)]
@@ -38,40 +40,57 @@ pub struct CrlStatus {
 pub(super) struct Material {
     pub(super) generation: u64,
     pub(super) config: Arc<ServerConfig>,
-    pub(super) verifier: Arc<dyn ClientCertVerifier>,
+    pub(super) verifier: Arc<DatedVerifier>,
     pub(super) server_not_after: SystemTime,
     pub(super) crls: Vec<CrlStatus>,
 }
 
-impl TrustFiles {
-    /// Parses, matches and assembles what was read.
+/// What one plane's trust is made of. Each part is sound by itself, and replaced by itself.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) server: Arc<Server>,
+    pub(super) anchors: Arc<Vec<Anchor>>,
+    pub(super) crls: Vec<Arc<CrlFile>>,
+}
+
+/// What we show to clients.
+pub(super) struct Server {
+    resolver: Arc<SingleCertAndKey>,
+    not_after: SystemTime,
+}
+
+/// The CRLs of one file.
+pub(super) struct CrlFile {
+    ders: Vec<CertificateRevocationListDer<'static>>,
+    statuses: Vec<CrlStatus>,
+}
+
+impl Material {
+    /// Puts the parts together.
     pub(super) fn assemble(
-        &self,
-        source: &Source,
+        parts: &Parts,
         clock: &WallClock,
         generation: u64,
-    ) -> Result<Material, TrustError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let (certified, server_not_after) = self.server_identity(source, clock())?;
-        let (crl_ders, crls) = parse_crls(&source.crls)?;
-        let anchors = Arc::new(self.anchors(source)?);
-        let mut builder =
-            WebPkiClientVerifier::builder_with_provider(anchors, Arc::clone(&provider));
-        if !crl_ders.is_empty() {
-            // A status that no CRL tells is an error by default; an expired CRL is not.
-            builder = builder.with_crls(crl_ders).enforce_revocation_expiration();
-        }
-        let verifier = builder.build().map_err(TrustError::Verifier)?;
-        let config = server_config(provider, clock, Arc::clone(&verifier), certified)?;
-        Ok(Material { generation, config: Arc::new(config), verifier, server_not_after, crls })
+    ) -> Result<Self, TrustError> {
+        let ders = parts.crls.iter().flat_map(|file| file.ders.iter().cloned()).collect();
+        let verifier = DatedVerifier::new(Arc::clone(&parts.anchors), ders, clock())?;
+        let verifier = Arc::new(verifier);
+        let config = server_config(clock, Arc::clone(&verifier), &parts.server)?;
+        let crls = parts.crls.iter().flat_map(|file| file.statuses.iter().cloned()).collect();
+        Ok(Self {
+            generation,
+            config: Arc::new(config),
+            verifier,
+            server_not_after: parts.server.not_after,
+            crls,
+        })
     }
+}
 
-    fn server_identity(
-        &self,
-        source: &Source,
-        now: SystemTime,
-    ) -> Result<(CertifiedKey, SystemTime), TrustError> {
-        let chain = certificates(&self.certificate, &source.certificate)?;
+impl TrustFiles {
+    /// Parses and matches certificate and key. What every client would refuse at `now` is refused.
+    pub(super) fn server(&self, pair: &Pair, now: SystemTime) -> Result<Server, TrustError> {
+        let chain = certificates(&self.certificate, &pair.certificate)?;
         let (not_before, not_after) = chain
             .first()
             .and_then(|leaf| validity(leaf))
@@ -80,7 +99,7 @@ impl TrustFiles {
             return Err(TrustError::ServerNotCurrent { path: self.certificate.clone() });
         }
         let bad_key = || TrustError::Key { path: self.private_key.clone() };
-        let key = PrivateKeyDer::from_pem_slice(&source.private_key)
+        let key = PrivateKeyDer::from_pem_slice(&pair.private_key)
             .map(Zeroizing::new)
             .map_err(|_| bad_key())?;
         let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|_| bad_key())?;
@@ -90,39 +109,63 @@ impl TrustFiles {
             private_key: self.private_key.clone(),
             source,
         })?;
-        Ok((certified, not_after))
+        Ok(Server { resolver: Arc::new(SingleCertAndKey::from(certified)), not_after })
     }
 
-    fn anchors(&self, source: &Source) -> Result<RootCertStore, TrustError> {
+    /// Parses the bundle of client CAs. Their dates are the verifier's business.
+    pub(super) fn anchors(&self, bundle: &Content) -> Result<Vec<Anchor>, TrustError> {
         let path = &self.client_ca;
-        let mut anchors = RootCertStore::empty();
-        for certificate in certificates(path, &source.client_ca)? {
+        let anchor = |certificate: CertificateDer<'static>| {
             let (_, parsed) = X509Certificate::from_der(&certificate)
                 .map_err(|_| unreadable(path, "certificate"))?;
+            let subject = parsed.subject().to_string();
             if !parsed.is_ca() {
-                let subject = parsed.subject().to_string();
                 return Err(TrustError::NotACa { path: path.clone(), subject });
             }
-            anchors
-                .add(certificate)
-                .map_err(|source| TrustError::Anchor { path: path.clone(), source })?;
+            let (not_before, not_after) =
+                validity(&certificate).ok_or_else(|| unreadable(path, "certificate"))?;
+            let trusted = RootCertStore::empty().add(certificate.clone());
+            trusted.map_err(|source| TrustError::Anchor { path: path.clone(), source })?;
+            Ok(Anchor { certificate, subject, not_before, not_after })
+        };
+        certificates(path, bundle)?.into_iter().map(anchor).collect()
+    }
+}
+
+impl CrlFile {
+    /// Parses a file of CRLs, and makes sure that a verifier can be made with them.
+    pub(super) fn parse(
+        path: &Path,
+        pem: &Content,
+        anchors: &[Anchor],
+    ) -> Result<Self, TrustError> {
+        let (mut ders, mut statuses) = (Vec::new(), Vec::new());
+        for crl in CertificateRevocationListDer::pem_slice_iter(pem) {
+            let crl = crl.map_err(|source| TrustError::Pem { path: path.to_owned(), source })?;
+            statuses.push(crl_status(path, &crl).ok_or_else(|| unreadable(path, "CRL"))?);
+            ders.push(crl);
         }
-        Ok(anchors)
+        if ders.is_empty() {
+            return Err(TrustError::Empty { path: path.to_owned(), kind: "CRL" });
+        }
+        webpki_verifier(anchors.iter(), ders.clone())?;
+        Ok(Self { ders, statuses })
     }
 }
 
 fn server_config(
-    provider: Arc<CryptoProvider>,
     clock: &WallClock,
-    verifier: Arc<dyn ClientCertVerifier>,
-    certified: CertifiedKey,
+    verifier: Arc<DatedVerifier>,
+    server: &Server,
 ) -> Result<ServerConfig, TrustError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let clock = Arc::new(RustlsClock(Arc::clone(clock)));
+    let resolver = Arc::clone(&server.resolver);
     let mut config = ServerConfig::builder_with_details(provider, clock)
         .with_protocol_versions(&[&version::TLS13])
         .map_err(TrustError::Tls)?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        .with_cert_resolver(resolver);
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
     // A resumed session skips the verifier: a revoked client would come back with its ticket.
     config.send_tls13_tickets = 0;
@@ -138,24 +181,6 @@ fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
         return Err(TrustError::Empty { path: path.to_owned(), kind: "certificate" });
     }
     Ok(found)
-}
-
-type Crls = (Vec<CertificateRevocationListDer<'static>>, Vec<CrlStatus>);
-
-fn parse_crls(files: &[(PathBuf, Content)]) -> Result<Crls, TrustError> {
-    let (mut ders, mut statuses) = (Vec::new(), Vec::new());
-    for (path, pem) in files {
-        let before = ders.len();
-        for crl in CertificateRevocationListDer::pem_slice_iter(pem) {
-            let crl = crl.map_err(|source| TrustError::Pem { path: path.clone(), source })?;
-            statuses.push(crl_status(path, &crl).ok_or_else(|| unreadable(path, "CRL"))?);
-            ders.push(crl);
-        }
-        if ders.len() == before {
-            return Err(TrustError::Empty { path: path.clone(), kind: "CRL" });
-        }
-    }
-    Ok((ders, statuses))
 }
 
 fn crl_status(path: &Path, der: &CertificateRevocationListDer<'_>) -> Option<CrlStatus> {

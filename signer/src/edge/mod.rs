@@ -14,12 +14,15 @@ mod accept;
 mod connection;
 mod counters;
 mod files;
+mod handshakes;
 mod identity;
 mod limits;
 mod loopback;
 mod material;
 mod peer;
+mod places;
 mod trust;
+mod verifier;
 
 pub use accept::Plane;
 pub use connection::StreamFuture;
@@ -33,6 +36,7 @@ pub use peer::Peer;
 pub use trust::{Reloaded, Trust, TrustStatus, TrustTrouble};
 
 pub mod control;
+pub mod readers;
 pub mod release;
 pub mod signing;
 mod status;

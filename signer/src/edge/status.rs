@@ -14,6 +14,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::readers::TooManyReaders;
 use crate::refusal::Refusal;
 
 impl From<Refusal> for Status {
@@ -83,6 +84,18 @@ impl From<Refusal> for Status {
             }
         }
     }
+}
+
+impl From<TooManyReaders> for Status {
+    fn from(crowd: TooManyReaders) -> Self {
+        again(Code::ResourceExhausted, "TOO_MANY_READERS", crowd.to_string(), LATER)
+    }
+}
+
+/// The journal's files failed a reader.
+pub(super) fn journal_unreadable() -> Status {
+    let details = info::<0>("JOURNAL_UNREADABLE", []);
+    Status::with_error_details(Code::Internal, "the journal cannot be read", details)
 }
 
 /// gRPC's own refusals come before any of ours could speak (a message too large, a method nobody

@@ -1,20 +1,26 @@
 //! The trust material in force, and how it is replaced while connections live.
 //!
-//! New material is taken over whole or not at all; whatever is wrong with the files on disk, the
-//! last good material stays in force and the trouble is told. Never loosens anything by itself.
+//! Each part (our certificate with its key, the client CAs, each file of CRLs) is taken over whole or
+//! not at all, and by itself: an expired certificate of ours must not keep a revocation out. Whatever
+//! is wrong with a part on disk, its last good state stays in force and the trouble is told.
 
+use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::server::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::WallClock;
-use super::files::{Source, TrustError, TrustFiles};
-use super::material::{CrlStatus, Material, unix_time};
+use super::files::{Content, Pair, Source, TrustError, TrustFiles, read_public};
+use super::material::{CrlFile, CrlStatus, Material, Parts, Server, unix_time};
+use super::verifier::Anchor;
 
 /// One plane's certificates, CAs and CRLs, followed as their files change.
 pub struct Trust {
@@ -23,6 +29,8 @@ pub struct Trust {
     material: ArcSwap<Material>,
     generation: watch::Sender<u64>,
     following: Mutex<Following>,
+    /// As of the last look. Apart, because a look may wait for a slow disk.
+    troubles: Mutex<Vec<Arc<TrustError>>>,
 }
 
 /// What a reload did.
@@ -37,15 +45,23 @@ pub enum Reloaded {
 /// Something an operator should see to. Each makes the plane refuse somebody, now or soon.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TrustTrouble {
-    /// The files changed to something unusable.
-    #[error("the trust files on disk cannot be used; the last good ones stay in force")]
-    Reload(#[source] Arc<TrustError>),
+    /// A part of the files changed to something unusable.
+    #[error("{0}; the last good state stays in force")]
+    Reload(Arc<TrustError>),
     /// Our own certificate has expired: clients refuse us.
     #[error("the server certificate has expired")]
     ServerExpired,
     /// A CRL has expired: every client that it covers is refused.
     #[error("the CRL {path} has expired", path = .0.path.display())]
     CrlExpired(CrlStatus),
+    /// A client CA has expired, or is not valid yet: every client that it issued is refused.
+    #[error("the client CA {subject} in {path} has expired or is not valid yet")]
+    CaNotCurrent {
+        /// The bundle.
+        path: PathBuf,
+        /// The CA's subject.
+        subject: String,
+    },
 }
 
 /// Dates for metrics and alerts.
@@ -59,11 +75,31 @@ pub struct TrustStatus {
     pub crls: Vec<CrlStatus>,
 }
 
+/// What was last seen of each part.
 struct Following {
+    server: Followed<Server>,
+    anchors: Followed<Vec<Anchor>>,
+    crls: Vec<(PathBuf, Followed<CrlFile>)>,
+    /// Parts changed and could not be put together.
+    trouble: Option<Arc<TrustError>>,
+}
+
+/// One part and the files it comes from.
+struct Followed<T> {
+    value: Arc<T>,
     in_force: [u8; 32],
     /// Seen at the last look, not yet in force.
     candidate: Option<[u8; 32]>,
     trouble: Option<Arc<TrustError>>,
+}
+
+/// How long a change must have stood before it is taken over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    /// It must look the same twice: somebody may still be writing.
+    SeenTwice,
+    /// Somebody says that it is complete.
+    AtOnce,
 }
 
 impl Trust {
@@ -72,49 +108,62 @@ impl Trust {
     /// # Errors
     /// [`TrustError`], when any of them cannot be used: there is nothing to fall back on yet.
     pub fn load(files: TrustFiles, clock: WallClock) -> Result<Arc<Self>, TrustError> {
-        let source = files.read()?;
-        let material = files.assemble(&source, &clock, FIRST_GENERATION)?;
-        let following = Following { in_force: source.digest, candidate: None, trouble: None };
+        let following = Following::begin(&files, &clock)?;
+        let material = Material::assemble(&following.parts(), &clock, FIRST_GENERATION)?;
         Ok(Arc::new(Self {
             files,
             clock,
             material: ArcSwap::from_pointee(material),
             generation: watch::Sender::new(FIRST_GENERATION),
             following: Mutex::new(following),
+            troubles: Mutex::default(),
         }))
     }
 
     /// Follows the files for ever; spawn it, and abort it at the end. Looks once a second, and
     /// takes over what it has seen twice, so that a file still being written is left alone.
+    ///
+    /// On a thread of its own: a runtime whose blocking threads are all taken still revokes.
     pub async fn follow(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            // Dropped with this future, and the thread ends.
+            let (_following, end) = mpsc::channel::<Infallible>();
+            let (ended, wait) = oneshot::channel::<Infallible>();
             let trust = Arc::clone(&self);
-            let looked = tokio::task::spawn_blocking(move || trust.look()).await;
-            if let Err(error) = looked {
-                tracing::error!(%error, "looking at the trust files failed");
+            let looking = std::thread::Builder::new().name("trust-files".into()).spawn(move || {
+                let _ended = ended;
+                while end.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                    trust.look();
+                }
+            });
+            match looking {
+                Ok(_) => drop(wait.await),
+                Err(error) => tracing::error!(%error, "no thread to look at the trust files"),
             }
+            tracing::error!("the trust files are not looked at: beginning anew");
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
 
     /// Takes over what is on disk now. Reads files: call it where blocking is allowed. After it has
-    /// returned `Swapped`, no request of a peer that the new material refuses is dispatched.
+    /// returned, no request of a peer that the new material refuses is dispatched.
     ///
     /// # Errors
-    /// [`TrustError`], when the files cannot be used; the last good material stays in force.
+    /// [`TrustError`], when a part of the files cannot be used: its last good state stays in force,
+    /// and what is sound has been taken over all the same.
     pub fn reload(&self) -> Result<Reloaded, Arc<TrustError>> {
-        let mut following = self.following.lock();
-        let source = self.files.read().map_err(|error| following.note(error))?;
-        self.take_over(&mut following, &source)
+        let reloaded = self.take_over(Settled::AtOnce);
+        match self.troubles.lock().first() {
+            Some(error) => Err(Arc::clone(error)),
+            None => Ok(reloaded),
+        }
     }
 
     /// What an operator should see to, now.
     pub fn troubles(&self) -> Vec<TrustTrouble> {
         let now = (self.clock)();
-        let mut troubles = Vec::new();
-        if let Some(error) = &self.following.lock().trouble {
-            troubles.push(TrustTrouble::Reload(Arc::clone(error)));
-        }
+        let mut troubles: Vec<TrustTrouble> =
+            self.troubles.lock().iter().cloned().map(TrustTrouble::Reload).collect();
         let material = self.material.load();
         if now > material.server_not_after {
             troubles.push(TrustTrouble::ServerExpired);
@@ -122,6 +171,11 @@ impl Trust {
         let expired = |crl: &&CrlStatus| crl.next_update.is_some_and(|end| now > end);
         troubles
             .extend(material.crls.iter().filter(expired).cloned().map(TrustTrouble::CrlExpired));
+        let strange = material.verifier.anchors().iter().filter(|anchor| !anchor.is_current(now));
+        troubles.extend(strange.map(|anchor| TrustTrouble::CaNotCurrent {
+            path: self.files.client_ca.clone(),
+            subject: anchor.subject.clone(),
+        }));
         troubles
     }
 
@@ -171,60 +225,131 @@ impl Trust {
 
     /// One look of [`Trust::follow`].
     fn look(&self) {
-        let mut following = self.following.lock();
-        let source = match self.files.read() {
-            Ok(source) => source,
-            Err(error) => {
-                following.note(error);
-                return;
-            }
-        };
-        let settled = following.candidate.replace(source.digest) == Some(source.digest);
-        if settled || source.digest == following.in_force {
-            match self.take_over(&mut following, &source) {
-                Ok(Reloaded::Swapped(generation)) => {
-                    tracing::info!(generation, "took over new trust files");
-                }
-                // Either nothing happened, or `note` has told of it.
-                Ok(Reloaded::Unchanged) | Err(_) => {}
-            }
+        match self.take_over(Settled::SeenTwice) {
+            Reloaded::Swapped(generation) => tracing::info!(generation, "took over trust files"),
+            Reloaded::Unchanged => {}
         }
     }
 
-    fn take_over(
-        &self,
-        following: &mut Following,
-        source: &Source,
-    ) -> Result<Reloaded, Arc<TrustError>> {
-        if source.digest == following.in_force {
-            following.trouble = None;
-            return Ok(Reloaded::Unchanged);
-        }
+    fn take_over(&self, settled: Settled) -> Reloaded {
+        let mut following = self.following.lock();
+        let changed = following.look(&self.files, (self.clock)(), settled);
+        let reloaded = if changed { self.swap(&mut following) } else { Reloaded::Unchanged };
+        *self.troubles.lock() = following.troubles();
+        reloaded
+    }
+
+    fn swap(&self, following: &mut Following) -> Reloaded {
         let generation = self.generation().saturating_add(1);
-        let material = self
-            .files
-            .assemble(source, &self.clock, generation)
-            .map_err(|error| following.note(error))?;
-        self.material.store(Arc::new(material));
-        self.generation.send_replace(generation);
-        following.in_force = source.digest;
-        following.trouble = None;
-        Ok(Reloaded::Swapped(generation))
+        match Material::assemble(&following.parts(), &self.clock, generation) {
+            Ok(material) => {
+                self.material.store(Arc::new(material));
+                self.generation.send_replace(generation);
+                following.trouble = None;
+                Reloaded::Swapped(generation)
+            }
+            Err(error) => {
+                note(&mut following.trouble, error);
+                Reloaded::Unchanged
+            }
+        }
     }
 }
 
 impl Following {
-    /// Remembers a trouble, and logs it when it is a new one.
-    fn note(&mut self, error: TrustError) -> Arc<TrustError> {
-        let error = Arc::new(error);
-        let known = self.trouble.as_ref().is_some_and(|old| old.to_string() == error.to_string());
-        if !known {
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%error, source, "the trust files on disk cannot be used");
-        }
-        self.trouble = Some(Arc::clone(&error));
-        error
+    fn begin(files: &TrustFiles, clock: &WallClock) -> Result<Self, TrustError> {
+        let source = files.read_server()?;
+        let server = Followed::begin(files.server(&source.content, clock())?, source.digest);
+        let source = files.read_client_ca()?;
+        let anchors = Followed::begin(files.anchors(&source.content)?, source.digest);
+        let crls = files.crl.iter().map(|path| {
+            let source = read_public(path)?;
+            let file = CrlFile::parse(path, &source.content, &anchors.value)?;
+            Ok((path.clone(), Followed::begin(file, source.digest)))
+        });
+        let crls = crls.collect::<Result<_, TrustError>>()?;
+        Ok(Self { server, anchors, crls, trouble: None })
     }
+
+    /// Looks at every part, whatever is wrong with the others. Whether any is to be taken over.
+    fn look(&mut self, files: &TrustFiles, now: SystemTime, settled: Settled) -> bool {
+        let parse = |pair: &Pair| files.server(pair, now);
+        let mut changed = self.server.look(files.read_server(), settled, parse);
+        changed |= self.anchors.look(files.read_client_ca(), settled, |pem| files.anchors(pem));
+        for (path, crl) in &mut self.crls {
+            let anchors = &self.anchors.value;
+            let parse = |pem: &Content| CrlFile::parse(path, pem, anchors);
+            changed |= crl.look(read_public(path), settled, parse);
+        }
+        // What could not be put together is tried again.
+        changed || self.trouble.is_some()
+    }
+
+    fn parts(&self) -> Parts {
+        Parts {
+            server: Arc::clone(&self.server.value),
+            anchors: Arc::clone(&self.anchors.value),
+            crls: self.crls.iter().map(|(_, crl)| Arc::clone(&crl.value)).collect(),
+        }
+    }
+
+    fn troubles(&self) -> Vec<Arc<TrustError>> {
+        let own = [&self.server.trouble, &self.anchors.trouble];
+        let crls = self.crls.iter().map(|(_, crl)| &crl.trouble);
+        own.into_iter().chain(crls).chain([&self.trouble]).flatten().cloned().collect()
+    }
+}
+
+impl<T> Followed<T> {
+    fn begin(value: T, in_force: [u8; 32]) -> Self {
+        Self { value: Arc::new(value), in_force, candidate: None, trouble: None }
+    }
+
+    /// Takes over what was read, if it is another, settled and sound. Whether it was.
+    fn look<C>(
+        &mut self,
+        read: Result<Source<C>, TrustError>,
+        settled: Settled,
+        parse: impl FnOnce(&C) -> Result<T, TrustError>,
+    ) -> bool {
+        let source = match read {
+            Ok(source) => source,
+            Err(error) => {
+                note(&mut self.trouble, error);
+                return false;
+            }
+        };
+        let candidate = self.candidate.replace(source.digest);
+        if source.digest == self.in_force {
+            self.trouble = None;
+            return false;
+        }
+        if settled == Settled::SeenTwice && candidate != Some(source.digest) {
+            return false;
+        }
+        match parse(&source.content) {
+            Ok(value) => {
+                self.value = Arc::new(value);
+                self.in_force = source.digest;
+                self.trouble = None;
+                true
+            }
+            Err(error) => {
+                note(&mut self.trouble, error);
+                false
+            }
+        }
+    }
+}
+
+/// Remembers a trouble, and logs it when it is a new one.
+fn note(trouble: &mut Option<Arc<TrustError>>, error: TrustError) {
+    let known = trouble.as_ref().is_some_and(|old| old.to_string() == error.to_string());
+    if !known {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::error!(%error, source, "trust files on disk cannot be used");
+    }
+    *trouble = Some(Arc::new(error));
 }
 
 /// Generations count from one.

@@ -15,23 +15,42 @@ use tokio::net::TcpStream;
 use super::world::{Gone, OK, PATIENCE, World, eventually};
 
 #[tokio::test]
-async fn more_clients_than_handshake_slots_wait_their_turn_unseen() {
+async fn with_every_handshake_slot_held_by_silent_clients_a_newcomer_gets_its_turn() {
     let mut world = World::new();
     world.limits.handshakes_max = 2;
-    let plane = Arc::new(world.start().await);
-    let silent = [connect(&plane).await, connect(&plane).await, connect(&plane).await];
+    let plane = world.start().await;
+    let mut silent = vec![connect(&plane).await, connect(&plane).await, connect(&plane).await];
+    plane.until("handshakes_crowded_out", 1).await;
     plane.until("handshakes_open", 2).await;
-    let config = world.good_client(7);
-    let patient = tokio::spawn({
-        let plane = Arc::clone(&plane);
-        async move { plane.ask_once(&config).await }
-    });
-    // Time for a third to get in, if it could.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!((plane.count("accepted"), plane.count("handshakes_open")), (2, 2));
-    assert!(!patient.is_finished());
+    for crowded_out in 1..=2 {
+        assert_eq!(plane.ask_once(&world.good_client(7)).await, Ok(OK));
+        plane.until("handshakes_crowded_out", 1 + crowded_out).await;
+        // The one who came got in and out; the room stays free until the next silent client.
+        plane.until("handshakes_open", 1).await;
+        silent.push(connect(&plane).await);
+        plane.until("handshakes_open", 2).await;
+    }
     drop(silent);
-    assert_eq!(patient.await.unwrap(), Ok(OK));
+}
+
+#[tokio::test]
+async fn an_address_with_too_many_handshakes_costs_no_other_address_its_turn() {
+    let mut world = World::new();
+    world.limits.handshakes_per_source_max = 3;
+    let plane = world.start().await;
+    let mut slow = connect(&plane).await;
+    plane.until("handshakes_open", 1).await;
+    let mut greedy = Vec::new();
+    for _ in 0..20 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        greedy.push(socket.connect(plane.address).await.unwrap());
+    }
+    plane.until("handshakes_crowded_out", 17).await;
+    assert_eq!(plane.count("handshakes_open"), 4);
+    // Still open: it is not the oldest of its own address.
+    let silence = tokio::time::timeout(Duration::from_millis(50), slow.read(&mut [0; 1])).await;
+    assert!(silence.is_err(), "{silence:?}");
 }
 
 #[tokio::test]

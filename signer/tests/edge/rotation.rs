@@ -127,6 +127,108 @@ fn every_kind_of_bad_file_keeps_the_old_generation() {
     assert_eq!(trust.status().generation, 1);
 }
 
+/// Each leaves one part of the trust files unusable, after `load` found all of them good.
+type Spoil = fn(&World);
+
+#[tokio::test]
+async fn a_revocation_is_taken_over_whatever_is_wrong_with_the_other_files() {
+    let cases: [(&str, Spoil); 6] = [
+        ("the server's certificate has expired", |world| world.clock.set(EXPIRED)),
+        ("others can read the private key", |world| {
+            let key = std::fs::read_to_string(&world.files.private_key).unwrap();
+            put(&world.files.private_key, &key, 0o644);
+        }),
+        ("the certificate is cut short", |world| {
+            put(&world.files.certificate, "-----BEGIN CERTIFICATE-----", 0o644);
+        }),
+        ("the private key is gone", |world| {
+            std::fs::remove_file(&world.files.private_key).unwrap();
+        }),
+        ("one CA is none", |world| {
+            let leaf = world.client_ca.client("spiffe://bank.example/payments", 9);
+            put(&world.files.client_ca, &(world.client_ca.pem.clone() + &leaf.pem), 0o644);
+        }),
+        ("another CRL is empty", |world| put(&world.files.crl[1], "", 0o644)),
+    ];
+    for (what, spoil) in cases {
+        let mut world = World::with_crl();
+        world.files.crl.push(world.path("others.crl"));
+        put(&world.files.crl[1], &Ca::new("another CA").crl(&[]), 0o644);
+        let server = world.server_ca.issue("the server", |params| {
+            params.subject_alt_names = vec![dns("localhost")];
+            params.not_after = date_time_ymd(2030, 1, 2);
+        });
+        world.install(&server);
+        let plane = world.start().await;
+        let mut revoked = plane.connect(&world.good_client(7)).await;
+        let mut spared = plane.connect(&world.good_client(8)).await;
+        assert_eq!((revoked.check().await, spared.check().await), (Ok(OK), Ok(OK)), "{what}");
+        spoil(&world);
+        plane.trust.reload().ok();
+        assert_eq!(plane.trust.status().generation, 1, "{what}");
+        assert_eq!(plane.trust.troubles().len(), 1, "{what}");
+        world.revoke(&[7]);
+        plane.trust.reload().ok();
+        revoked.closed().await;
+        assert_eq!(spared.check().await, Ok(OK), "{what}");
+        assert_eq!(plane.trust.troubles().len(), 1, "{what}: still told");
+        assert_eq!(plane.trust.status().generation, 2, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_server_certificate_is_shown_whatever_is_wrong_with_cas_and_crls() {
+    let world = World::with_crl();
+    let plane = world.start().await;
+    let config = world.good_client(7);
+    put(&world.files.client_ca, "", 0o644);
+    std::fs::remove_file(&world.files.crl[0]).unwrap();
+    let next = world.server_ca.server(2);
+    world.install(&next);
+    assert!(plane.trust.reload().is_err());
+    assert_eq!(plane.connect(&config).await.server_leaf, next.chain[0]);
+    assert_eq!(plane.trust.troubles().len(), 2, "{:?}", plane.trust.troubles());
+}
+
+#[tokio::test]
+async fn a_ca_that_has_expired_is_told_and_lets_nobody_in_and_nobody_stay() {
+    let mut world = World::new();
+    world.limits.recheck_interval = std::time::Duration::from_millis(20);
+    let brief = Ca::until("the brief CA", 2031);
+    put(&world.files.client_ca, &(world.client_ca.pem.clone() + &brief.pem), 0o644);
+    let plane = world.start().await;
+    // The certificate itself outlives its CA by decades.
+    let leaf = brief.client("spiffe://bank.example/payments", 8);
+    let (orphan, good) = (world.client(Some(&leaf)), world.good_client(7));
+    let (mut orphaned, mut other) = (plane.connect(&orphan).await, plane.connect(&good).await);
+    assert_eq!((orphaned.check().await, other.check().await), (Ok(OK), Ok(OK)));
+    assert!(plane.trust.troubles().is_empty());
+
+    world.clock.set(EXPIRED + 365 * super::world::DAY);
+    orphaned.closed().await;
+    assert_eq!(other.check().await, Ok(OK));
+    assert!(plane.ask_once(&orphan).await.is_err());
+    assert_eq!(plane.ask_once(&good).await, Ok(OK));
+    let troubles = plane.trust.troubles();
+    let [TrustTrouble::CaNotCurrent { subject, .. }] = troubles.as_slice() else {
+        panic!("{troubles:?}")
+    };
+    assert!(subject.contains("the brief CA"), "{subject}");
+
+    // Also after a start, and also when it is the only one.
+    let fresh = world.start().await;
+    assert!(fresh.ask_once(&orphan).await.is_err());
+    assert_eq!(fresh.ask_once(&good).await, Ok(OK));
+    assert_eq!(fresh.trust.troubles().len(), 1);
+    put(&world.files.client_ca, &brief.pem, 0o644);
+    let last = world.start().await;
+    assert!(last.ask_once(&orphan).await.is_err());
+    assert_eq!(last.trust.troubles().len(), 1);
+}
+
+/// 2030-01-03.
+const EXPIRED: u64 = NOW + 2 * super::world::DAY;
+
 #[test]
 fn a_private_key_that_others_can_reach_is_refused_with_the_remedy() {
     let world = World::new();
@@ -193,4 +295,27 @@ fn a_bundle_may_hold_several_cas() {
     let world = World::new();
     put(&world.files.client_ca, &(world.client_ca.pem.clone() + &Ca::new("two").pem), 0o644);
     assert!(world.trust().troubles().is_empty());
+}
+
+#[test]
+fn a_runtime_without_a_free_blocking_thread_still_revokes() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let blocked = tokio::task::spawn_blocking(move || held.recv());
+        let world = World::with_crl();
+        let plane = world.start().await;
+        let following = tokio::spawn(Arc::clone(&plane.trust).follow());
+        let mut client = plane.connect(&world.good_client(7)).await;
+        assert_eq!(client.check().await, Ok(OK));
+        world.revoke(&[7]);
+        client.closed().await;
+        following.abort();
+        release.send(()).unwrap();
+        blocked.await.unwrap().unwrap();
+    });
 }

@@ -74,7 +74,13 @@ pub struct Leaf {
 
 impl Ca {
     pub fn new(name: &str) -> Self {
+        Self::until(name, 2100)
+    }
+
+    /// Valid to the first of January of a year.
+    pub fn until(name: &str, year: i32) -> Self {
         let mut params = params(name);
+        params.not_after = date_time_ymd(year, 1, 1);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().unwrap();
