@@ -472,6 +472,25 @@ async fn a_created_key_has_every_attribute_it_must_and_cannot_be_taken_out() -> 
     Ok(())
 }
 
+#[tokio::test]
+async fn a_token_that_gives_its_points_bare_is_used_like_any_other() -> Result<(), Failure> {
+    let vault = vault(Through::Faults);
+    vault.token.faults()?.set(&["C_GetAttributeValue raw-point"])?;
+    let server = vault.serve()?;
+    let hot = vault.hot_key(&server).await?;
+    let payouts = vault.client(&server, PAYOUTS).await?;
+    sign(&payouts, &hot, &payment(0, ether(1))).await?;
+    drop(payouts);
+    server.terminate()?;
+
+    let server = vault.serve()?;
+    assert_eq!(shown(&vault, &server, "hot").await.trouble, "");
+    assert!(stops_by_the_signer(&vault, &server).await.is_empty());
+    let payouts = vault.client(&server, PAYOUTS).await?;
+    sign(&payouts, &hot, &payment(1, ether(1))).await?;
+    Ok(())
+}
+
 // ---------------------------------------------------------------------------------------------
 // The process
 

@@ -138,6 +138,12 @@ pub enum HsmError {
     /// No session to be had.
     #[error("a session could not be opened")]
     Session(#[source] Error),
+    /// Opening a session took longer than a call may. It may hang for ever: its thread is stuck.
+    #[error("a session was not opened in time")]
+    OpeningTimedOut,
+    /// No further call is risked until one of the stuck ones returns.
+    #[error("too many calls into the module are stuck")]
+    TooManyStuck,
     /// The PIN could not be read.
     #[error("the PIN could not be read")]
     Pin(#[source] PinError),
@@ -151,6 +157,10 @@ pub enum HsmError {
     /// The login failed before the PIN was looked at.
     #[error("the login did not reach the token")]
     Login(#[source] Error),
+    /// Another session is logging in, and its call does not end. Two at once could use up two
+    /// attempts of the PIN.
+    #[error("the login of another session does not end")]
+    LoginBusy,
     /// The session is not logged in, so it sees no private keys: what it does not find proves
     /// nothing.
     #[error("its login is lost")]

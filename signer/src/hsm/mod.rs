@@ -43,6 +43,8 @@ pub struct Hsm {
     /// One session of its own, so that making a key never waits behind requests.
     keeping: Pool<Session>,
     alarms: Arc<Alarms>,
+    /// By then, every call that had begun before a close is over or stuck.
+    close_max: Duration,
 }
 
 /// How busy and how well the token is; for metrics.
@@ -98,6 +100,7 @@ impl Hsm {
             keeping: Pool::start(&keeping, keeper, open_keeping)?,
             token,
             alarms: Arc::default(),
+            close_max: config.deadline.max(config.admin_deadline),
         })
     }
 
@@ -194,12 +197,18 @@ impl Hsm {
     }
 
     /// Takes no more requests, and waits until the threads have left the module, so that the
-    /// process can end without pulling it from under them. A stuck thread is not waited for.
+    /// process can end without pulling it from under them. A stuck thread is not waited for, and
+    /// none for longer than the longest deadline of a call.
     pub async fn close(&self) {
         self.signing.close();
         self.keeping.close();
-        while self.signing.census().workers > 0 || self.keeping.census().workers > 0 {
-            tokio::time::sleep(CLOSE_POLL).await;
+        let left = async {
+            while self.signing.census().workers > 0 || self.keeping.census().workers > 0 {
+                tokio::time::sleep(CLOSE_POLL).await;
+            }
+        };
+        if tokio::time::timeout(self.close_max, left).await.is_err() {
+            tracing::warn!("threads are still inside the PKCS#11 module and are left there");
         }
     }
 

@@ -1,10 +1,12 @@
-//! Threads that each own one session, a bounded queue in front of them, a deadline on every call.
+//! Threads that each own one session, a bounded queue in front of them, a deadline on every call,
+//! that which opens a session included.
 //!
 //! Knows nothing of PKCS#11: `S` is whatever a thread owns. Never delivers an answer after its
 //! deadline, never runs a job twice, and never waits for a thread that is stuck: its job is given
 //! up, its thread set aside and replaced, up to a bound.
 
 mod desk;
+mod opening;
 mod ticket;
 
 use std::sync::Arc;
@@ -63,7 +65,7 @@ pub(super) struct Census {
     pub(super) usable: usize,
     /// Threads, the stuck ones not counted.
     pub(super) workers: usize,
-    /// Threads in a call past its deadline.
+    /// Threads in a call past its deadline, or in the opening of a session.
     pub(super) stuck: usize,
     /// Answers that came after their deadline, and were dropped.
     pub(super) late: u64,

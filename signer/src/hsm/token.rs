@@ -3,13 +3,14 @@
 //! Never tries a refused PIN again, and never takes another token for the one it started with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::MechanismType;
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Limit, Slot, TokenInfo};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::config::{HsmConfig, TokenSelector};
 use super::error::HsmError;
@@ -25,6 +26,8 @@ pub(super) struct Token {
     /// Where it was seen last: a token that comes back may come back in another slot.
     slot: Mutex<Slot>,
     login: Mutex<Login>,
+    /// How long a session waits for another one's login.
+    login_patience: Duration,
 }
 
 /// What a token says of itself.
@@ -82,6 +85,7 @@ impl Token {
             facts: TokenFacts::from(&info),
             slot: Mutex::new(slot),
             login: Mutex::new(Login::Open),
+            login_patience: config.deadline.checked_div(LOGIN_WAITS).unwrap_or_default(),
         }))
     }
 
@@ -96,7 +100,7 @@ impl Token {
     ///
     /// No session, no login, or another token under the same name.
     pub(super) fn open(&self, access: Access) -> Result<Session, HsmError> {
-        self.may_log_in()?;
+        drop(self.login()?);
         let slot = *self.slot.lock();
         let session = match self.open_at(slot, access) {
             Ok(session) => session,
@@ -145,9 +149,12 @@ impl Token {
         Ok(slot)
     }
 
-    fn may_log_in(&self) -> Result<(), HsmError> {
-        match *self.login.lock() {
-            Login::Open => Ok(()),
+    /// The right to log in, which one session has at a time: one that hangs in it must not have
+    /// the others hang too.
+    fn login(&self) -> Result<MutexGuard<'_, Login>, HsmError> {
+        let login = self.login.try_lock_for(self.login_patience).ok_or(HsmError::LoginBusy)?;
+        match *login {
+            Login::Open => Ok(login),
             Login::WrongPin => Err(HsmError::WrongPin),
             Login::Refused => Err(HsmError::LoginRefused),
         }
@@ -156,14 +163,11 @@ impl Token {
     /// A login is the application's, not the session's: all sessions share it until the last one
     /// is closed or the token forgets. Whoever finds it gone logs in, one at a time.
     fn ensure_login(&self, session: &Session) -> Result<(), HsmError> {
-        let mut login = self.login.lock();
-        match *login {
-            Login::Open => {}
-            Login::WrongPin => return Err(HsmError::WrongPin),
-            Login::Refused => return Err(HsmError::LoginRefused),
+        if is_logged_in(session)? {
+            return Ok(());
         }
-        let state = session.get_session_info().map_err(HsmError::Session)?.session_state();
-        if matches!(state, SessionState::RoUser | SessionState::RwUser) {
+        let mut login = self.login()?;
+        if is_logged_in(session)? {
             return Ok(());
         }
         let pin = self.pin.read().map_err(HsmError::Pin)?;
@@ -177,6 +181,15 @@ impl Token {
         }
     }
 }
+
+fn is_logged_in(session: &Session) -> Result<bool, HsmError> {
+    let state = session.get_session_info().map_err(HsmError::Session)?.session_state();
+    Ok(matches!(state, SessionState::RoUser | SessionState::RwUser))
+}
+
+/// A session gives up waiting for another one's login well before its own deadline, so that one
+/// login that hangs is one stuck thread and not one a session.
+const LOGIN_WAITS: u32 = 4;
 
 /// What a failed login means for the next one: only a failure that cannot have reached the token's
 /// PIN counter leaves it open.
@@ -253,7 +266,33 @@ impl From<&TokenInfo> for TokenFacts {
 mod tests {
     use cryptoki::context::Function;
 
+    use super::super::testing::{PIN, SOFTHSM, in_own_process};
     use super::*;
+
+    #[test]
+    fn a_login_that_does_not_end_holds_up_only_what_needs_one() {
+        in_own_process(
+            module_path!(),
+            "a_login_that_does_not_end_holds_up_only_what_needs_one",
+            |tokens| {
+                tokens.make("vault");
+                let label = TokenSelector::Label("vault".to_owned());
+                let pin = PinSource::File(tokens.pin_file(PIN));
+                let config = HsmConfig::new(SOFTHSM.into(), label, pin);
+                let deadline = Duration::from_millis(100);
+                let token = Token::find(&HsmConfig { deadline, ..config }).unwrap();
+                let session = token.open(Access::Sign).unwrap();
+
+                let hanging = token.login.lock();
+                assert!(matches!(token.open(Access::Sign), Err(HsmError::LoginBusy)));
+                assert!(token.ensure_login(&session).is_ok());
+                session.logout().unwrap();
+                assert!(matches!(token.ensure_login(&session), Err(HsmError::LoginBusy)));
+                drop(hanging);
+                assert!(token.open(Access::Sign).is_ok());
+            },
+        );
+    }
 
     #[test]
     fn only_a_failure_before_the_pin_counter_leaves_the_login_open() {

@@ -118,3 +118,50 @@ async fn a_token_that_keeps_lying_has_its_key_quarantined() -> Result<(), Failur
     assert_eq!(scene.journal().await?.count("signed"), 0);
     Ok(())
 }
+
+/// A vault whose sessions are all lost, and whose next ones hang in this call.
+async fn cannot_reopen(call: &str) -> Result<Scene, Failure> {
+    let scene = Scene::with_timeout(Through::Faults, BookText::default(), 1_000).await?;
+    let payouts = scene.payouts().await?;
+    let faults = scene.vault.token.faults()?;
+    faults.set(&["C_Sign error 0x30", &format!("{call} hang")])?;
+    crate::support::eventually("the sessions to be gone", async || {
+        // CKR_DEVICE_ERROR costs the session.
+        scene.outcome(&payouts, &payment(0, ether(1))).await;
+        Ok(scene.metric("portcullis_hsm_sessions_usable")? == 0)
+    })
+    .await?;
+    tokio::task::block_in_place(|| faults.wait_for_hangs(call, 1))?;
+    scene.metric_reaches("portcullis_hsm_stuck", 1).await?;
+    Ok(scene)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_hang_while_they_are_opened_are_stuck_and_come_back_with_the_token()
+-> Result<(), Failure> {
+    let scene = cannot_reopen("C_OpenSession").await?;
+    let payouts = scene.payouts().await?;
+    let refusal = refused(scene.sign(&payouts, &payment(0, ether(1))).await);
+    assert_eq!(said(&refusal), (Code::Unavailable, "TOKEN_UNAVAILABLE"));
+    let troubles = scene.status().await?.troubles.join("\n");
+    assert!(troubles.contains("stuck"), "{troubles}");
+
+    scene.vault.token.faults()?.clear()?;
+    scene.metric_reaches("portcullis_hsm_sessions_usable", 2).await?;
+    crate::support::eventually("no call to be stuck", async || {
+        Ok(scene.metric("portcullis_hsm_stuck")? == 0)
+    })
+    .await?;
+    signed(scene.sign(&payouts, &payment(0, ether(1))).await);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signer_whose_sessions_hang_while_they_are_opened_ends_when_told_to()
+-> Result<(), Failure> {
+    let Scene { server, vault, .. } = cannot_reopen("C_OpenSession").await?;
+    let ended = tokio::task::block_in_place(|| server.terminate())?;
+    assert!(ended.success(), "{ended}");
+    drop(vault);
+    Ok(())
+}

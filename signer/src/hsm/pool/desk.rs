@@ -27,7 +27,8 @@ pub(super) struct Shared<S> {
     /// A job came, or the pool closes.
     news: Condvar,
     open: Open<S>,
-    name: &'static str,
+    pub(super) name: &'static str,
+    pub(super) deadline: Duration,
     queue_max: usize,
     stuck_max: usize,
 }
@@ -53,6 +54,7 @@ impl<S: Send + 'static> Shared<S> {
             news: Condvar::new(),
             open,
             name: sizes.name,
+            deadline: sizes.deadline,
             queue_max: sizes.queue_max,
             stuck_max: sizes.stuck_max,
         })
@@ -68,8 +70,9 @@ impl<S: Send + 'static> Shared<S> {
             }
         }
         let worker = Arc::clone(shared);
-        let started =
-            thread::Builder::new().name(shared.name.to_owned()).spawn(move || worker.work(first));
+        let started = thread::Builder::new()
+            .name(shared.name.to_owned())
+            .spawn(move || Self::work(&worker, first));
         if let Err(error) = started {
             let census = &mut shared.state.lock().census;
             census.workers = census.workers.saturating_sub(1);
@@ -125,22 +128,46 @@ impl<S: Send + 'static> Shared<S> {
         Census { queued: state.queue.len(), ..state.census.clone() }
     }
 
+    /// Are more calls stuck than are replaced?
+    pub(super) fn is_too_stuck(&self) -> bool {
+        self.state.lock().census.stuck > self.stuck_max
+    }
+
+    /// The call that opens a session.
+    pub(super) fn open(&self) -> Result<S, HsmError> {
+        (self.open)()
+    }
+
+    /// A session was not opened in time.
+    pub(super) fn opening_hangs(&self) {
+        let census = &mut self.state.lock().census;
+        census.stuck = census.stuck.saturating_add(1);
+        tracing::error!(pool = self.name, stuck = census.stuck, "a session is not opened in time");
+    }
+
+    /// An opening that was counted as stuck has ended after all.
+    pub(super) fn opening_ended(&self) {
+        let census = &mut self.state.lock().census;
+        census.stuck = census.stuck.saturating_sub(1);
+        tracing::warn!(pool = self.name, "a session that was opened too late is not used");
+    }
+
     /// One thread's life.
-    fn work(&self, mut first: Option<S>) {
+    fn work(shared: &Arc<Self>, mut first: Option<S>) {
         let mut strikes = 0;
-        while let Some(mut session) = first.take().or_else(|| self.session(&mut strikes)) {
-            match self.serve(&mut session, &mut strikes) {
-                End::Discard(reason) => self.lose(reason),
+        while let Some(mut session) = first.take().or_else(|| Self::session(shared, &mut strikes)) {
+            match shared.serve(&mut session, &mut strikes) {
+                End::Discard(reason) => shared.lose(reason),
                 End::Superseded => return,
                 End::Closed => {
-                    let census = &mut self.state.lock().census;
+                    let census = &mut shared.state.lock().census;
                     census.usable = census.usable.saturating_sub(1);
                     break;
                 }
             }
             strikes = strikes.saturating_add(1);
         }
-        let census = &mut self.state.lock().census;
+        let census = &mut shared.state.lock().census;
         census.workers = census.workers.saturating_sub(1);
     }
 
@@ -209,22 +236,22 @@ impl<S: Send + 'static> Shared<S> {
     }
 
     /// Opens a session, at ever longer intervals; `None` once the pool is closed.
-    fn session(&self, strikes: &mut u32) -> Option<S> {
+    fn session(shared: &Arc<Self>, strikes: &mut u32) -> Option<S> {
         loop {
-            if !self.rest(back_off(*strikes)) {
+            if !shared.rest(back_off(*strikes)) {
                 return None;
             }
-            match (self.open)() {
+            match Self::open_in_time(shared) {
                 Ok(session) => {
-                    let census = &mut self.state.lock().census;
+                    let census = &mut shared.state.lock().census;
                     census.usable = census.usable.saturating_add(1);
                     return Some(session);
                 }
                 Err(error) => {
                     *strikes = strikes.saturating_add(1);
                     let reason = chain(&error);
-                    tracing::warn!(pool = self.name, reason, "no session could be opened");
-                    self.state.lock().census.trouble = Some(reason);
+                    tracing::warn!(pool = shared.name, reason, "no session could be opened");
+                    shared.state.lock().census.trouble = Some(reason);
                 }
             }
         }

@@ -16,10 +16,14 @@ struct Fake(usize);
 struct Factory {
     opened: Arc<AtomicUsize>,
     broken: Arc<AtomicBool>,
+    hanging: Arc<AtomicBool>,
 }
 
 impl Factory {
     fn open(&self) -> Result<Fake, HsmError> {
+        while self.hanging.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         if self.broken.load(Ordering::SeqCst) {
             return Err(HsmError::Unavailable);
         }
@@ -293,4 +297,51 @@ async fn a_closed_pool_finishes_what_is_queued_and_its_threads_end() {
     assert_eq!(first.await.unwrap(), Ok(0));
     assert_eq!(queued.await.unwrap(), Ok(0));
     until(|| pool.census().workers == 0).await;
+}
+
+/// A pool of one thread whose session is gone and whose next one is not opened.
+async fn hanging_in_opening() -> (Pool<Fake>, Factory) {
+    let (pool, factory) = start(&sizes(1, SHORT));
+    factory.hanging.store(true, Ordering::SeqCst);
+    assert_eq!(pool.run(|_| ((), After::Discard("gone".to_owned()))).await, Ok(()));
+    until(|| pool.census().stuck == 1).await;
+    (pool, factory)
+}
+
+#[tokio::test]
+async fn an_opening_that_hangs_is_stuck_and_tried_again_within_the_bound() {
+    let (pool, factory) = hanging_in_opening().await;
+    until(|| pool.census().stuck == 2).await;
+    let too_many = HsmError::TooManyStuck.to_string();
+    until(|| pool.census().trouble.as_ref() == Some(&too_many)).await;
+    let census = pool.census();
+    assert_eq!((census.stuck, census.usable, census.workers), (2, 0, 1));
+    assert_eq!(pool.run(|_| ((), After::Keep)).await, Err(PoolFault::Unavailable));
+
+    factory.hanging.store(false, Ordering::SeqCst);
+    until(|| pool.census().stuck == 0 && pool.census().usable == 1).await;
+    assert_eq!(pool.run(|_| ((), After::Keep)).await, Ok(()));
+    assert_eq!((pool.census().workers, pool.census().late), (1, 0));
+}
+
+#[tokio::test]
+async fn a_pool_whose_opening_hangs_ends_all_the_same() {
+    let (pool, factory) = hanging_in_opening().await;
+    pool.close();
+    until(|| pool.census().workers == 0).await;
+    factory.hanging.store(false, Ordering::SeqCst);
+}
+
+#[tokio::test]
+async fn an_opening_that_panics_is_tried_again() {
+    let (first, panicked) = (Fake(0), Arc::new(AtomicBool::new(false)));
+    let once = Arc::clone(&panicked);
+    let open = move || {
+        assert!(once.swap(true, Ordering::SeqCst), "foreign code");
+        Ok(Fake(1))
+    };
+    let pool = Pool::start(&sizes(1, LONG), first, open).unwrap();
+    assert_eq!(pool.run(|_| ((), After::Discard("gone".to_owned()))).await, Ok(()));
+    until(|| panicked.load(Ordering::SeqCst) && pool.census().usable == 1).await;
+    assert_eq!(pool.run(|fake| (fake.0, After::Keep)).await, Ok(1));
 }
