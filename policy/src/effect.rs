@@ -16,8 +16,8 @@ use crate::tx::{Destination, UnsignedTx};
 pub enum Effect {
     /// Pays a fee of at most so much.
     Fee {
-        /// Gas limit times maximum fee, plus blobs at their maximum fee, plus what the book says that
-        /// the chain takes beside gas. `None`: 2^256 or more.
+        /// Gas limit times maximum fee, plus blobs at their maximum fee, plus what the book says
+        /// that the chain takes beside gas. `None`: 2^256 or more.
         most: Option<Amount>,
         /// Of each unit of gas, at most so much goes to the block's builder.
         priority: Amount,
@@ -103,7 +103,7 @@ pub fn effects(tx: &UnsignedTx, registry: &Registry) -> Vec<Effect> {
     effects
 }
 
-/// What the book reserves of each transaction for the chain's own layer 1; it is in no signed field.
+/// What the book reserves of each transaction for the chain's layer 1; it is in no signed field.
 fn l1_fee(chain: ChainId, registry: &Registry) -> Amount {
     registry.chain(chain).and_then(|chain| chain.l1_fee).unwrap_or(Amount::ZERO)
 }

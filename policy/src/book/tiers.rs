@@ -74,9 +74,8 @@ fn threshold(field: &Field<'_>, word: Word<'_>, scope: &Scope<'_>) -> Option<Thr
         return reachable(field, word, scope.ceilings.get(symbol), threshold);
     }
     let Some(thing) = scope.names.things.get(unit) else {
-        if scope.units.is_none() {
-            return None; // It may be in the coin that cannot be read, which was told.
-        }
+        // Without units it may be in a coin that cannot be read, which was told.
+        scope.units.as_ref()?;
         let message = format!("{} has a unit that is no asset of this key", quoted(word.text));
         field.fault_at(word.at, message, "write the key's native coin or a registered token");
         return None;

@@ -1,4 +1,4 @@
-//! Says what a sound book may have forgotten. A warning refuses nothing: whoever meant it may go on.
+//! Says what a sound book may have forgotten. A warning refuses nothing: whoever meant it goes on.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ pub(super) fn warnings(book: &Book) -> Vec<String> {
     silent.map(line).collect()
 }
 
-/// Well-known chains whose fee for data on layer 1 lies outside the gas limit: those of the OP stack,
-/// and Scroll. Not Arbitrum (42161), zkSync Era (324) and Linea (59144), which take it as gas.
+/// Well-known chains whose fee for data on layer 1 lies outside the gas limit: some of the OP
+/// stack, and Scroll. Not Arbitrum (42161), zkSync Era (324) and Linea (59144): theirs is gas.
 const TAKES_L1_FEE: [u64; 10] =
     [10, 130, 480, 1_868, 8_453, 34_443, 57_073, 81_457, 534_352, 7_777_777];
