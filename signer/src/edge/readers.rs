@@ -59,7 +59,7 @@ impl Readers {
         let (pages, stream) = mpsc::channel(PAGES_AHEAD_MAX);
         tokio::spawn(async move {
             tokio::select! {
-                () = reading.to_end(head, request.follow, &pages) => {}
+                () = reading.into_pages(head, request.follow, &pages) => {}
                 () = pages.closed() => {}
             }
         });
@@ -78,7 +78,7 @@ struct Reading {
 }
 
 impl Reading {
-    async fn to_end(mut self, mut head: watch::Receiver<Head>, follow: bool, pages: &Sender) {
+    async fn into_pages(mut self, mut head: watch::Receiver<Head>, follow: bool, pages: &Sender) {
         loop {
             let now = *head.borrow_and_update();
             while self.left > 0 && self.from <= now.sequence {
