@@ -1,6 +1,6 @@
 //! The only reader of the clock: time as an interval whose lower end an attacker cannot push.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis_policy::state::State;
 use portcullis_policy::time::{Interval, Millis, Span};
@@ -58,6 +58,15 @@ pub fn wall() -> Millis {
 #[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
 pub fn wall_time() -> SystemTime {
     SystemTime::now()
+}
+
+/// For deadlines of our own: never set back, and stands still while the machine sleeps. Since when
+/// it counts means nothing.
+pub fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+    Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos))
 }
 
 /// The boot clock: goes on while the machine sleeps, and nobody can set it.

@@ -3,9 +3,11 @@
 //! A job is as patient with its turn as with its call, one after the other: what it waited in the
 //! queue never counts against the call, or a busy token would be taken for a stuck one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+
+use crate::clock::monotonic;
 
 /// One job's progress.
 pub(super) struct Ticket {
@@ -15,8 +17,10 @@ pub(super) struct Ticket {
 
 #[derive(Clone, Copy)]
 enum Stage {
-    Queued(Instant),
-    Running(Instant),
+    /// Since this moment of the monotonic clock.
+    Queued(Duration),
+    /// Since this moment of it.
+    Running(Duration),
     Answered,
     GivenUp,
 }
@@ -37,7 +41,7 @@ pub(super) enum Given {
 impl Ticket {
     /// For a job that begins to wait now, as long for its turn as then for its call.
     pub(super) fn new(patience: Duration) -> Self {
-        Self { patience, stage: Mutex::new(Stage::Queued(Instant::now())) }
+        Self { patience, stage: Mutex::new(Stage::Queued(monotonic())) }
     }
 
     /// The job's turn has come; `false` if that is too late, or if it was given up before.
@@ -45,7 +49,7 @@ impl Ticket {
         let mut stage = self.stage.lock();
         let Stage::Queued(since) = *stage else { return false };
         let in_time = self.rest(since).is_some();
-        *stage = if in_time { Stage::Running(Instant::now()) } else { Stage::GivenUp };
+        *stage = if in_time { Stage::Running(monotonic()) } else { Stage::GivenUp };
         in_time
     }
 
@@ -91,7 +95,8 @@ impl Ticket {
         }
     }
 
-    fn rest(&self, since: Instant) -> Option<Duration> {
-        self.patience.checked_sub(since.elapsed()).filter(|rest| !rest.is_zero())
+    fn rest(&self, since: Duration) -> Option<Duration> {
+        let passed = monotonic().saturating_sub(since);
+        self.patience.checked_sub(passed).filter(|rest| !rest.is_zero())
     }
 }
