@@ -1,7 +1,7 @@
 //! What was authorised: charges by slot, and their sums over exact rolling windows.
 //!
-//! Of all alternatives for one nonce at most one is mined: a window holds, for each slot, the largest
-//! of those that were authorised within it. An alternative that costs less than an older one, to
+//! Of all alternatives for one nonce at most one is mined: a window holds, for each slot, the
+//! largest of those that were authorised within it. An alternative that costs less than an older one, to
 //! cancel it for instance, stamps only so much anew; the rest leaves when the older one does.
 //!
 //! A charge is stamped with the time of its record. It leaves a window of length W when a time that
@@ -55,8 +55,8 @@ pub struct Held {
     digests: Vec<(Digest, Sequence)>,
 }
 
-/// So much was authorised when, and less ever since: what lies between this step's amount and that
-/// of the one before it left with this stamp. Of one account, the youngest and smallest comes first.
+/// So much was authorised when, and less ever since: what lies between the amount of the step
+/// before it and its own leaves with this stamp. The youngest and smallest comes first.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     amount: Amount,

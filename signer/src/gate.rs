@@ -299,10 +299,9 @@ mod tests {
 
     /// A connection that pulls a signature in its first poll, and has room for it in its second.
     fn late(ticket: &Arc<Ticket>, sent: &Arc<AtomicBool>) -> impl Future<Output = ()> + use<> {
-        let (ticket, sent, mut polls) = (ticket.clone(), sent.clone(), 0);
+        let (ticket, sent, mut pulled) = (ticket.clone(), sent.clone(), false);
         std::future::poll_fn(move |_| {
-            polls += 1;
-            if polls == 1 {
+            if !std::mem::replace(&mut pulled, true) {
                 handed_over();
                 ticket.clone().pass().unwrap();
                 return Poll::Pending;

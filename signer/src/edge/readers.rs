@@ -147,7 +147,6 @@ const PAGE_BYTES: usize = 64 * 1024;
 const PAGES_AHEAD_MAX: usize = 2;
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "test")]
 mod tests {
     use std::time::Duration;
 

@@ -421,8 +421,8 @@ impl Writer {
         let (bytes, bytes_max) = (entry.encode()?.len(), self.storage.entry_bytes_max());
         if bytes > bytes_max {
             let problem = format!(
-                "the book takes {bytes} bytes as a record, and the journal takes {bytes_max}; shorten \
-                 it, or split what it rules over between vaults"
+                "the book takes {bytes} bytes as a record, and the journal takes {bytes_max}: \
+                 shorten it"
             );
             return done(answer, Err(Refusal::BadField { field: "book", problem }));
         }

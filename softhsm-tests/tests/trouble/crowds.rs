@@ -42,11 +42,11 @@ async fn followers_of_the_journal_are_bounded_and_keep_no_revocation_out() -> Re
     let follow = ReadJournalRequest { from_sequence: 1, limit: 0, follow: true };
     let mut following = Vec::new();
     for _ in 0..8 {
-        let mut journal = sam.read_journal(follow.clone()).await?;
+        let mut journal = sam.read_journal(follow).await?;
         assert!(journal.next().await?.is_some());
         following.push(journal);
     }
-    let refusal = call_refused(sam.read_journal(follow.clone()).await.map(drop));
+    let refusal = call_refused(sam.read_journal(follow).await.map(drop));
     assert_eq!(said(&refusal), (Code::ResourceExhausted, "TOO_MANY_READERS"));
     assert!(refusal.retry_after().is_some(), "{refusal:?}");
     // Another person reads all the same.
@@ -61,10 +61,8 @@ async fn followers_of_the_journal_are_bounded_and_keep_no_revocation_out() -> Re
     scene.metric_reaches(CUT, 1).await?;
 
     drop(following);
-    eventually("a hung-up follower's place", async || {
-        Ok(sam.read_journal(follow.clone()).await.is_ok())
-    })
-    .await?;
+    eventually("a hung-up follower's place", async || Ok(sam.read_journal(follow).await.is_ok()))
+        .await?;
     scene.journal().await?;
     Ok(())
 }
