@@ -1,8 +1,9 @@
 //! What was authorised: charges by slot, and their sums over exact rolling windows.
 //!
 //! Of all alternatives for one nonce at most one is mined: a window holds, for each slot, the
-//! largest of those that were authorised within it. An alternative that costs less than an older one, to
-//! cancel it for instance, stamps only so much anew; the rest leaves when the older one does.
+//! largest of those that were authorised within it. An alternative that costs less than an older
+//! one, to cancel it for instance, stamps only so much anew; the rest leaves when the older one
+//! does.
 //!
 //! A charge is stamped with the time of its record. It leaves a window of length W when a time that
 //! has *surely* passed is W later, never before; while its reservation is open it does not age. So
