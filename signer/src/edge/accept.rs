@@ -127,8 +127,8 @@ impl Door {
         Self { trust, limits, counters, stopping, handshakes, connections, accepted }
     }
 
-    /// The next TCP connection. Never waits for those before it to finish. May be dropped and called
-    /// again at any point without losing a connection.
+    /// The next TCP connection. Never waits for those before it to finish. May be dropped and
+    /// called again at any point without losing a connection.
     async fn next(&self, listener: &TcpListener) -> Arrival {
         loop {
             match listener.accept().await {

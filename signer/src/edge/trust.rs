@@ -1,8 +1,9 @@
 //! The trust material in force, and how it is replaced while connections live.
 //!
-//! Each part (our certificate with its key, the client CAs, each file of CRLs) is taken over whole or
-//! not at all, and by itself: an expired certificate of ours must not keep a revocation out. Whatever
-//! is wrong with a part on disk, its last good state stays in force and the trouble is told.
+//! Each part (our certificate with its key, the client CAs, each file of CRLs) is taken over whole
+//! or not at all, and by itself: an expired certificate of ours must not keep a revocation out.
+//! Whatever is wrong with a part on disk, its last good state stays in force and the trouble is
+//! told.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
