@@ -14,6 +14,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::deadline::BadTimeout;
 use super::readers::TooManyReaders;
 use crate::refusal::Refusal;
 
@@ -90,6 +91,26 @@ impl From<TooManyReaders> for Status {
     fn from(crowd: TooManyReaders) -> Self {
         again(Code::ResourceExhausted, "TOO_MANY_READERS", crowd.to_string(), LATER)
     }
+}
+
+impl From<BadTimeout> for Status {
+    fn from(bad: BadTimeout) -> Self {
+        let mut details = info("BAD_FIELD", [("field", "grpc-timeout".to_owned())]);
+        details.add_bad_request_violation("grpc-timeout", bad.to_string());
+        said(Code::InvalidArgument, bad.to_string(), details)
+    }
+}
+
+/// Nobody waits for the answer any more.
+pub(super) fn past_deadline() -> Status {
+    let message = "the deadline that the caller set has passed".to_owned();
+    said(Code::DeadlineExceeded, message, info::<0>("DEADLINE_EXCEEDED", []))
+}
+
+/// The other end was somebody, and is nobody now.
+pub(super) fn certificate_not_valid() -> Status {
+    let message = "the client certificate is revoked, expired or no longer trusted".to_owned();
+    said(Code::Unauthenticated, message, info::<0>("CERTIFICATE_NOT_VALID", []))
 }
 
 /// The journal's files failed a reader.
