@@ -28,6 +28,8 @@ mod crowds;
 mod inputs;
 #[path = "trouble/limits.rs"]
 mod limits;
+#[path = "trouble/manners.rs"]
+mod manners;
 #[path = "trouble/parking.rs"]
 mod parking;
 #[path = "trouble/repeats.rs"]

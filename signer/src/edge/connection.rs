@@ -16,16 +16,19 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
+use tonic::Status;
 use tonic::body::Body;
-use tonic_types::{ErrorDetails, StatusExt};
 use tower::{Service, ServiceExt};
 
 use super::WallClock;
 use super::counters::{EdgeCounters, count};
+use super::deadline::Deadline;
 use super::limits::Limits;
+use super::outbound::outbound;
 use super::peer::Peer;
+use super::status;
 use super::trust::Trust;
 
 /// One request's future, as an executor given to [`Plane::serve`](super::Plane::serve) gets to see
@@ -138,7 +141,7 @@ fn spread(limits: &Limits, number: u64) -> Duration {
 }
 
 /// The service of one connection: looks at the peer before every request and again before its
-/// reply begins; hands the request on with the peer among its extensions.
+/// reply begins; hands the request on with the peer and the deadline among its extensions.
 struct Guarded<S> {
     inner: S,
     peer: Arc<Peer>,
@@ -159,34 +162,41 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         if !self.peer.is_valid_now((self.clock)()) {
             count(&self.counters.requests_refused);
-            return Box::pin(std::future::ready(Ok(no_longer_valid())));
+            return answer(status::certificate_not_valid());
         }
+        let deadline = match Deadline::of(request.headers()) {
+            Ok(deadline) => deadline,
+            Err(bad) => return answer(bad.into()),
+        };
         count(&self.counters.requests_dispatched);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Arc::clone(&self.peer));
+        if let Some(deadline) = deadline {
+            request.extensions_mut().insert(deadline);
+        }
         let reply = self.inner.clone().oneshot(request);
         let (peer, clock) = (Arc::clone(&self.peer), Arc::clone(&self.clock));
         Box::pin(async move {
-            let reply = reply.await;
+            let reply = match deadline {
+                None => reply.await,
+                // Work that a request has begun lives on its own task and goes on.
+                Some(deadline) => match timeout(deadline.left(), reply).await {
+                    Ok(reply) => reply,
+                    Err(_) => Ok(status::past_deadline().into_http()),
+                },
+            };
             // Valid when it asked is not valid when it is answered.
-            if peer.is_valid_now(clock()) { reply } else { Ok(no_longer_valid()) }
+            if peer.is_valid_now(clock()) {
+                reply.map(|reply| outbound(reply, deadline))
+            } else {
+                Ok(status::certificate_not_valid().into_http())
+            }
         })
     }
 }
 
-fn no_longer_valid() -> Response<Body> {
-    let metadata = std::collections::HashMap::<String, String>::new();
-    let details = ErrorDetails::with_error_info(
-        "CERTIFICATE_NOT_VALID",
-        portcullis_proto::ERROR_DOMAIN,
-        metadata,
-    );
-    tonic::Status::with_error_details(
-        tonic::Code::Unauthenticated,
-        "the client certificate is revoked, expired or no longer trusted",
-        details,
-    )
-    .into_http()
+fn answer(status: Status) -> StreamFuture {
+    Box::pin(std::future::ready(Ok(status.into_http())))
 }
 
 /// Into how many steps the ends of connections are spread: a power of two.

@@ -71,6 +71,17 @@ impl Share {
         let all = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Full::All)?;
         Ok(Place { _mine: mine, _all: all, _share: Arc::clone(self) })
     }
+
+    /// A place, once there is one.
+    pub(super) async fn take(self: &Arc<Self>) -> Place {
+        let mine = Arc::clone(&self.mine).acquire_owned().await;
+        let all = Arc::clone(&self.all).acquire_owned().await;
+        match (mine, all) {
+            (Ok(mine), Ok(all)) => Place { _mine: mine, _all: all, _share: Arc::clone(self) },
+            // Nobody closes these semaphores.
+            (Err(_), _) | (_, Err(_)) => std::future::pending().await,
+        }
+    }
 }
 
 impl Drop for Share {
@@ -99,5 +110,20 @@ mod tests {
         drop((first, other));
         assert!(places.names.lock().is_empty());
         assert!(places.share("a").try_take().is_ok());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_gets_the_place_that_is_given_back() {
+        let places = Places::new(1, 1);
+        let held = places.share("a").try_take();
+        let waiting = tokio::spawn({
+            let share = places.share("a");
+            async move { share.take().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(held);
+        drop(waiting.await.unwrap());
+        assert!(places.names.lock().is_empty());
     }
 }

@@ -54,12 +54,17 @@ impl Readers {
         })?;
         let from = Sequence(request.from_sequence.max(1));
         let left = if request.limit == 0 { u64::MAX } else { request.limit };
-        let reading =
-            Reading { records: self.reader.records_from(from), from, left, _place: place };
+        let reading = Reading {
+            records: self.reader.records_from(from),
+            from,
+            left,
+            follow: request.follow,
+            _place: place,
+        };
         let (pages, stream) = mpsc::channel(PAGES_AHEAD_MAX);
         tokio::spawn(async move {
             tokio::select! {
-                () = reading.into_pages(head, request.follow, &pages) => {}
+                () = reading.send_all(head, &pages) => {}
                 () = pages.closed() => {}
             }
         });
@@ -73,12 +78,14 @@ struct Reading {
     from: Sequence,
     /// Records still wanted.
     left: u64,
+    /// Whether to wait for more at the end.
+    follow: bool,
     /// Travels with the reading, also onto a blocking thread that outlives its listener.
     _place: Place,
 }
 
 impl Reading {
-    async fn into_pages(mut self, mut head: watch::Receiver<Head>, follow: bool, pages: &Sender) {
+    async fn send_all(mut self, mut head: watch::Receiver<Head>, pages: &Sender) {
         loop {
             let now = *head.borrow_and_update();
             while self.left > 0 && self.from <= now.sequence {
@@ -103,7 +110,7 @@ impl Reading {
             }
             // An empty answer tells the head to whoever asks for nothing more.
             let sent = pages.send(Ok(page_of(Vec::new(), now))).await;
-            if sent.is_err() || !follow || head.changed().await.is_err() {
+            if sent.is_err() || !self.follow || head.changed().await.is_err() {
                 return;
             }
         }

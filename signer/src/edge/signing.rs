@@ -8,14 +8,16 @@ use portcullis_policy::stops::Subject;
 use portcullis_proto::v1::signing_service_server::SigningService;
 use portcullis_proto::v1::{
     ListSigningKeysRequest, ListSigningKeysResponse, Parked, SignRequest, SignResponse,
-    SignStreamRequest, SignStreamResponse, Signed, SigningKey, sign_request, sign_response,
-    sign_stream_response,
+    SignStreamRequest, Signed, SigningKey, sign_request, sign_response,
 };
-use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::deadline::Deadline;
+use super::outbound::Held;
 use super::peer::Peer;
-use super::release::{GatedStream, Outgoing, refused};
+use super::places::Places;
+use super::sign_stream::{self, Answers, Caller};
+use super::status;
 use crate::gate::Ticket;
 use crate::pipeline::{Answered, Pipeline};
 use crate::refusal::Refusal;
@@ -42,24 +44,40 @@ pub struct RawRequest {
 pub struct Signing {
     pipeline: Arc<Pipeline>,
     sequencer: Sequencer,
+    under_way: Places,
+    streams: Places,
 }
 
 impl Signing {
     /// Joins the parts.
     pub fn new(pipeline: Arc<Pipeline>, sequencer: Sequencer) -> Self {
-        Self { pipeline, sequencer }
+        let under_way = Places::new(REQUESTS_PER_CALLER_MAX, REQUESTS_MAX);
+        let streams = Places::new(STREAMS_PER_CALLER_MAX, STREAMS_MAX);
+        Self { pipeline, sequencer, under_way, streams }
     }
 }
 
 #[tonic::async_trait]
 impl SigningService for Signing {
-    type SignStreamStream = GatedStream;
+    type SignStreamStream = Answers;
 
     async fn sign(&self, request: Request<SignRequest>) -> Result<Response<SignResponse>, Status> {
-        let raw = raw(peer(&request)?.identity().name(), request.into_inner())?;
-        let answered = self.pipeline.clone().sign(raw).await?;
+        let (peer, deadline) = (peer(&request)?, deadline(&request));
+        let place = self.under_way.share(peer.identity().name()).try_take();
+        let place = place.map_err(|_| Refusal::Overloaded)?;
+        let raw = raw_request(peer.identity().name(), request.into_inner())?;
+        let pipeline = self.pipeline.clone();
+        // The place belongs to the work, which goes on when the caller hangs up.
+        let work = tokio::spawn(async move {
+            if deadline.is_some_and(Deadline::has_passed) {
+                return Err(status::past_deadline());
+            }
+            Ok((pipeline.sign(raw).await?, place))
+        });
+        let (answered, place) = work.await.map_err(|_| Refusal::ShuttingDown)??;
         let (answer, ticket) = answer(answered);
         let mut response = Response::new(answer);
+        response.extensions_mut().insert(Held::new(place));
         if let Some(ticket) = ticket {
             response.extensions_mut().insert(ticket);
         }
@@ -69,12 +87,13 @@ impl SigningService for Signing {
     async fn sign_stream(
         &self,
         request: Request<Streaming<SignStreamRequest>>,
-    ) -> Result<Response<GatedStream>, Status> {
-        let peer = peer(&request)?;
-        let (answers, outgoing) = mpsc::channel(STREAM_IN_FLIGHT_MAX);
-        let pump = pump(self.pipeline.clone(), peer, request.into_inner(), answers);
-        tokio::spawn(pump);
-        Ok(Response::new(GatedStream(outgoing)))
+    ) -> Result<Response<Answers>, Status> {
+        let (peer, deadline) = (peer(&request)?, deadline(&request));
+        let name = peer.identity().name();
+        let place = self.streams.share(name).try_take().map_err(|_| Refusal::Overloaded)?;
+        let under_way = self.under_way.share(name);
+        let caller = Caller { pipeline: self.pipeline.clone(), peer, deadline, under_way };
+        Ok(Response::new(sign_stream::begin(caller, request.into_inner(), place)))
     }
 
     async fn list_signing_keys(
@@ -103,65 +122,18 @@ impl SigningService for Signing {
     }
 }
 
-/// Reads a stream's requests and works on them side by side, so many at once. Ends when the caller
-/// ends the stream, hangs up, is cut off, or when the connection drains.
-async fn pump(
-    pipeline: Arc<Pipeline>,
-    peer: Arc<Peer>,
-    mut requests: Streaming<SignStreamRequest>,
-    answers: mpsc::Sender<Outgoing>,
-) {
-    let places = Arc::new(Semaphore::new(STREAM_IN_FLIGHT_MAX));
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let message = tokio::select! {
-            message = requests.message() => message,
-            () = peer.draining() => return,
-        };
-        let Ok(Some(message)) = message else { return };
-        // A stream outlives many checks of the certificate: each request is one.
-        if !peer.is_valid_now(crate::clock::wall_time()) {
-            return;
-        }
-        let (pipeline, answers, peer) = (pipeline.clone(), answers.clone(), peer.clone());
-        tokio::spawn(async move {
-            let outgoing = answer_one(pipeline, &peer, message).await;
-            drop(answers.send(outgoing).await);
-            drop(place);
-        });
-    }
-}
-
-async fn answer_one(pipeline: Arc<Pipeline>, peer: &Peer, message: SignStreamRequest) -> Outgoing {
-    let correlation_id = message.correlation_id;
-    let missing = || Refusal::BadField { field: "request", problem: "is missing".into() };
-    let raw = message.request.ok_or_else(missing);
-    let raw = raw.and_then(|request| raw_request(peer.identity().name(), request));
-    let answered = match raw {
-        Ok(raw) => pipeline.sign(raw).await,
-        Err(refusal) => Err(refusal),
-    };
-    match answered {
-        Ok(answered) => {
-            let (answer, ticket) = answer(answered);
-            let result = Some(sign_stream_response::Result::Response(answer));
-            Outgoing { message: SignStreamResponse { correlation_id, result }, ticket }
-        }
-        Err(refusal) => Outgoing { message: refused(correlation_id, refusal), ticket: None },
-    }
-}
-
 /// The authenticated other end. The accept loop puts one into every request.
 pub fn peer<T>(request: &Request<T>) -> Result<Arc<Peer>, Status> {
     let peer = request.extensions().get::<Arc<Peer>>();
     peer.cloned().ok_or_else(|| Status::internal("a request without a peer"))
 }
 
-fn raw(peer: &str, request: SignRequest) -> Result<RawRequest, Status> {
-    Ok(raw_request(peer, request)?)
+fn deadline<T>(request: &Request<T>) -> Option<Deadline> {
+    request.extensions().get::<Deadline>().copied()
 }
 
-fn raw_request(peer: &str, request: SignRequest) -> Result<RawRequest, Refusal> {
+/// A request as it came over the wire from this peer.
+pub(super) fn raw_request(peer: &str, request: SignRequest) -> Result<RawRequest, Refusal> {
     let bad = |field, problem: &str| Refusal::BadField { field, problem: problem.into() };
     let id = request.request_id.parse();
     let id = id.map_err(|error| Refusal::bad_name("request_id", &error))?;
@@ -181,7 +153,8 @@ fn raw_request(peer: &str, request: SignRequest) -> Result<RawRequest, Refusal> 
     Ok(RawRequest { peer: peer.to_owned(), request: id, key, expected, transaction })
 }
 
-fn answer(answered: Answered) -> (SignResponse, Option<Arc<Ticket>>) {
+/// The answer, and the ticket of the signature in it.
+pub(super) fn answer(answered: Answered) -> (SignResponse, Option<Arc<Ticket>>) {
     match answered {
         Answered::Signed(recorded) => {
             let answer = sign_response::Answer::Signed(signed(&recorded));
@@ -215,5 +188,15 @@ fn signed(recorded: &Recorded) -> Signed {
     }
 }
 
-/// Requests of one stream under way at once. A stream that sends more is read more slowly.
-const STREAM_IN_FLIGHT_MAX: usize = 256;
+/// Requests of one caller under way or unread at once, over all its connections and streams: what
+/// it can make us hold. A stream above it is read no further; a unary call is told to come back.
+const REQUESTS_PER_CALLER_MAX: usize = 512;
+
+/// The same of all callers.
+const REQUESTS_MAX: usize = 4_096;
+
+/// Streams of one caller: each may hold one request that waits for its place.
+const STREAMS_PER_CALLER_MAX: usize = 64;
+
+/// The same of all callers.
+const STREAMS_MAX: usize = 1_024;

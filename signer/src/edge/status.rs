@@ -14,6 +14,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::deadline::BadTimeout;
 use super::readers::TooManyReaders;
 use crate::refusal::Refusal;
 
@@ -23,27 +24,27 @@ impl From<Refusal> for Status {
         match refusal {
             Refusal::UnknownPeer { name } => {
                 let details = info("UNKNOWN_CALLER", [("name", name)]);
-                Self::with_error_details(Code::Unauthenticated, message, details)
+                said(Code::Unauthenticated, message, details)
             }
             Refusal::NotAuthorised { person, role } => {
                 let details = info("ROLE_MISSING", [("person", person), ("role", role.into())]);
-                Self::with_error_details(Code::PermissionDenied, message, details)
+                said(Code::PermissionDenied, message, details)
             }
             Refusal::Throttled { retry_after, rate } => {
                 let mut details = info("THROTTLED", [("rule", rate.to_owned())]);
                 details.set_retry_info(Some(retry_after));
                 details.add_quota_failure_violation(rate, "requests per time");
-                Self::with_error_details(Code::ResourceExhausted, message, details)
+                said(Code::ResourceExhausted, message, details)
             }
             Refusal::BadField { field, problem } => {
                 let mut details = info("BAD_FIELD", [("field", field.to_owned())]);
-                details.add_bad_request_violation(field, problem);
-                Self::with_error_details(Code::InvalidArgument, message, details)
+                details.add_bad_request_violation(field, short(problem));
+                said(Code::InvalidArgument, message, details)
             }
             Refusal::Malformed(malformed) => {
                 let mut details = info::<0>(malformed.code(), []);
                 details.add_bad_request_violation("transaction", malformed.to_string());
-                Self::with_error_details(Code::InvalidArgument, message, details)
+                said(Code::InvalidArgument, message, details)
             }
             Refusal::Denied { reasons, described, sequence } => {
                 denied(&reasons, &described, sequence, "denied")
@@ -54,7 +55,7 @@ impl From<Refusal> for Status {
             Refusal::Stopped(scope) => {
                 let mut details = info("FROZEN", [("saw", scope.to_string())]);
                 details.add_precondition_failure_violation("FROZEN", scope.to_string(), "a stop");
-                Self::with_error_details(Code::FailedPrecondition, message, details)
+                said(Code::FailedPrecondition, message, details)
             }
             Refusal::Overloaded => again(Code::ResourceExhausted, "OVERLOADED", message, SOON),
             Refusal::JournalFull => again(Code::Unavailable, "JOURNAL_FULL", message, LATER),
@@ -63,24 +64,24 @@ impl From<Refusal> for Status {
                 again(Code::Unavailable, code, message, wait)
             }
             Refusal::Token { code, retry_after: None } => {
-                Self::with_error_details(Code::Internal, message, info::<0>(code, []))
+                said(Code::Internal, message, info::<0>(code, []))
             }
             Refusal::NotFound { kind, name } => {
+                let name = short(name);
                 let mut details = info("NOT_FOUND", [("name", name.clone())]);
                 details.set_resource_info(kind, name, "", "");
-                Self::with_error_details(Code::NotFound, message, details)
+                said(Code::NotFound, message, details)
             }
             Refusal::LabelTaken(label) => {
                 let details = info("LABEL_TAKEN", [("label", label)]);
-                Self::with_error_details(Code::AlreadyExists, message, details)
+                said(Code::AlreadyExists, message, details)
             }
             Refusal::FaultyBook(faults) => faulty_book(message, &faults),
             Refusal::Widens(lines) => {
                 let mut details = info::<0>("BOOK_WIDENS", []);
-                for line in lines {
-                    details.add_precondition_failure_violation("BOOK_WIDENS", "book", line);
-                }
-                Self::with_error_details(Code::FailedPrecondition, message, details)
+                let lines = lines.iter().map(|line| ["BOOK_WIDENS", "book", line]);
+                let more = preconditions(&mut details, lines);
+                said(Code::FailedPrecondition, and_more(message, more), details)
             }
         }
     }
@@ -92,21 +93,48 @@ impl From<TooManyReaders> for Status {
     }
 }
 
+impl From<BadTimeout> for Status {
+    fn from(bad: BadTimeout) -> Self {
+        let mut details = info("BAD_FIELD", [("field", "grpc-timeout".to_owned())]);
+        details.add_bad_request_violation("grpc-timeout", bad.to_string());
+        said(Code::InvalidArgument, bad.to_string(), details)
+    }
+}
+
+/// Nobody waits for the answer any more.
+pub(super) fn past_deadline() -> Status {
+    let message = "the deadline that the caller set has passed".to_owned();
+    said(Code::DeadlineExceeded, message, info::<0>("DEADLINE_EXCEEDED", []))
+}
+
+/// The other end was somebody, and is nobody now.
+pub(super) fn certificate_not_valid() -> Status {
+    let message = "the client certificate is revoked, expired or no longer trusted".to_owned();
+    said(Code::Unauthenticated, message, info::<0>("CERTIFICATE_NOT_VALID", []))
+}
+
 /// The journal's files failed a reader.
 pub(super) fn journal_unreadable() -> Status {
-    let details = info::<0>("JOURNAL_UNREADABLE", []);
-    Status::with_error_details(Code::Internal, "the journal cannot be read", details)
+    let message = "the journal cannot be read".to_owned();
+    said(Code::Internal, message, info::<0>("JOURNAL_UNREADABLE", []))
 }
 
 /// gRPC's own refusals come before any of ours could speak (a message too large, a method nobody
 /// has) and name no reason. Gives them one.
 pub(super) fn with_reason(response: Response<Body>) -> Response<Body> {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
-    let Some(reason) = reason_of(status.code()).filter(|_| status.details().is_empty()) else {
+    if status.code() == Code::Ok || !status.details().is_empty() {
         return response;
-    };
-    let (code, message) = (status.code(), status.message());
-    Status::with_error_details(code, message, info::<0>(reason, [])).into_http()
+    }
+    reasoned(status).into_http()
+}
+
+/// The same of a status that ends a stream.
+pub(super) fn reasoned(status: Status) -> Status {
+    match reason_of(status.code()).filter(|_| status.details().is_empty()) {
+        Some(reason) => said(status.code(), status.message().to_owned(), info::<0>(reason, [])),
+        None => status,
+    }
 }
 
 /// The stable reason of what gRPC itself refuses with this code.
@@ -134,7 +162,7 @@ fn reason_of(code: Code) -> Option<&'static str> {
 /// What policy said: the first reason in the message and in `ErrorInfo`, all of them as violations.
 fn denied(reasons: &[Reason], described: &[String], sequence: Sequence, verb: &str) -> Status {
     let Some(first) = reasons.first() else {
-        return Status::with_error_details(Code::Internal, verb, info::<0>("NO_REASON", []));
+        return said(Code::Internal, verb.to_owned(), info::<0>("NO_REASON", []));
     };
     let limit = first.limit.map_or_else(String::new, |limit| limit.to_string());
     let mut details = info(
@@ -147,11 +175,11 @@ fn denied(reasons: &[Reason], described: &[String], sequence: Sequence, verb: &s
             ("verdict", verb.to_owned()),
         ],
     );
-    for (reason, words) in reasons.iter().zip(described) {
-        details.add_precondition_failure_violation(&reason.code, &reason.rule, words);
-    }
+    let violations = reasons.iter().zip(described);
+    let violations = violations.map(|(reason, words)| [&reason.code, &reason.rule, words]);
+    let more = preconditions(&mut details, violations);
     let words = described.first().map_or(first.rule.as_str(), String::as_str);
-    Status::with_error_details(code_of(&first.code), format!("{verb}: {words}"), details)
+    said(code_of(&first.code), and_more(format!("{verb}: {words}"), more), details)
 }
 
 /// What may pass by itself or through people is a failed precondition; what the book forbids is
@@ -168,11 +196,88 @@ fn code_of(reason: &str) -> Code {
 
 fn faulty_book(message: String, faults: &portcullis_policy::book::Faults) -> Status {
     let mut details = info::<0>("BOOK_FAULTY", []);
-    for fault in &faults.0 {
-        let place = format!("line {}, column {}", fault.line, fault.column);
-        details.add_bad_request_violation(place, format!("{} ({})", fault.message, fault.hint));
+    let mut room = Room::beside(&details);
+    let violations: Vec<[String; 2]> = faults
+        .0
+        .iter()
+        .map(|fault| {
+            let place = format!("line {}, column {}", fault.line, fault.column);
+            [place, short(format!("{} ({})", fault.message, fault.hint))]
+        })
+        .take_while(|violation| room.has(violation))
+        .collect();
+    let more = faults.0.len().saturating_sub(violations.len());
+    for [place, words] in violations {
+        details.add_bad_request_violation(place, words);
     }
-    Status::with_error_details(Code::InvalidArgument, message, details)
+    said(Code::InvalidArgument, and_more(message, more), details)
+}
+
+/// Adds as many violations as there is room for; how many there was none for.
+fn preconditions<T: AsRef<str>>(
+    details: &mut ErrorDetails,
+    violations: impl Iterator<Item = [T; 3]>,
+) -> usize {
+    let mut room = Room::beside(details);
+    let mut more = 0usize;
+    for violation in violations {
+        let violation = violation.map(|text| short(text.as_ref().to_owned()));
+        if more > 0 || !room.has(&violation) {
+            more = more.saturating_add(1);
+            continue;
+        }
+        let [kind, subject, words] = violation;
+        details.add_precondition_failure_violation(kind, subject, words);
+    }
+    more
+}
+
+/// What is left of [`DETAILS_BYTES_MAX`].
+struct Room(usize);
+
+impl Room {
+    fn beside(details: &ErrorDetails) -> Self {
+        let status = Status::with_error_details(Code::Unknown, "", details.clone());
+        // The list of violations comes with a type name of its own.
+        let taken = status.details().len().saturating_add(MESSAGE_BYTES_MAX).saturating_add(128);
+        Self(DETAILS_BYTES_MAX.saturating_sub(taken))
+    }
+
+    /// Whether a violation of these texts still fits; if so, its room is taken.
+    fn has<const N: usize>(&mut self, texts: &[String; N]) -> bool {
+        // Each text and the whole have a tag and a length: four bytes at most.
+        let taken = texts.iter().map(|text| text.len().saturating_add(4));
+        let taken = taken.fold(4usize, usize::saturating_add);
+        match self.0.checked_sub(taken) {
+            Some(left) => {
+                self.0 = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+fn and_more(message: String, more: usize) -> String {
+    if more == 0 { message } else { format!("{} (and {more} more)", short(message)) }
+}
+
+/// All that a status says goes into headers, and a client that finds them too large is left with no
+/// reason at all.
+fn said(code: Code, message: String, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, cut(message, MESSAGE_BYTES_MAX), details)
+}
+
+fn short(text: String) -> String {
+    cut(text, TEXT_BYTES_MAX)
+}
+
+fn cut(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max.saturating_sub(ELLIPSIS.len())));
+        text.push_str(ELLIPSIS);
+    }
+    text
 }
 
 fn again(code: Code, reason: &str, message: String, wait: Duration) -> Status {
@@ -184,9 +289,64 @@ fn again(code: Code, reason: &str, message: String, wait: Duration) -> Status {
 fn info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
     let metadata = metadata.into_iter().filter(|(_, value)| !value.is_empty());
     let metadata: HashMap<String, String> =
-        metadata.map(|(name, value)| (name.to_owned(), value)).collect();
+        metadata.map(|(name, value)| (name.to_owned(), short(value))).collect();
     ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata)
 }
 
+/// Encoded details of one status. In Base64 they take a third more, and some clients take headers
+/// of 16 KiB in all.
+const DETAILS_BYTES_MAX: usize = 8 * 1024;
+
+/// The message of one status; the header spells some bytes with three.
+const MESSAGE_BYTES_MAX: usize = 640;
+
+/// One text among the details.
+const TEXT_BYTES_MAX: usize = 512;
+
+const ELLIPSIS: &str = "…";
+
 const SOON: Duration = Duration::from_millis(100);
 const LATER: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_refusal_holds_it_fits_into_headers() {
+        let long = "ü".repeat(100_000);
+        let refusals = [
+            Refusal::Widens(vec![long.clone(); 300]),
+            Refusal::NotFound { kind: "key", name: long.clone() },
+            Refusal::BadField { field: "scope", problem: long.clone() },
+            Refusal::LabelTaken(long.clone()),
+            Refusal::UnknownPeer { name: long.clone() },
+            Refusal::NotAuthorised { person: long, role: "security" },
+        ];
+        for refusal in refusals {
+            let status = Status::from(refusal);
+            let reason = status.get_error_details().error_info().unwrap().reason.clone();
+            assert!(status.details().len() <= DETAILS_BYTES_MAX, "{reason}");
+            assert!(status.message().len() <= MESSAGE_BYTES_MAX, "{reason}");
+            let headers = status.into_http::<()>().into_parts().0.headers;
+            let bytes: usize =
+                headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+            assert!(bytes < 15 * 1024, "{reason}: {bytes}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_what_fits_is_told_in_full() {
+        let lines: Vec<String> =
+            (0..300).map(|number| format!("{number} {}", "x".repeat(90))).collect();
+        let status = Status::from(Refusal::Widens(lines.clone()));
+        let details = status.get_error_details();
+        let violations = &details.precondition_failure().unwrap().violations;
+        let told: Vec<&String> = violations.iter().map(|one| &one.description).collect();
+        assert!(told.len() > 30 && told.len() < 300, "{}", told.len());
+        assert!(told.iter().zip(&lines).all(|(told, line)| *told == line));
+        assert!(status.message().ends_with(&format!("(and {} more)", 300 - told.len())));
+        let few = Status::from(Refusal::Widens(lines[..30].to_vec()));
+        assert!(!few.message().contains("more)"), "{}", few.message());
+    }
+}

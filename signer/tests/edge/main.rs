@@ -12,6 +12,7 @@
     reason = "test"
 )]
 
+mod deadlines;
 mod handshake;
 mod limits;
 mod live;

@@ -4,8 +4,10 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -39,6 +41,8 @@ pub const DAY: u64 = 86_400;
 
 /// What `grpc-status` says.
 pub const OK: i32 = 0;
+pub const INVALID_ARGUMENT: i32 = 3;
+pub const DEADLINE_EXCEEDED: i32 = 4;
 pub const UNAUTHENTICATED: i32 = 16;
 
 /// Far longer than anything takes; only a broken test waits this long.
@@ -276,8 +280,8 @@ impl World {
     }
 }
 
-/// tonic's health service, and two paths of our own: `/slow` waits at the gate, `/who` names the
-/// peer.
+/// tonic's health service, and three paths of our own: `/slow` waits at the gate, `/who` names the
+/// peer, `/endless` begins a reply and leaves it at that.
 #[derive(Clone)]
 struct App {
     health: Routes,
@@ -292,12 +296,30 @@ impl App {
         if request.uri().path() == "/slow" {
             self.gate.acquire().await.unwrap().forget();
         }
+        if request.uri().path() == "/endless" {
+            return Ok(Response::new(Body::new(Endless)));
+        }
         if matches!(request.uri().path(), "/slow" | "/who") {
             let name = peer.identity().name().to_owned();
             let reply = Response::builder().header("grpc-status", "0").header("x-peer", name);
             return Ok(reply.body(Body::empty()).unwrap());
         }
         self.health.oneshot(request).await
+    }
+}
+
+/// A body that never says anything.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, tonic::Status>>> {
+        Poll::Pending
     }
 }
 
@@ -393,11 +415,22 @@ impl Client {
         &mut self,
         path: &str,
     ) -> impl Future<Output = Result<(i32, String), Gone>> + Send + 'static {
-        let request = Request::post(format!("https://localhost{path}"))
+        self.send_within(path, None)
+    }
+
+    /// The same with a `grpc-timeout`.
+    pub fn send_within(
+        &mut self,
+        path: &str,
+        timeout: Option<&str>,
+    ) -> impl Future<Output = Result<(i32, String), Gone>> + Send + 'static {
+        let mut request = Request::post(format!("https://localhost{path}"))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(Full::new(Bytes::from_static(&[0; 5])))
-            .unwrap();
+            .header("te", "trailers");
+        if let Some(timeout) = timeout {
+            request = request.header("grpc-timeout", timeout);
+        }
+        let request = request.body(Full::new(Bytes::from_static(&[0; 5]))).unwrap();
         let reply = self.send.send_request(request);
         async move {
             let (head, body) = reply.await.map_err(|_| Gone)?.into_parts();

@@ -8,7 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use portcullis_client::KeyRef;
 use portcullis_client::wire as v1;
 use portcullis_softhsm_tests::pki::Issued;
@@ -19,8 +21,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tonic::body::Body;
 use tonic::codegen::Service;
-use tonic::codegen::http::Uri;
+use tonic::codegen::http::{Request, Response, Uri};
 use tonic::transport::{Channel, Endpoint};
 use v1::sign_request::Input;
 use v1::signing_service_client::SigningServiceClient;
@@ -31,6 +34,34 @@ pub(crate) async fn connect(
     authority: &Path,
     identity: Option<&Issued>,
 ) -> Result<Channel, Failure> {
+    let dial = dial(address, authority, identity)?;
+    let endpoint = Endpoint::try_from(format!("https://{address}"))?;
+    Ok(endpoint.connect_with_connector(dial).await?)
+}
+
+/// A client without any of tonic's channel, which would act on a deadline by itself.
+pub(crate) async fn bare(
+    address: SocketAddr,
+    authority: &Path,
+    identity: &Issued,
+) -> Result<SigningServiceClient<Bare>, Failure> {
+    let uri = Uri::try_from(format!("https://{address}"))?;
+    Ok(SigningServiceClient::with_origin(open(address, authority, identity).await?, uri))
+}
+
+/// One connection, without anything of gRPC.
+pub(crate) async fn open(
+    address: SocketAddr,
+    authority: &Path,
+    identity: &Issued,
+) -> Result<Bare, Failure> {
+    let io = dial(address, authority, Some(identity))?.call(Uri::default()).await?;
+    let (send, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+    tokio::spawn(connection);
+    Ok(Bare(send))
+}
+
+fn dial(address: SocketAddr, authority: &Path, identity: Option<&Issued>) -> Result<Dial, Failure> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority)?)?;
     let tls = rustls::ClientConfig::builder().with_root_certificates(roots);
@@ -43,9 +74,7 @@ pub(crate) async fn connect(
         }
     };
     tls.alpn_protocols = vec![b"h2".to_vec()];
-    let dial = Dial { address, tls: TlsConnector::from(Arc::new(tls)) };
-    let endpoint = Endpoint::try_from(format!("https://{address}"))?;
-    Ok(endpoint.connect_with_connector(dial).await?)
+    Ok(Dial { address, tls: TlsConnector::from(Arc::new(tls)) })
 }
 
 /// A client that sends whatever it is given.
@@ -65,6 +94,24 @@ pub(crate) fn request(key: &KeyRef, preimage: &[u8]) -> v1::SignRequest {
         expected_address: key.address.to_vec(),
         want_receipt: false,
         input: Some(Input::Transaction(preimage.to_vec())),
+    }
+}
+
+/// One connection.
+#[derive(Clone)]
+pub(crate) struct Bare(http2::SendRequest<Body>);
+
+impl Service<Request<Body>> for Bare {
+    type Response = Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, hyper::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
     }
 }
 

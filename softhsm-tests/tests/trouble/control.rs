@@ -180,6 +180,45 @@ async fn a_faulty_book_gets_all_its_faults_at_once_each_with_its_line_and_a_hint
 }
 
 #[tokio::test]
+async fn a_book_with_three_hundred_faults_is_refused_by_name_with_as_many_as_fit()
+-> Result<(), Failure> {
+    let scene = Scene::new(BookText::default()).await?;
+    let olga = scene.vault.control(&scene.server, "olga").await?;
+    let bad: String = (0..300).map(|number| format!("\"no address {number}\", ")).collect();
+    let text = BookText::default().to_string();
+    let text = text.replace("suppliers = [", &format!("suppliers = [{bad}"));
+    let faults = olga.check_book(text.clone()).await?.faults.len();
+    assert!(faults >= 300, "{faults}");
+
+    let refusal = call_refused(olga.adopt_book(text).await);
+    assert_eq!(said(&refusal), (Code::InvalidArgument, "BOOK_FAULTY"));
+    let fit = refusal.violations().len();
+    assert!((1..faults).contains(&fit), "{fit}");
+    let more = format!("(and {} more)", faults - fit);
+    assert!(refusal.message().contains(&more), "{}", refusal.message());
+    scene.journal().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_book_that_widens_three_hundred_things_is_refused_by_name_with_as_many_as_fit()
+-> Result<(), Failure> {
+    let scene = Scene::new(BookText::default()).await?;
+    let olga = scene.vault.control(&scene.server, "olga").await?;
+    let text = BookText::default().to_string();
+    let rules = text.split_once("[key.hot]").unwrap().1;
+    let keys: String = (0..300).map(|number| format!("[key.new-{number}]{rules}")).collect();
+    let text = format!("{text}{keys}");
+    let refusal = call_refused(olga.adopt_book(text.clone()).await);
+    assert_eq!(said(&refusal), (Code::FailedPrecondition, "BOOK_WIDENS"));
+    let (fit, wider) = (refusal.violations().len(), olga.check_book(text).await?.wider.len());
+    assert!((1..wider).contains(&fit), "{fit} of {wider}");
+    let more = format!("(and {} more)", wider - fit);
+    assert!(refusal.message().contains(&more), "{}", refusal.message());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_book_that_widens_is_refused_with_what_it_widens() -> Result<(), Failure> {
     let scene = Scene::new(BookText::default()).await?;
     let wider = BookText { per_tx: "11 ETH".into(), ..BookText::default() };
