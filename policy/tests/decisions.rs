@@ -1,12 +1,12 @@
 //! Decisions, as a table that treasury can read (`golden/decisions.txt`), and as laws.
 
-#![allow(
+#![expect(
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "test"
+    reason = "a test stops at what it did not expect, and its numbers are small"
 )]
 
 mod support;

@@ -1,13 +1,12 @@
 //! A journal explains itself: what a live writer wrote is repeated without a discrepancy, and
 //! whatever is changed in it is noticed.
 
-#![allow(
+#![expect(
     clippy::arithmetic_side_effects,
-    clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "test"
+    reason = "a test stops at what it did not expect, and its numbers are small"
 )]
 
 mod support;

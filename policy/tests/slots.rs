@@ -1,13 +1,12 @@
 //! Slots: of all transactions of one key, chain and nonce only one can be mined, so they are
 //! charged together, at the largest of them in every account.
 
-#![allow(
+#![expect(
     clippy::arithmetic_side_effects,
-    clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "test"
+    reason = "a test stops at what it did not expect, and its numbers are small"
 )]
 
 mod support;

@@ -1,13 +1,10 @@
 //! A journal's keys held against those of a real token: what is not the key that was made is
 //! frozen, and what is only being made is neither absent nor a stranger.
 
-#![allow(
-    clippy::arithmetic_side_effects,
+#![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
-    reason = "test"
+    reason = "a test stops at what it did not expect, and its numbers are small"
 )]
 
 #[path = "../src/hsm/testing.rs"]

@@ -1,13 +1,13 @@
 //! Crashes of the shipped signer: what a caller holds is on record, an interrupted batch is cut and
 //! the cut recorded, damage stops the start. The long form is `deploy/experiment crash`.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    reason = "test"
+    reason = "a test stops at what it did not expect, and its numbers are small"
 )]
 
 use std::fs;

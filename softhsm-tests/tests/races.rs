@@ -3,13 +3,13 @@
 //!
 //! What callers hold is added up by the rig's own ledger, which knows nothing of `policy`.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    reason = "test"
+    reason = "a test stops at what it did not expect, and its numbers are small"
 )]
 
 mod support;

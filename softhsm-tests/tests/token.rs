@@ -3,13 +3,13 @@
 //!
 //! Needs root: it looks into another process, and runs the signer as a user of its own.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    reason = "test"
+    reason = "a test stops at what it did not expect, and its numbers are small"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};

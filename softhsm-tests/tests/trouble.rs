@@ -3,13 +3,13 @@
 //! Every scene ends with [`support::Scene::journal`]: the journal explains itself, and neither it
 //! nor the log has a secret in it.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    reason = "test"
+    reason = "a test stops at what it did not expect, and its numbers are small"
 )]
 
 mod support;

@@ -1,6 +1,7 @@
 //! A vault without disk, token or clock: what the signer's one writer does, in the plainest way.
 //! Its journal is what the tests replay, damage and count.
 
+// Allowed and not expected: compiled anew into each test, and which lints bite depends on the test.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses its own part")]
 
 pub mod tx;

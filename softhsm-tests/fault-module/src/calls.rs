@@ -75,7 +75,9 @@ fn spoil(
 /// Defines a forwarding function a line, with what must happen in instant mode once it succeeded.
 macro_rules! forward {
     ($($name:ident($($argument:ident: $kind:ty),*) $(then $after:expr)?;)*) => {$(
-        #[allow(non_snake_case, clippy::too_many_arguments, reason = "PKCS#11's, not ours")]
+        #[expect(non_snake_case, reason = "PKCS#11's names, not ours")]
+        // Allowed and not expected, because only some of them have that many.
+        #[allow(clippy::too_many_arguments, reason = "PKCS#11's signatures, not ours")]
         unsafe extern "C" fn $name($($argument: $kind),*) -> CK_RV {
             around(stringify!($name), |module, _| {
                 let answer = real!(module, $name($($argument),*));
@@ -178,7 +180,7 @@ forward! {
     C_GenerateRandom(session: CK_SESSION_HANDLE, random: CK_BYTE_PTR, length: CK_ULONG);
 }
 
-#[allow(non_snake_case, reason = "PKCS#11's, not ours")]
+#[expect(non_snake_case, reason = "PKCS#11's, not ours")]
 unsafe extern "C" fn C_SignInit(
     session: CK_SESSION_HANDLE,
     mechanism: CK_MECHANISM_PTR,
@@ -204,7 +206,7 @@ unsafe extern "C" fn C_SignInit(
     })
 }
 
-#[allow(non_snake_case, reason = "PKCS#11's, not ours")]
+#[expect(non_snake_case, reason = "PKCS#11's, not ours")]
 unsafe extern "C" fn C_Sign(
     session: CK_SESSION_HANDLE,
     data: CK_BYTE_PTR,
@@ -297,7 +299,7 @@ unsafe fn tamper_with(
     }
 }
 
-#[allow(non_snake_case, reason = "PKCS#11's, not ours")]
+#[expect(non_snake_case, reason = "PKCS#11's, not ours")]
 unsafe extern "C" fn C_GetAttributeValue(
     session: CK_SESSION_HANDLE,
     object: CK_OBJECT_HANDLE,
@@ -322,7 +324,7 @@ unsafe extern "C" fn C_GetAttributeValue(
     })
 }
 
-#[allow(non_snake_case, reason = "PKCS#11's, not ours")]
+#[expect(non_snake_case, reason = "PKCS#11's, not ours")]
 unsafe extern "C" fn C_GetTokenInfo(slot: CK_SLOT_ID, info: CK_TOKEN_INFO_PTR) -> CK_RV {
     around("C_GetTokenInfo", |module, twist| {
         let answer = real!(module, C_GetTokenInfo(slot, info));

@@ -3,7 +3,7 @@
 //! A test that no break can make fail proves nothing. The breaks stand in
 //! `softhsm-tests/breaks.toml`; the tree itself is never touched.
 
-#![allow(clippy::print_stdout, clippy::exit, reason = "a program for people")]
+#![expect(clippy::print_stdout, reason = "a program for people")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! A running vault with one key, and what every suite holds its end against: the journal explains
 //! itself, and neither log nor journal has a secret in it.
 
+// Allowed and not expected: compiled anew into each suite, of which some use all of it.
 #![allow(dead_code, reason = "each suite uses its part")]
 
 pub(crate) mod wire;
