@@ -1,14 +1,6 @@
 //! A real node is the judge: what we sign is mined, from the key's own address, and what a book
 //! does not pin is refused before any node could see it.
 
-#![expect(
-    clippy::arithmetic_side_effects,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test stops at what it did not expect, and its numbers are small"
-)]
-
 use alloy_consensus::{SignableTransaction, TxEip1559, TypedTransaction};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_network::{Ethereum, EthereumWallet, NetworkWallet, TxSigner};
