@@ -6,6 +6,7 @@
 
 pub mod abi;
 pub mod book;
+mod canonical;
 pub mod decide;
 pub mod effect;
 pub mod finding;

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
+use crate::canonical;
 use crate::finding::Reason;
 use crate::id::{
     BookHash, CallerId, ChainId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId,
@@ -363,10 +364,7 @@ pub enum UnreadableEntry {
 impl Entry {
     /// The canonical bytes.
     pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let value = serde_json::to_value(self)?;
-        let mut line = Vec::with_capacity(1024);
-        write_canonical(&value, &mut line)?;
-        Ok(line)
+        canonical::to_vec(self)
     }
 
     /// From canonical bytes, and only from those.
@@ -457,54 +455,8 @@ impl Record {
     }
 }
 
-/// Sorted keys whatever the map type underneath: a crate elsewhere in the build may have switched
-/// serde_json to insertion order.
-fn write_canonical(value: &serde_json::Value, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-    use serde_json::Value;
-    match value {
-        Value::Null => return Err(serde::ser::Error::custom("null in a record")),
-        Value::Bool(_) | Value::String(_) => serde_json::to_writer(&mut *out, value)?,
-        Value::Number(number) => match number.as_u64() {
-            Some(integer) if integer < JSON_INTEGER_MAX => serde_json::to_writer(out, &integer)?,
-            Some(_) | None => return Err(serde::ser::Error::custom("number out of range")),
-        },
-        Value::Array(items) => write_list(b"[]", items.iter(), out, write_canonical)?,
-        Value::Object(fields) => {
-            let mut sorted: Vec<_> = fields.iter().collect();
-            sorted.sort_by_key(|(key, _)| *key);
-            write_list(b"{}", sorted.into_iter(), out, |(key, value), out| {
-                serde_json::to_writer(&mut *out, key)?;
-                out.push(b':');
-                write_canonical(value, out)
-            })?;
-        }
-    }
-    Ok(())
-}
-
-fn write_list<T>(
-    brackets: &[u8; 2],
-    items: impl Iterator<Item = T>,
-    out: &mut Vec<u8>,
-    mut write: impl FnMut(T, &mut Vec<u8>) -> Result<(), serde_json::Error>,
-) -> Result<(), serde_json::Error> {
-    let [open, close] = brackets;
-    out.push(*open);
-    for (at, item) in items.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write(item, out)?;
-    }
-    out.push(*close);
-    Ok(())
-}
-
 /// The format that this version writes.
 pub const FORMAT: u64 = 1;
 
 /// Inputs up to this size stand in the record itself; larger ones beside it.
 pub const INLINE_BYTES_MAX: usize = 8 * 1024;
-
-/// 2^53: above it JSON readers lose digits.
-const JSON_INTEGER_MAX: u64 = 1 << 53;
