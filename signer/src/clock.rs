@@ -77,6 +77,28 @@ pub fn boot() -> Millis {
     Millis(seconds.saturating_mul(1_000).saturating_add(millis))
 }
 
+/// A moment on the boot clock at which somebody stops waiting.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Deadline(Millis);
+
+impl Deadline {
+    /// So long from now, in whole milliseconds and not before that.
+    pub fn after(wait: Duration) -> Self {
+        let wait = u64::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+        Self(Millis(boot().0.saturating_add(wait)))
+    }
+
+    /// Whether nobody waits any more.
+    pub fn has_passed(self) -> bool {
+        boot() >= self.0
+    }
+
+    /// What is left until then.
+    pub fn left(self) -> Duration {
+        Duration::from_millis(self.0.0.saturating_sub(boot().0))
+    }
+}
+
 /// The kernel's name for this boot of the machine. Empty if it has none: then no boot is the same,
 /// another without a name least of all.
 pub fn boot_name() -> String {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use portcullis_policy::id::{KeyId, KeyLabel};
 use portcullis_policy::request::{Asker, Input, Request};
 
+use crate::clock::Deadline;
 use crate::edge::signing::RawRequest;
 use crate::hsm::{Hsm, SignFault};
 use crate::recent::Recent;
@@ -37,7 +38,10 @@ pub enum Answered {
 /// A request that was understood.
 #[derive(Debug)]
 #[must_use]
-struct Decoded(Request);
+struct Decoded {
+    request: Request,
+    deadline: Option<Deadline>,
+}
 
 impl Pipeline {
     /// Joins the parts.
@@ -59,7 +63,7 @@ impl Pipeline {
     }
 
     async fn finish(&self, decoded: Decoded) -> Result<Answered, Refusal> {
-        let reserved = match self.sequencer.charge(decoded.0).await? {
+        let reserved = match self.sequencer.charge(decoded.request, decoded.deadline).await? {
             Charged::Reserved(reserved) => *reserved,
             Charged::Parked(parked) => return Ok(Answered::Parked(parked)),
         };
@@ -107,13 +111,15 @@ impl Pipeline {
 
     fn decode(&self, admitted: Admitted, raw: RawRequest) -> Result<Decoded, Refusal> {
         let caller = admitted.into_authenticated().into_caller();
-        let RawRequest { peer: _, request, key, expected, transaction } = raw;
+        let RawRequest { peer: _, deadline, request, key, expected, transaction } = raw;
         let asker = Asker { caller: caller.clone(), expected, key, request };
-        let decoded = Request::decode(asker, &Input::Transaction(transaction));
-        decoded.map(Decoded).map_err(|malformed| {
-            self.sequencer.note(caller, key, malformed.code());
-            Refusal::Malformed(malformed)
-        })
+        match Request::decode(asker, &Input::Transaction(transaction)) {
+            Ok(request) => Ok(Decoded { request, deadline }),
+            Err(malformed) => {
+                self.sequencer.note(caller, key, malformed.code());
+                Err(Refusal::Malformed(malformed))
+            }
+        }
     }
 }
 

@@ -66,6 +66,9 @@ pub enum Refusal {
     /// A stop came between record and release.
     #[error("stopped: {0}")]
     Stopped(Scope),
+    /// The caller has stopped waiting, and nothing was charged.
+    #[error("the deadline that the caller set has passed")]
+    PastDeadline,
     /// Too much is under way.
     #[error("too many requests are under way")]
     Overloaded,

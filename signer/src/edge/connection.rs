@@ -24,7 +24,7 @@ use tower::{Service, ServiceExt};
 
 use super::WallClock;
 use super::counters::{EdgeCounters, count};
-use super::deadline::Deadline;
+use super::deadline::deadline;
 use super::limits::Limits;
 use super::outbound::outbound;
 use super::peer::Peer;
@@ -164,7 +164,7 @@ where
             count(&self.counters.requests_refused);
             return answer(status::certificate_not_valid());
         }
-        let deadline = match Deadline::of(request.headers()) {
+        let deadline = match deadline(request.headers()) {
             Ok(deadline) => deadline,
             Err(bad) => return answer(bad.into()),
         };

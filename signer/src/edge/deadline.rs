@@ -1,43 +1,25 @@
 //! A caller's deadline: `grpc-timeout`, from the moment the request arrives.
 //!
-//! Past it nobody waits for the answer. A request that is not yet charged then must not be; work
+//! Past it nobody waits for the answer. A request that is not yet charged then will not be; work
 //! that is under way goes on and is recorded.
 
 use std::time::Duration;
 
 use http::HeaderMap;
-use portcullis_policy::time::Millis;
 
-use crate::clock;
-
-/// When the caller stops waiting, on the boot clock. Every request that has one carries it among
-/// its extensions.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Deadline(Millis);
+use crate::clock::Deadline;
 
 /// A `grpc-timeout` that is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("grpc-timeout must be 1 to 8 digits and a unit: H, M, S, m, u or n")]
 pub(super) struct BadTimeout;
 
-impl Deadline {
-    /// Of a request that has just arrived. `None`: it may take for ever.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, BadTimeout> {
-        let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
-        let timeout = parse(value.to_str().map_err(|_| BadTimeout)?).ok_or(BadTimeout)?;
-        let timeout = timeout.as_micros().div_ceil(1_000);
-        let timeout = u64::try_from(timeout).unwrap_or(u64::MAX);
-        Ok(Some(Self(Millis(clock::boot().0.saturating_add(timeout)))))
-    }
-
-    pub(super) fn has_passed(self) -> bool {
-        clock::boot() >= self.0
-    }
-
-    /// What is left until then.
-    pub(super) fn left(self) -> Duration {
-        Duration::from_millis(self.0.0.saturating_sub(clock::boot().0))
-    }
+/// The deadline of a request that has just arrived. `None`: it may take for ever. The accept loop
+/// puts it among the request's extensions.
+pub(super) fn deadline(headers: &HeaderMap) -> Result<Option<Deadline>, BadTimeout> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let timeout = parse(value.to_str().map_err(|_| BadTimeout)?).ok_or(BadTimeout)?;
+    Ok(Some(Deadline::after(timeout)))
 }
 
 fn parse(text: &str) -> Option<Duration> {

@@ -11,9 +11,9 @@ use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::deadline::Deadline;
 use super::places::Place;
 use super::status;
+use crate::clock::Deadline;
 
 /// A place that a reply takes up until its last byte has left. A service puts it among the
 /// response's extensions.

@@ -14,12 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use super::deadline::Deadline;
 use super::peer::Peer;
 use super::places::{Place, Share};
 use super::release::{GatedStream, Outgoing, refused};
 use super::signing::{answer, raw_request};
 use super::status;
+use crate::clock::Deadline;
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
 
@@ -113,12 +113,10 @@ async fn pump(
 
 async fn answer_one(caller: &Caller, message: SignStreamRequest) -> Outgoing {
     let correlation_id = message.correlation_id;
-    if caller.deadline.is_some_and(Deadline::has_passed) {
-        return Outgoing { message: past_deadline(correlation_id), ticket: None };
-    }
     let missing = || Refusal::BadField { field: "request", problem: "is missing".into() };
     let raw = message.request.ok_or_else(missing);
-    let raw = raw.and_then(|request| raw_request(caller.peer.identity().name(), request));
+    let raw = raw
+        .and_then(|request| raw_request(caller.peer.identity().name(), caller.deadline, request));
     let answered = match raw {
         Ok(raw) => caller.pipeline.clone().sign(raw).await,
         Err(refusal) => Err(refusal),
@@ -131,13 +129,6 @@ async fn answer_one(caller: &Caller, message: SignStreamRequest) -> Outgoing {
         }
         Err(refusal) => Outgoing { message: refused(correlation_id, refusal), ticket: None },
     }
-}
-
-/// Not charged, and said so in case somebody still listens.
-fn past_deadline(correlation_id: u64) -> SignStreamResponse {
-    let details = status::past_deadline().details().to_vec();
-    let result = Some(sign_stream_response::Result::Status(details));
-    SignStreamResponse { correlation_id, result }
 }
 
 impl Open {

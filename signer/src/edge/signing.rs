@@ -12,12 +12,11 @@ use portcullis_proto::v1::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::deadline::Deadline;
 use super::outbound::Held;
 use super::peer::Peer;
 use super::places::Places;
 use super::sign_stream::{self, Answers, Caller};
-use super::status;
+use crate::clock::Deadline;
 use crate::gate::Ticket;
 use crate::pipeline::{Answered, Pipeline};
 use crate::refusal::Refusal;
@@ -30,6 +29,8 @@ use crate::sequencer::{Recorded, Sequencer};
 pub struct RawRequest {
     /// The name in the certificate.
     pub peer: String,
+    /// When the caller stops waiting: past it, nothing is charged any more.
+    pub deadline: Option<Deadline>,
     /// What the caller calls the request.
     pub request: RequestId,
     /// The key.
@@ -65,15 +66,11 @@ impl SigningService for Signing {
         let (peer, deadline) = (peer(&request)?, deadline(&request));
         let place = self.under_way.share(peer.identity().name()).try_take();
         let place = place.map_err(|_| Refusal::Overloaded)?;
-        let raw = raw_request(peer.identity().name(), request.into_inner())?;
+        let raw = raw_request(peer.identity().name(), deadline, request.into_inner())?;
         let pipeline = self.pipeline.clone();
         // The place belongs to the work, which goes on when the caller hangs up.
-        let work = tokio::spawn(async move {
-            if deadline.is_some_and(Deadline::has_passed) {
-                return Err(status::past_deadline());
-            }
-            Ok((pipeline.sign(raw).await?, place))
-        });
+        let work =
+            tokio::spawn(async move { Ok::<_, Refusal>((pipeline.sign(raw).await?, place)) });
         let (answered, place) = work.await.map_err(|_| Refusal::ShuttingDown)??;
         let (answer, ticket) = answer(answered);
         let mut response = Response::new(answer);
@@ -133,7 +130,11 @@ fn deadline<T>(request: &Request<T>) -> Option<Deadline> {
 }
 
 /// A request as it came over the wire from this peer.
-pub(super) fn raw_request(peer: &str, request: SignRequest) -> Result<RawRequest, Refusal> {
+pub(super) fn raw_request(
+    peer: &str,
+    deadline: Option<Deadline>,
+    request: SignRequest,
+) -> Result<RawRequest, Refusal> {
     let bad = |field, problem: &str| Refusal::BadField { field, problem: problem.into() };
     let id = request.request_id.parse();
     let id = id.map_err(|error| Refusal::bad_name("request_id", &error))?;
@@ -150,7 +151,7 @@ pub(super) fn raw_request(peer: &str, request: SignRequest) -> Result<RawRequest
         }
         None => return Err(bad("input", "is missing: send the unsigned transaction")),
     };
-    Ok(RawRequest { peer: peer.to_owned(), request: id, key, expected, transaction })
+    Ok(RawRequest { peer: peer.to_owned(), deadline, request: id, key, expected, transaction })
 }
 
 /// The answer, and the ticket of the signature in it.

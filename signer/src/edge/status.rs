@@ -57,6 +57,7 @@ impl From<Refusal> for Status {
                 details.add_precondition_failure_violation("FROZEN", scope.to_string(), "a stop");
                 said(Code::FailedPrecondition, message, details)
             }
+            Refusal::PastDeadline => past_deadline(),
             Refusal::Overloaded => again(Code::ResourceExhausted, "OVERLOADED", message, SOON),
             Refusal::JournalFull => again(Code::Unavailable, "JOURNAL_FULL", message, LATER),
             Refusal::ShuttingDown => again(Code::Unavailable, "SHUTTING_DOWN", message, SOON),

@@ -12,6 +12,9 @@ pub const ENTRY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes before each entry: one for its kind, four for its length.
 pub(super) const ENTRY_HEADER_BYTES: usize = 5;
 
+/// Memory that an emptied batch keeps, in bytes.
+const KEPT_BYTES: usize = 1024 * 1024;
+
 /// A record or an attachment over [`ENTRY_BYTES_MAX`].
 #[derive(Debug, thiserror::Error)]
 #[error("an entry of {bytes} bytes is over the {ENTRY_BYTES_MAX} that the journal takes")]
@@ -46,8 +49,10 @@ impl Kind {
 
 /// Whether a batch may use the space kept back for emergencies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Urgency {
+pub enum Urgency {
+    /// For most records. Needs one free segment to stay behind, or is refused.
     Ordinary,
+    /// For stop, withheld, start and checkpoint records, and no others: may use the last segment.
     Emergency,
 }
 
@@ -61,18 +66,32 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// For most records. Needs one free segment to stay behind, or is refused.
+    /// An empty one for most records.
     pub fn ordinary() -> Self {
         Self::new(Urgency::Ordinary)
     }
 
-    /// For stop, withheld, start and checkpoint records, and no others: may use the last segment.
+    /// An empty one for what must be written even when space runs out.
     pub fn emergency() -> Self {
         Self::new(Urgency::Emergency)
     }
 
     fn new(urgency: Urgency) -> Self {
         Self { urgency, body: Vec::new(), leaves: Vec::new(), loose_attachment: false }
+    }
+
+    /// Empties it for the next batch. It keeps its memory, which it needs again at once, but not
+    /// what a large book took.
+    pub fn clear(&mut self) {
+        self.body.clear();
+        self.body.shrink_to(KEPT_BYTES);
+        self.leaves.clear();
+        self.loose_attachment = false;
+    }
+
+    /// Says how urgent it is, whatever was said before.
+    pub fn mark(&mut self, urgency: Urgency) {
+        self.urgency = urgency;
     }
 
     /// Adds bytes that are kept beside the record pushed next, and are not in the tree: that

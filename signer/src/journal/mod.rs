@@ -29,7 +29,7 @@ use alloy_primitives::B256;
 use portcullis_policy::id::{Epoch, Sequence};
 use portcullis_policy::tree::empty_root;
 
-pub use batch::{Batch, ENTRY_BYTES_MAX, EntryTooLong};
+pub use batch::{Batch, ENTRY_BYTES_MAX, EntryTooLong, Urgency};
 pub use fault::{CreateError, Fault, OpenError, ReadError};
 pub use memory::Memory;
 pub use reader::{Reader, Records, Stored, Tip};

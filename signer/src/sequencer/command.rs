@@ -11,16 +11,22 @@ use tokio::sync::oneshot;
 
 use super::Charged;
 use super::proof::{Recorded, Signed};
+use crate::clock::Deadline;
 use crate::refusal::Refusal;
 use crate::signature::PublicPoint;
 
 /// Where an answer goes. Whoever hung up misses it; what it says has happened all the same.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
 
+/// Says it. Whoever hung up misses it.
+pub(super) fn reply<T>(answer: Answer<T>, said: Result<T, Refusal>) {
+    drop(answer.send(said));
+}
+
 /// One command.
 #[derive(Debug)]
 pub(super) enum Command {
-    Charge(Box<Request>, Answer<Charged>),
+    Charge(Box<Request>, Option<Deadline>, Answer<Charged>),
     Record(Box<Signed>, Answer<Recorded>),
     Fail(DecisionNumber, &'static str, Answer<()>),
     Adopt(Box<NewBook>, Answer<(Sequence, Vec<String>)>),

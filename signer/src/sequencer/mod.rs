@@ -3,7 +3,9 @@
 //!
 //! This handle queues commands for that thread and waits for its answers. It holds no rule.
 
+mod changes;
 mod command;
+mod decisions;
 mod flood;
 mod proof;
 mod start;
@@ -28,6 +30,7 @@ pub use self::proof::{Recorded, Reserved, Signed};
 pub use self::start::{StartError, Started, start};
 pub use self::view::{KeyView, View};
 pub use self::writer::{Fatal, Figures};
+use crate::clock::Deadline;
 use crate::gate::Gate;
 use crate::journal::Head;
 use crate::refusal::Refusal;
@@ -80,11 +83,15 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Decides a request and takes its charge, in one step.
-    pub async fn charge(&self, request: Request) -> Result<Charged, Refusal> {
+    /// Decides a request and takes its charge, in one step; past its deadline, neither.
+    pub async fn charge(
+        &self,
+        request: Request,
+        deadline: Option<Deadline>,
+    ) -> Result<Charged, Refusal> {
         // Bounded here and not by the queue, so that a stop never finds the queue full.
         let _slot = UnderWay::enter(&self.under_way)?;
-        self.ask(|answer| Command::Charge(Box::new(request), answer)).await
+        self.ask(|answer| Command::Charge(Box::new(request), deadline, answer)).await
     }
 
     /// The last look, the record, and the wait until it is durable.

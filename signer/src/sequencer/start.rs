@@ -18,7 +18,7 @@ use super::view::View;
 use super::writer::{Fatal, Figures, Writer};
 use crate::clock::{self, Clock};
 use crate::gate::{Gate, Who};
-use crate::journal::{Batch, ReadError, Storage, Stored};
+use crate::journal::{Batch, ReadError, Storage, Stored, Urgency};
 use crate::signature::PublicPoint;
 
 /// A sequencer that has started.
@@ -93,14 +93,13 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
         head,
         figures: figures.clone(),
         pending: BTreeMap::new(),
-        batch: Vec::new(),
-        batch_bytes: 0,
+        batch: Batch::ordinary(),
         answers: Vec::new(),
         flood: Flood::default(),
         changed: false,
     };
     writer.append(writer.clock.now(), Record::Started(started), None)?;
-    writer.commit(Batch::emergency())?;
+    writer.commit(Urgency::Emergency)?;
     // Health must not say yes until the first request or the first idle second finds out.
     writer.space();
 

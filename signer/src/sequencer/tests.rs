@@ -1,5 +1,7 @@
 //! Races, staged: one request is stopped between two steps, and something else happens there.
 
+use std::time::Duration;
+
 use alloy_primitives::{Address, address};
 use k256::ecdsa::SigningKey;
 use portcullis_policy::id::{BookHash, Epoch, KeyId, PersonId, Sequence};
@@ -10,7 +12,7 @@ use portcullis_policy::request::{Asker, Input, Request};
 use portcullis_policy::stops::Scope;
 
 use super::{Charged, Recorded, Reserved, Sequencer, Signed, start};
-use crate::clock::Clock;
+use crate::clock::{Clock, Deadline};
 use crate::journal::{Batch, Memory, Space, Storage, Stored};
 use crate::refusal::Refusal;
 use crate::signature::{PublicPoint, RawSignature};
@@ -94,7 +96,7 @@ impl World {
     }
 
     async fn charge(&self, nonce: u8, eth: u8) -> Result<Reserved, Refusal> {
-        match self.sequencer.charge(self.request(nonce, eth)).await? {
+        match self.sequencer.charge(self.request(nonce, eth), None).await? {
             Charged::Reserved(reserved) => Ok(*reserved),
             Charged::Parked(parked) => panic!("parked: {parked:?}"),
         }
@@ -243,4 +245,15 @@ async fn the_same_digest_is_charged_once_however_often_it_is_signed() {
         assert!(world.pay(0, 2).await.is_ok());
     }
     assert!(world.pay(1, 1).await.is_err(), "2 ETH of 3 are used, and fees");
+}
+
+#[tokio::test]
+async fn what_is_past_its_deadline_when_its_turn_comes_is_not_charged() {
+    let world = World::new().await;
+    let passed = Some(Deadline::after(Duration::ZERO));
+    let late = world.sequencer.charge(world.request(0, 2), passed).await;
+    assert!(matches!(late, Err(Refusal::PastDeadline)), "{late:?}");
+    let ample = Some(Deadline::after(Duration::from_secs(3_600)));
+    let timely = world.sequencer.charge(world.request(1, 2), ample).await;
+    assert!(matches!(timely, Ok(Charged::Reserved(_))), "the budget was all there: {timely:?}");
 }

@@ -1,0 +1,100 @@
+//! The writer's part in what changes the vault itself: stops, books and keys.
+
+use std::sync::Arc;
+
+use portcullis_policy::id::{KeyId, Sequence};
+use portcullis_policy::record::{Entry, Frozen, KeyCreated, KeyIntended, Record};
+use portcullis_policy::stops::Subject;
+
+use super::command::{Answer, NewBook, reply};
+use super::writer::{Fatal, Writer, done};
+use crate::gate::Who;
+use crate::journal::Space;
+use crate::refusal::Refusal;
+use crate::signature::PublicPoint;
+
+impl Writer {
+    pub(super) fn freeze(
+        &mut self,
+        frozen: Frozen,
+        answer: Answer<(Sequence, u64)>,
+    ) -> Result<(), Fatal> {
+        let under_way = self.pending.values().filter(|pending| {
+            let Who { caller, key, tags } = &*pending.who;
+            Subject { key: *key, tags, caller }.is_in(&frozen.scope)
+        });
+        let under_way = u64::try_from(under_way.count()).unwrap_or(u64::MAX);
+        let sequence = self.append(self.clock.now(), Record::Frozen(frozen), None)?;
+        self.changed = true;
+        self.after_commit(move |_| reply(answer, Ok((sequence, under_way))));
+        Ok(())
+    }
+
+    pub(super) fn adopt(
+        &mut self,
+        new: NewBook,
+        answer: Answer<(Sequence, Vec<String>)>,
+    ) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        let NewBook { adopted, book, base, difference } = new;
+        // One book is read at a time, so this is what it was compared with; but it is this check,
+        // and not that lock, on which the promise rests.
+        if base != self.state.book().hash() || !difference.is_narrowing() {
+            return done(answer, Err(Refusal::Overloaded));
+        }
+        let record = Record::Adopted(adopted);
+        let entry = Entry { at: self.clock.now(), record, seq: self.state.head().next() };
+        let (bytes, bytes_max) = (entry.encode()?.len(), self.storage.entry_bytes_max());
+        if bytes > bytes_max {
+            let problem = format!(
+                "the book takes {bytes} bytes as a record, and the journal takes {bytes_max}: \
+                 shorten it"
+            );
+            return done(answer, Err(Refusal::BadField { field: "book", problem }));
+        }
+        self.state.expect_book(book);
+        let sequence = self.append(entry.at, entry.record, None)?;
+        self.changed = true;
+        self.after_commit(move |_| reply(answer, Ok((sequence, difference.narrower))));
+        Ok(())
+    }
+
+    pub(super) fn intend_key(
+        &mut self,
+        intended: KeyIntended,
+        answer: Answer<()>,
+    ) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        if self.state.key_named(intended.label.as_str()).is_some() {
+            let taken = Refusal::LabelTaken(intended.label.to_string());
+            return done(answer, Err(taken));
+        }
+        self.append(self.clock.now(), Record::KeyIntended(intended), None)?;
+        self.after_commit(move |_| reply(answer, Ok(())));
+        Ok(())
+    }
+
+    pub(super) fn key_created(
+        &mut self,
+        key: KeyId,
+        point: &Arc<PublicPoint>,
+        answer: Answer<()>,
+    ) -> Result<(), Fatal> {
+        // Two keys of one label may have been intended at the same time; only one may be made.
+        let label = self.state.keys().get(&key).map(|key| key.label.to_string());
+        if let Some(label) = label.filter(|label| self.state.key_named(label).is_some()) {
+            return done(answer, Err(Refusal::LabelTaken(label)));
+        }
+        let hex = hex::encode(point.as_bytes());
+        let created = KeyCreated { address: point.address(), key, point: hex };
+        self.append(self.clock.now(), Record::KeyCreated(created), None)?;
+        self.points.insert(key, point.clone());
+        self.changed = true;
+        self.after_commit(move |_| reply(answer, Ok(())));
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! The writer's part in one request: the decision with its charge, the last look with its record,
+//! and every way in which neither comes to a signature.
+
+use std::sync::Arc;
+
+use portcullis_policy::decide::{Allowed, Decision, Denial, Parked, decide, still_allows};
+use portcullis_policy::finding::{Findings, Reason};
+use portcullis_policy::id::{BookHash, DecisionNumber, KeyId, Sequence};
+use portcullis_policy::money::Charges;
+use portcullis_policy::record::{
+    Asked, Denied, Failed, ParkedRecord, Record, RecordedInput, RecordedSlot, SignedRecord,
+    Withheld,
+};
+use portcullis_policy::request::{Input, Request};
+use portcullis_policy::state::Waiting;
+use portcullis_policy::time::Interval;
+
+use super::command::{Answer, reply};
+use super::proof::{Appended, Recorded, Reserved, Signed};
+use super::writer::{Fatal, Figures, IDLE, Writer, done};
+use super::{Charged, ParkedAnswer};
+use crate::gate::Who;
+use crate::journal::Space;
+use crate::refusal::Refusal;
+
+/// A request between its charge and its record.
+pub(super) struct Pending {
+    request: Request,
+    asked: Asked,
+    attachment: Option<Vec<u8>>,
+    allowed: Allowance,
+    pub(super) who: Arc<Who>,
+}
+
+/// What a decision allowed.
+struct Allowance {
+    charge: Charges,
+    book: BookHash,
+    repeats: Option<Sequence>,
+}
+
+impl Writer {
+    /// Decides a request and takes its charge: nothing comes between the two.
+    pub(super) fn charge(
+        &mut self,
+        request: Request,
+        answer: Answer<Charged>,
+    ) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        if self.state.open().len() >= OPEN_MAX {
+            return done(answer, Err(Refusal::Overloaded));
+        }
+        let now = self.clock.now();
+        self.state.advance(request.asker().key, now);
+        let book = self.state.book().clone();
+        let facts = self.state.facts(&request, now, None);
+        match decide(&book, &facts, request) {
+            Decision::Allow(allowed) => self.reserve(*allowed, now, answer),
+            Decision::Deny(denial) => self.deny(denial, now, answer),
+            Decision::Park(parked) => self.park(parked, now, answer),
+        }
+    }
+
+    fn reserve(
+        &mut self,
+        allowed: Allowed,
+        now: Interval,
+        answer: Answer<Charged>,
+    ) -> Result<(), Fatal> {
+        let key = allowed.request().asker().key;
+        let found = self.points.get(&key).zip(self.state.keys().get(&key));
+        let Some((point, held)) = found.map(|(point, held)| (point.clone(), held)) else {
+            let unknown = Refusal::Token { code: "KEY_MISSING", retry_after: None };
+            return done(answer, Err(unknown));
+        };
+        let caller = allowed.request().asker().caller.clone();
+        let who = Arc::new(Who { caller, key, tags: held.tags.clone() });
+        let (asked, attachment) = self.ask(allowed.request(), now);
+        let number = asked.number;
+        self.state.reserve(number, &allowed);
+        let reserved = Reserved::new(number, key, asked.digest, point);
+        let allowance = Allowance {
+            charge: allowed.charge().clone(),
+            book: allowed.revision(),
+            repeats: allowed.repeat(),
+        };
+        let request = allowed.into_request();
+        let pending = Pending { request, asked, attachment, allowed: allowance, who };
+        self.pending.insert(number, pending);
+        self.show_open();
+        done(answer, Ok(Charged::Reserved(Box::new(reserved))))
+    }
+
+    fn deny(
+        &mut self,
+        denial: Denial,
+        now: Interval,
+        answer: Answer<Charged>,
+    ) -> Result<(), Fatal> {
+        Figures::count(&self.figures.denied);
+        let reasons = denial.findings.reasons();
+        let described = denial.findings.refusals(self.state.book().registry());
+        let asker = denial.request.asker();
+        let code = reasons.first().map_or("", |reason| reason.code.as_str());
+        let key = self.counted_under(asker.key);
+        let Input::Transaction(preimage) = denial.request.input();
+        if !self.flood.admits(&asker.caller, key, code, preimage.len(), now.sure) {
+            let sequence = Sequence(0);
+            return done(answer, Err(Refusal::Denied { reasons, described, sequence }));
+        }
+        let counted = self.state.open().counted(asker, None);
+        let (asked, attachment) = self.ask(&denial.request, now);
+        let book = self.state.book().hash();
+        let record = Denied { asked, book, counted, reasons: reasons.clone() };
+        let sequence = self.append(now, Record::Denied(Box::new(record)), attachment)?;
+        self.after_commit(move |_| {
+            reply(answer, Err(Refusal::Denied { reasons, described, sequence }))
+        });
+        Ok(())
+    }
+
+    fn park(
+        &mut self,
+        parked: Parked,
+        now: Interval,
+        answer: Answer<Charged>,
+    ) -> Result<(), Fatal> {
+        Figures::count(&self.figures.parked);
+        let asker = parked.request.asker();
+        let name = ParkedRecord::name(asker, parked.request.digest());
+        let missing: Vec<String> = parked.missing.iter().map(ToString::to_string).collect();
+        // It waits already, under the same book: asked again, it waits no longer and is recorded no
+        // more, so that nobody can fill the journal with it.
+        if let Some(Waiting { expires, sequence }) = self.state.waiting(&parked.request, now) {
+            let again = ParkedAnswer { parked: name, missing, expires_ms: expires.0, sequence };
+            return done(answer, Ok(Charged::Parked(again)));
+        }
+        let counted = self.state.open().counted(asker, None);
+        let expires = now.possible.plus(parked.expires);
+        let (asked, attachment) = self.ask(&parked.request, now);
+        let book = self.state.book().hash();
+        let record = ParkedRecord {
+            asked,
+            book,
+            counted,
+            expires,
+            missing: missing.clone(),
+            parked: name.clone(),
+        };
+        let sequence = self.append(now, Record::Parked(Box::new(record)), attachment)?;
+        let parked = ParkedAnswer { parked: name, missing, expires_ms: expires.0, sequence };
+        self.after_commit(move |_| reply(answer, Ok(Charged::Parked(parked))));
+        Ok(())
+    }
+
+    /// The last look before a signature is ours to give: decides again, without charging, against
+    /// the state of this moment, and joins the batch.
+    ///
+    /// What joins cannot be sent anywhere. Only a commit turns it into [`Recorded`], after the disk
+    /// has said so; a crash in between forgets a signature nobody has seen.
+    pub(super) fn record(&mut self, signed: Signed, answer: Answer<Recorded>) -> Result<(), Fatal> {
+        let Some(pending) = self.pending.remove(&signed.reserved().number()) else {
+            Figures::count(&self.figures.late);
+            let late = Refusal::Token { code: "TOKEN_TIMED_OUT", retry_after: Some(IDLE) };
+            return done(answer, Err(late));
+        };
+        let now = self.clock.now();
+        if let Err(findings) = self.still_allows(&pending, now) {
+            return self.withhold(pending, &findings, now, answer);
+        }
+        if self.space() != Space::Ample {
+            self.close_failed(pending, "JOURNAL_FULL", now)?;
+            self.after_commit(move |_| reply(answer, Err(Refusal::JournalFull)));
+            return Ok(());
+        }
+        let Pending { request, asked, attachment, allowed, who } = pending;
+        let record = SignedRecord {
+            slot: RecordedSlot::of(request.slot()),
+            asked,
+            book: allowed.book,
+            charge: allowed.charge,
+            repeats: allowed.repeats,
+            signature_sha256: signed.signature_sha256(),
+        };
+        let sequence = self.append(now, Record::Signed(Box::new(record)), attachment)?;
+        Figures::count(&self.figures.signed);
+        self.show_open();
+        let leaf = self.batch.leaves().last().copied().unwrap_or_default();
+        let ticket = self.gate.ticket(who, sequence);
+        let appended = Appended::new(signed, request, ticket, leaf);
+        self.after_commit(move |durable| reply(answer, Ok(appended.recorded(durable))));
+        Ok(())
+    }
+
+    fn still_allows(&mut self, pending: &Pending, now: Interval) -> Result<(), Findings> {
+        if !self.state.must_look_again(&pending.asked, now) {
+            return Ok(());
+        }
+        self.state.advance(pending.asked.by.key, now);
+        let book = self.state.book().clone();
+        let facts = self.state.facts(&pending.request, now, Some(pending.asked.number));
+        still_allows(&book, &facts, &pending.request)
+    }
+
+    fn withhold(
+        &mut self,
+        pending: Pending,
+        findings: &Findings,
+        now: Interval,
+        answer: Answer<Recorded>,
+    ) -> Result<(), Fatal> {
+        let reasons: Vec<Reason> = findings.reasons();
+        let described = findings.refusals(self.state.book().registry());
+        let asked = pending.asked;
+        let counted = self.state.open().counted(&asked.by, Some(asked.number));
+        let record = Withheld { asked, counted, reasons: reasons.clone() };
+        let record = Record::Withheld(Box::new(record));
+        let sequence = self.append(now, record, pending.attachment)?;
+        Figures::count(&self.figures.withheld);
+        self.show_open();
+        let refusal = Refusal::Withheld { reasons, described, sequence };
+        self.after_commit(move |_| reply(answer, Err(refusal)));
+        Ok(())
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        number: DecisionNumber,
+        fault: &'static str,
+        answer: Answer<()>,
+    ) -> Result<(), Fatal> {
+        let Some(pending) = self.pending.remove(&number) else {
+            return done(answer, Ok(()));
+        };
+        self.close_failed(pending, fault, self.clock.now())?;
+        self.after_commit(move |_| reply(answer, Ok(())));
+        Ok(())
+    }
+
+    fn close_failed(&mut self, pending: Pending, fault: &str, now: Interval) -> Result<(), Fatal> {
+        let record = Failed { asked: pending.asked, fault: fault.into() };
+        self.append(now, Record::Failed(Box::new(record)), pending.attachment)?;
+        Figures::count(&self.figures.failed);
+        self.show_open();
+        Ok(())
+    }
+
+    /// Gives a request its place in the order of decisions.
+    fn ask(&mut self, request: &Request, at: Interval) -> (Asked, Option<Vec<u8>>) {
+        let number = self.next;
+        self.next = self.next.next();
+        let (input, attachment) = RecordedInput::of(&request.input());
+        let (by, digest) = (request.asker().clone(), request.digest());
+        (Asked { at, by, digest, input, number, seen: self.state.head() }, attachment)
+    }
+
+    /// Which key's refusals a refusal is counted among. All keys that do not exist count as one: a
+    /// caller that invents them would have a record for each.
+    pub(super) fn counted_under(&self, key: KeyId) -> KeyId {
+        if self.state.keys().contains_key(&key) { key } else { NO_KEY }
+    }
+}
+
+/// Reservations open at once. Each is a request inside the token or on its way there and back.
+const OPEN_MAX: usize = 4_096;
+
+/// Stands for all keys that do not exist.
+const NO_KEY: KeyId = KeyId::from_bytes([0; 16]);
