@@ -58,3 +58,10 @@ softhsm_module() {
     done
     fail "SoftHSM's module libsofthsm2.so is not where Debian puts it" "set PORTCULLIS_SOFTHSM_MODULE to its path"
 }
+
+# Sets `batch` to what starts a command under SCHED_BATCH, as the unit in docs/operations.md does: a
+# thread that wakes up does not interrupt one that signs. Nothing where the system does not allow it.
+batch_scheduling() {
+    batch=()
+    if chrt --batch 0 true 2>/dev/null; then batch=(chrt --batch 0); fi
+}
