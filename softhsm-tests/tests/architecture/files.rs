@@ -68,7 +68,6 @@ const LONG: [(&str, &str); 4] = [
     ("policy/src/record.rs", "one type a record, no logic: an index of what the journal can say"),
     ("policy/src/state.rs", "one fold: each record's effect beside the others it must agree with"),
     ("policy/src/verify.rs", "one pass over an export: how each kind of record is repeated"),
-    ("signer/src/sequencer/writer.rs", "the one order: every command of the one writer"),
 ];
 
 const LINES_MAX: usize = 400;
