@@ -23,3 +23,5 @@ mod leaving;
 mod streams;
 #[path = "races/token.rs"]
 mod token;
+#[path = "races/windows.rs"]
+mod windows;

@@ -49,6 +49,16 @@ pub(crate) async fn bare(
     Ok(SigningServiceClient::with_origin(open(address, authority, identity).await?, uri))
 }
 
+/// A TLS connection, without anything of HTTP.
+pub(crate) async fn tls(
+    address: SocketAddr,
+    authority: &Path,
+    identity: &Issued,
+) -> Result<TlsStream<TcpStream>, Failure> {
+    let io = dial(address, authority, Some(identity))?.call(Uri::default()).await?;
+    Ok(io.into_inner())
+}
+
 /// One connection, without anything of gRPC.
 pub(crate) async fn open(
     address: SocketAddr,
