@@ -111,7 +111,7 @@ pub fn function(input: &[u8]) {
     let Ok(again) = abi::function(canonical) else { panic!("{canonical} is not canonical") };
     assert_eq!(again.canonical(), canonical);
     let kinds = |each: &abi::Function| -> Vec<_> {
-        each.parameters().iter().map(|parameter| parameter.kind.clone()).collect()
+        each.parameters().iter().map(|parameter| parameter.kind.to_string()).collect()
     };
     assert_eq!(kinds(&again), kinds(&function));
     assert!(again.parameters().iter().all(|parameter| parameter.name.is_none()));

@@ -22,4 +22,6 @@ pub mod stops;
 pub mod time;
 pub mod tree;
 pub mod tx;
+pub mod typed;
+pub mod value;
 pub mod verify;
