@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, Bytes, Signature};
+use alloy_primitives::{Address, B256, Bytes, Signature, eip191_hash_message, keccak256};
 use portcullis_proto::v1;
+use portcullis_proto::v1::sign_request::Input;
 use portcullis_proto::v1::signing_service_client::SigningServiceClient;
 use tonic::transport::Channel;
 
@@ -62,6 +63,69 @@ impl Client {
         Ok(verify::answer(key.address, preimage, reply.into_inner())?)
     }
 
+    /// Asks for a signature over EIP-712 typed data: the JSON of `eth_signTypedData_v4`.
+    ///
+    /// `digest` is what our own library computed of the same data: a signature over anything else
+    /// is not handed on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::sign_transaction`].
+    pub async fn sign_typed_data(
+        &self,
+        key: &KeyRef,
+        request_id: &RequestId,
+        json: &str,
+        digest: B256,
+    ) -> Result<Answer<SignedDigest>, SignError> {
+        let input = Input::TypedData(v1::TypedData { json: json.to_owned() });
+        self.sign_digest(key, request_id, input, digest).await
+    }
+
+    /// Asks for a signature over an EIP-191 message (`personal_sign`), given without its prefix.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::sign_transaction`].
+    pub async fn sign_message(
+        &self,
+        key: &KeyRef,
+        request_id: &RequestId,
+        text: &[u8],
+    ) -> Result<Answer<SignedDigest>, SignError> {
+        let input = Input::Message(v1::Message { text: text.to_vec() });
+        self.sign_digest(key, request_id, input, eip191_hash_message(text)).await
+    }
+
+    /// Asks for a signature over an EIP-7702 authorization: 0x05 and the RLP list of chain id,
+    /// address and nonce.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::sign_transaction`].
+    pub async fn sign_authorization(
+        &self,
+        key: &KeyRef,
+        request_id: &RequestId,
+        preimage: &[u8],
+    ) -> Result<Answer<SignedDigest>, SignError> {
+        let input = Input::Authorization(preimage.to_vec());
+        self.sign_digest(key, request_id, input, keccak256(preimage)).await
+    }
+
+    async fn sign_digest(
+        &self,
+        key: &KeyRef,
+        request_id: &RequestId,
+        input: Input,
+        digest: B256,
+    ) -> Result<Answer<SignedDigest>, SignError> {
+        let request = self.transport.request(request_for(key, request_id, input));
+        let reply = self.service.clone().sign(request).await;
+        let reply = reply.map_err(|status| self.transport.error(&status))?;
+        Ok(verify::digest_answer(key.address, digest, reply.into_inner())?)
+    }
+
     /// Opens a stream with at most `in_flight_max` requests unanswered; zero counts as one.
     ///
     /// # Errors
@@ -106,9 +170,9 @@ impl From<OpenError> for ConnectError {
 
 /// What became of a request that was not refused.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub enum Answer<S = SignedTransaction> {
     /// Signed and recorded.
-    Signed(SignedTransaction),
+    Signed(S),
     /// Waits for people. Ask again with the same request to collect the signature.
     Parked(Parked),
 }
@@ -131,6 +195,29 @@ pub struct SignedTransaction {
     pub sequence: u64,
     /// RFC 6962 leaf hash of that record, as the service says.
     pub leaf_hash: B256,
+}
+
+/// A signature that was checked: by the expected address, low s, over our own digest.
+#[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct SignedDigest {
+    /// The signature.
+    pub signature: Signature,
+    /// The digest that was signed.
+    pub digest: B256,
+    /// Sequence number of the journal record, as the service says.
+    pub sequence: u64,
+    /// RFC 6962 leaf hash of that record, as the service says.
+    pub leaf_hash: B256,
+}
+
+impl fmt::Debug for SignedDigest {
+    /// Without the signature: logs are read by more people.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = out.debug_struct("SignedDigest");
+        fields.field("digest", &self.digest).field("sequence", &self.sequence);
+        fields.finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for SignedTransaction {
@@ -184,11 +271,15 @@ pub(crate) fn sign_request(
     request_id: &RequestId,
     preimage: &[u8],
 ) -> v1::SignRequest {
+    request_for(key, request_id, Input::Transaction(preimage.to_vec()))
+}
+
+fn request_for(key: &KeyRef, request_id: &RequestId, input: Input) -> v1::SignRequest {
     v1::SignRequest {
         request_id: request_id.as_str().to_owned(),
         key_id: key.id.to_string(),
         expected_address: key.address.to_vec(),
         want_receipt: false,
-        input: Some(v1::sign_request::Input::Transaction(preimage.to_vec())),
+        input: Some(input),
     }
 }

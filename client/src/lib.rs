@@ -53,7 +53,7 @@ mod verify;
 
 #[cfg(feature = "alloy")]
 pub use alloy::{AlloyError, PortcullisSigner};
-pub use client::{Answer, Client, ListedKey, Parked, SignedTransaction, channel};
+pub use client::{Answer, Client, ListedKey, Parked, SignedDigest, SignedTransaction, channel};
 pub use config::{ClientConfig, ConfigError, PemFile};
 pub use control::{ControlClient, Journal};
 pub use error::{CallError, ConnectError, Refusal, SignError, TransportError, Trouble, Violation};

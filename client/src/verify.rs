@@ -7,7 +7,7 @@ use alloy_primitives::{Address, B256, Bytes, Signature, keccak256};
 use alloy_rlp::{Decodable, Encodable, Header};
 use portcullis_proto::v1;
 
-use crate::client::{Answer, Parked, SignedTransaction};
+use crate::client::{Answer, Parked, SignedDigest, SignedTransaction};
 
 /// Checks one reply to a request to sign `preimage` with the key of `address`.
 pub(crate) fn answer(
@@ -19,14 +19,60 @@ pub(crate) fn answer(
         Some(v1::sign_response::Answer::Signed(signed)) => {
             signed_transaction(address, preimage, signed).map(Answer::Signed)
         }
-        Some(v1::sign_response::Answer::Parked(parked)) => Ok(Answer::Parked(Parked {
-            parked_id: parked.parked_id,
-            missing: parked.missing,
-            expires_at_ms: parked.expires_at_ms,
-            sequence: parked.sequence,
-        })),
+        Some(v1::sign_response::Answer::Parked(parked)) => Ok(Answer::Parked(waits(parked))),
         None => Err(UntrustedReply::Missing { part: "answer" }),
     }
+}
+
+/// Checks one reply to a request to sign what has this digest with the key of `address`.
+pub(crate) fn digest_answer(
+    address: Address,
+    digest: B256,
+    reply: v1::SignResponse,
+) -> Result<Answer<SignedDigest>, UntrustedReply> {
+    match reply.answer {
+        Some(v1::sign_response::Answer::Signed(signed)) => {
+            let signature = signature_over(address, digest, &signed)?;
+            // Signed as a transaction, it would be one that we did not ask for.
+            if !signed.raw_transaction.is_empty() || !signed.transaction_hash.is_empty() {
+                return Err(UntrustedReply::RawTransaction);
+            }
+            let leaf_hash = hash("leaf hash", &signed.leaf_hash)?;
+            let sequence = signed.sequence;
+            Ok(Answer::Signed(SignedDigest { signature, digest, sequence, leaf_hash }))
+        }
+        Some(v1::sign_response::Answer::Parked(parked)) => Ok(Answer::Parked(waits(parked))),
+        None => Err(UntrustedReply::Missing { part: "answer" }),
+    }
+}
+
+fn waits(parked: v1::Parked) -> Parked {
+    Parked {
+        parked_id: parked.parked_id,
+        missing: parked.missing,
+        expires_at_ms: parked.expires_at_ms,
+        sequence: parked.sequence,
+    }
+}
+
+/// The signature, if it is by the expected address over our own digest.
+fn signature_over(
+    expected: Address,
+    digest: B256,
+    signed: &v1::Signed,
+) -> Result<Signature, UntrustedReply> {
+    let claimed = hash("digest", &signed.digest)?;
+    if claimed != digest {
+        return Err(UntrustedReply::Digest { ours: digest, claimed });
+    }
+    let signature = parse_signature(&signed.signature)?;
+    let recovered = signature
+        .recover_address_from_prehash(&digest)
+        .map_err(|_| UntrustedReply::Unrecoverable)?;
+    if recovered != expected {
+        return Err(UntrustedReply::Signer { expected, recovered });
+    }
+    Ok(signature)
 }
 
 /// A reply that does not hold what was asked for. Whoever sent it is faulty or hostile.
@@ -84,17 +130,7 @@ fn signed_transaction(
     signed: v1::Signed,
 ) -> Result<SignedTransaction, UntrustedReply> {
     let digest = keccak256(preimage);
-    let claimed = hash("digest", &signed.digest)?;
-    if claimed != digest {
-        return Err(UntrustedReply::Digest { ours: digest, claimed });
-    }
-    let signature = parse_signature(&signed.signature)?;
-    let recovered = signature
-        .recover_address_from_prehash(&digest)
-        .map_err(|_| UntrustedReply::Unrecoverable)?;
-    if recovered != expected {
-        return Err(UntrustedReply::Signer { expected, recovered });
-    }
+    let signature = signature_over(expected, digest, &signed)?;
     let raw = assemble(preimage, &signature).ok_or(UntrustedReply::NotATransaction)?;
     if raw != signed.raw_transaction {
         return Err(UntrustedReply::RawTransaction);

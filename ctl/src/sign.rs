@@ -1,11 +1,15 @@
-//! `sign --key KEY (--hex 0x.. | --json FILE)`: asks for one signature, to try things.
+//! `sign --key KEY (--hex 0x.. | --json FILE | --typed-data FILE | --message FILE |
+//! --authorization 0x..)`: asks for one signature, to try things.
 
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use clap::Args;
-use portcullis_client::{Answer, Client, KeyRef, Parked, RequestId, SignedTransaction};
+use portcullis_client::{
+    Answer, Client, KeyRef, Parked, RequestId, SignedDigest, SignedTransaction,
+};
+use portcullis_policy::typed::{TypedData, TypedFault};
 use serde_json::json;
 
 use crate::connection::ConnectionArgs;
@@ -36,14 +40,34 @@ struct InputArgs {
     /// A file with an object as for eth_signTransaction, types 0 to 2; - for standard input.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// A file with EIP-712 typed data, as for eth_signTypedData_v4; - for standard input.
+    #[arg(long, value_name = "FILE")]
+    typed_data: Option<PathBuf>,
+    /// A file with a message of EIP-4361 (Sign-In with Ethereum); - for standard input.
+    #[arg(long, value_name = "FILE")]
+    message: Option<PathBuf>,
+    /// The preimage of an EIP-7702 authorization: 0x05 and its RLP list.
+    #[arg(long, value_name = "0xHEX")]
+    authorization: Option<String>,
+}
+
+/// What to sign.
+enum Wanted {
+    Transaction(Vec<u8>),
+    Typed { json: String, digest: B256 },
+    Message(String),
+    Authorization(Vec<u8>),
 }
 
 /// Nothing that could be asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SignFault {
-    /// `--hex` is no hex.
-    #[error("--hex is not 0x and hexadecimal digits")]
+    /// No hex.
+    #[error("this is not 0x and hexadecimal digits")]
     Hex(#[source] hex::FromHexError),
+    /// No typed data.
+    #[error("the typed data in {name} cannot be used")]
+    Typed { name: String, source: TypedFault },
     /// The object describes no transaction.
     #[error("the transaction in {name} cannot be used")]
     Transaction { name: String, source: TransactionFault },
@@ -60,7 +84,7 @@ pub(crate) async fn run(
     connection: &ConnectionArgs,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let (preimage, from) = input(&args.input)?;
+    let (wanted, from) = input(&args.input)?;
     let client = connection.data().await?;
     let key = find_key(&client, &args.key).await?;
     if let Some(from) = from.filter(|from| *from != key.address) {
@@ -68,32 +92,66 @@ pub(crate) async fn run(
         return Err(SignFault::From { key: args.key, from, address }.into());
     }
     let request_id = args.request_id.unwrap_or_else(|| client.new_request_id());
-    match client.sign_transaction(&key, &request_id, &preimage).await? {
-        Answer::Signed(signed) => show_signed(&signed, &preimage, &key, &request_id, output),
+    let answer = match &wanted {
+        Wanted::Transaction(preimage) => {
+            return match client.sign_transaction(&key, &request_id, preimage).await? {
+                Answer::Signed(signed) => show_signed(&signed, preimage, &key, &request_id, output),
+                Answer::Parked(parked) => show_parked(&parked, &request_id, output),
+            };
+        }
+        Wanted::Typed { json, digest } => {
+            client.sign_typed_data(&key, &request_id, json, *digest).await?
+        }
+        Wanted::Message(text) => client.sign_message(&key, &request_id, text.as_bytes()).await?,
+        Wanted::Authorization(preimage) => {
+            client.sign_authorization(&key, &request_id, preimage).await?
+        }
+    };
+    match answer {
+        Answer::Signed(signed) => show_digest(&signed, &key, &request_id, output),
         Answer::Parked(parked) => show_parked(&parked, &request_id, output),
     }
 }
 
 /// The bytes to sign and, if the object says so, by whom.
-fn input(args: &InputArgs) -> Result<(Vec<u8>, Option<Address>), Failure> {
-    if let Some(text) = &args.hex {
+fn input(args: &InputArgs) -> Result<(Wanted, Option<Address>), Failure> {
+    let bytes = |text: &str| {
         let digits = text.trim().strip_prefix("0x").ok_or(hex::FromHexError::OddLength);
-        let bytes = digits.and_then(hex::decode).map_err(SignFault::Hex)?;
-        return Ok((bytes, None));
+        digits.and_then(hex::decode).map_err(SignFault::Hex)
+    };
+    if let Some(text) = &args.hex {
+        return Ok((Wanted::Transaction(bytes(text)?), None));
     }
-    let path = args.json.clone().unwrap_or_default();
+    if let Some(text) = &args.authorization {
+        return Ok((Wanted::Authorization(bytes(text)?), None));
+    }
+    if let Some(path) = &args.message {
+        return Ok((Wanted::Message(read(path)?.1), None));
+    }
+    if let Some(path) = &args.typed_data {
+        let (name, json) = read(path)?;
+        let data = TypedData::decode(&json).map_err(|source| SignFault::Typed { name, source })?;
+        let digest = data.digest();
+        return Ok((Wanted::Typed { json, digest }, None));
+    }
+    let (name, text) = read(&args.json.clone().unwrap_or_default())?;
+    let fault = |source| SignFault::Transaction { name: name.clone(), source };
+    let transaction = Transaction::parse(&text).map_err(fault)?;
+    let preimage = transaction.preimage().map_err(fault)?;
+    Ok((Wanted::Transaction(preimage), transaction.from()))
+}
+
+/// A file's name for people and its text; - is standard input.
+fn read(path: &Path) -> Result<(String, String), Failure> {
     let (name, text) = if path.as_os_str() == "-" {
         let mut text = String::new();
         let read = std::io::stdin().read_to_string(&mut text);
         ("standard input".to_owned(), read.map(|_| text))
     } else {
-        (path.display().to_string(), std::fs::read_to_string(&path))
+        (path.display().to_string(), std::fs::read_to_string(path))
     };
-    let text = text.map_err(|source| Failure::Read { path, source })?;
-    let fault = |source| SignFault::Transaction { name: name.clone(), source };
-    let transaction = Transaction::parse(&text).map_err(fault)?;
-    let preimage = transaction.preimage().map_err(fault)?;
-    Ok((preimage, transaction.from()))
+    let text = text.map_err(|source| Failure::Read { path: path.to_owned(), source })?;
+    Ok((name, text))
 }
 
 async fn find_key(client: &Client, wanted: &str) -> Result<KeyRef, Failure> {
@@ -137,6 +195,34 @@ fn show_signed(
     let people: Vec<(&str, String)> =
         people.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
     output.result(&fields(&people), &json)?;
+    Ok(Exit::Done)
+}
+
+fn show_digest(
+    signed: &SignedDigest,
+    key: &KeyRef,
+    request_id: &RequestId,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let signature = hex0x(&signed.signature.as_rsy());
+    let human = fields(&[
+        ("signature", signature.clone()),
+        ("digest", hex0x(signed.digest.as_slice())),
+        ("address", key.address.to_checksum(None)),
+        ("leaf hash", hex0x(signed.leaf_hash.as_slice())),
+        ("request id", request_id.to_string()),
+        ("sequence", signed.sequence.to_string()),
+    ]);
+    let json = json!({
+        "status": "signed",
+        "signature": signature,
+        "digest": hex0x(signed.digest.as_slice()),
+        "address": key.address.to_checksum(None),
+        "leaf_hash": hex0x(signed.leaf_hash.as_slice()),
+        "request_id": request_id.to_string(),
+        "sequence": signed.sequence,
+    });
+    output.result(&human, &json)?;
     Ok(Exit::Done)
 }
 

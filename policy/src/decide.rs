@@ -8,12 +8,14 @@ use std::collections::BTreeSet;
 use alloy_primitives::Address;
 
 use crate::book::{Book, KeyRules, Quorum};
+use crate::bounds::Moment;
 use crate::effect::{self, Effect};
 use crate::finding::{Findings, Rule, Seen};
 use crate::id::{BookHash, DecisionNumber, Digest, KeyLabel, PersonId, Sequence, Tag};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::money::Charges;
+use crate::permitted::{self, Ground};
 use crate::request::Request;
 use crate::reservation::Reservations;
 use crate::stops::{Stops, Subject};
@@ -202,10 +204,12 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     let Some(rules) = rules else { return Verdict::refused(findings) };
     check_caller_and_chain(book, rules, request, &mut findings);
 
-    let chain = request.transaction().chain();
-    let effects = effect::effects(request.transaction(), book.registry());
+    let chain = request.chain();
+    let effects = effect::effects(request, key.address, book.registry());
+    let moment = Moment { own: key.address, now: facts.now.sure };
+    let ground = Ground { rules, request, chain, moment };
     for one in &effects {
-        check_effect(rules, chain, key.address, one, &mut findings);
+        permitted::check(&ground, one, &mut findings);
     }
     let charge = effect::charges(&effects, chain);
     findings.note(Rule::NoOverflow, Seen::Nothing, charge.is_some());
@@ -219,13 +223,19 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
 
     let tiers = rules.approve.iter().filter(|tier| limits::reaches(tier, &charge));
     let unmet = tiers.filter(|tier| !met(&tier.need, book, facts, request));
-    let unmet: Vec<_> = unmet.collect();
+    let unmet = unmet.map(|tier| (&tier.need, tier.expires));
+    let always = rules.authorize.as_ref().filter(|rule| {
+        let asks = effects.iter().any(|effect| matches!(effect, Effect::Authorize { .. }));
+        asks && !met(&rule.need, book, facts, request)
+    });
+    let unmet: Vec<(&Quorum, Span)> =
+        unmet.chain(always.map(|rule| (&rule.need, rule.expires))).collect();
     if !unmet.is_empty() {
         let room = facts.parked < rules.rate.parked;
         findings.note(Rule::ParkedPerCaller, Seen::Words(facts.parked.to_string()), room);
     }
-    let expires = unmet.iter().map(|tier| tier.expires).min().unwrap_or(Span(0));
-    let missing = unmet.iter().map(|tier| tier.need.clone()).collect();
+    let expires = unmet.iter().map(|(_, expires)| *expires).min().unwrap_or(Span(0));
+    let missing = unmet.iter().map(|(need, _)| (*need).clone()).collect();
     Verdict { findings, charge: Some(charge), missing, expires }
 }
 
@@ -246,61 +256,9 @@ fn check_caller_and_chain(book: &Book, rules: &KeyRules, request: &Request, out:
     let caller = &request.asker().caller;
     let known = rules.callers.contains(caller) && book.caller(caller).is_some();
     out.note(Rule::CallerAllowed, Seen::Words(caller.to_string()), known);
-    let chain = request.transaction().chain();
+    let chain = request.chain();
     let known = rules.chains.contains(&chain) && book.registry().chain(chain).is_some();
     out.note(Rule::ChainAllowed, Seen::Words(chain.to_string()), known);
-}
-
-/// Whether one effect is allowed at all; amounts come later, all together.
-fn check_effect(
-    rules: &KeyRules,
-    chain: crate::id::ChainId,
-    own: Address,
-    effect: &Effect,
-    out: &mut Findings,
-) {
-    if let Some(word) = limits::denied_word(rules, effect) {
-        out.note(Rule::NotDenied, Seen::Words(word.into()), false);
-    }
-    match effect {
-        Effect::Fee { most: _, priority } => limits::check_priority(rules, chain, *priority, out),
-        Effect::PayNative { to, amount: _ } => {
-            let allowed = rules.native.as_ref().is_some_and(|rule| rule.to.include(*to));
-            out.note(Rule::NativeTo, Seen::Address(*to), allowed);
-        }
-        Effect::TransferToken { token, from, to, amount: _ } => {
-            let rule = rules.tokens.get(&(chain, *token));
-            out.note(Rule::TokenAllowed, Seen::Address(*token), rule.is_some());
-            let Some(rule) = rule else { return };
-            out.note(Rule::TokenTo, Seen::Address(*to), rule.to.include(*to));
-            if let Some(holder) = from.filter(|holder| *holder != own) {
-                let allowed = rule.from.contains(&holder);
-                out.note(Rule::TokenFrom, Seen::Address(holder), allowed);
-            }
-        }
-        Effect::GrantAllowance { token, spender, amount } => {
-            limits::check_allowance(rules, (chain, *token), *spender, *amount, out);
-        }
-        Effect::Call { contract, selector } => {
-            let rule = rules.calls.get(&(chain, *contract, *selector));
-            let words = rule.map_or_else(
-                || format!("0x{} of {}", hex::encode(selector), contract.to_checksum(None)),
-                |rule| rule.signature.clone(),
-            );
-            out.note(Rule::CallAllowed, Seen::Words(words), rule.is_some());
-        }
-        Effect::Deploy { init_code, value } => {
-            let known = rules.deploy.contains(init_code) && value.units().is_zero();
-            out.note(Rule::DeployAllowed, Seen::Words(init_code.to_string()), known);
-        }
-        Effect::Delegate { chain: on, to } => {
-            let known = rules.delegate.contains(to) && *on == chain;
-            out.note(Rule::DelegateAllowed, Seen::Address(*to), known);
-        }
-        Effect::Unknown { contract: _, why } => {
-            out.note(Rule::Understood, Seen::Words(why.clone()), false);
-        }
-    }
 }
 
 /// Whether enough distinct people of each group voted, the caller's owners not counted.

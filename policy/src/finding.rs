@@ -92,8 +92,28 @@ pub enum Rule {
     AllowanceSpender,
     /// Allowance per transaction.
     AllowancePerTx,
+    /// The operator may be granted all of the token.
+    OperatorAllowed,
+    /// Native coin may be turned into the token, and back.
+    ConvertAllowed,
     /// The function may be called.
     CallAllowed,
+    /// Every argument, or field of typed data, is within its bound.
+    Arguments,
+    /// Calls may go through the contract.
+    ViaAllowed,
+    /// The code may run as a contract account.
+    DelegateCallAllowed,
+    /// Typed data of this domain and full type may be signed.
+    TypedAllowed,
+    /// A message signs in as the key's own account.
+    SignInAs,
+    /// The site may be signed in to.
+    SignInAllowed,
+    /// A message ends soon enough.
+    SignInExpires,
+    /// The account may run the code (EIP-7702).
+    AuthorizeAllowed,
     /// The init code may be deployed, without value.
     DeployAllowed,
     /// The contract may be delegated to, on a named chain.
@@ -132,7 +152,17 @@ impl Rule {
             Self::TokenWindow(_) => "TOKEN_OVER_WINDOW_LIMIT",
             Self::AllowanceSpender => "SPENDER_NOT_ALLOWED",
             Self::AllowancePerTx => "ALLOWANCE_OVER_LIMIT",
+            Self::OperatorAllowed => "OPERATOR_NOT_ALLOWED",
+            Self::ConvertAllowed => "CONVERSION_NOT_ALLOWED",
             Self::CallAllowed => "CALL_NOT_ALLOWED",
+            Self::Arguments => "ARGUMENT_OUT_OF_BOUNDS",
+            Self::ViaAllowed => "VIA_NOT_ALLOWED",
+            Self::DelegateCallAllowed => "DELEGATECALL_NOT_ALLOWED",
+            Self::TypedAllowed => "TYPED_DATA_NOT_ALLOWED",
+            Self::SignInAs => "SIGN_IN_ADDRESS_MISMATCH",
+            Self::SignInAllowed => "SIGN_IN_NOT_ALLOWED",
+            Self::SignInExpires => "SIGN_IN_TOO_LONG",
+            Self::AuthorizeAllowed => "AUTHORIZATION_NOT_ALLOWED",
             Self::DeployAllowed => "DEPLOY_NOT_ALLOWED",
             Self::DelegateAllowed => "DELEGATE_NOT_ALLOWED",
             Self::ParkedPerCaller => "TOO_MANY_PARKED",
@@ -169,7 +199,17 @@ impl fmt::Display for Rule {
             Self::TokenWindow(span) => write!(out, "token.window {span}"),
             Self::AllowanceSpender => out.write_str("token.allowance.spender"),
             Self::AllowancePerTx => out.write_str("token.allowance.per_tx"),
+            Self::OperatorAllowed => out.write_str("token.operator"),
+            Self::ConvertAllowed => out.write_str("token.convert"),
             Self::CallAllowed => out.write_str("call"),
+            Self::Arguments => out.write_str("where"),
+            Self::ViaAllowed => out.write_str("via"),
+            Self::DelegateCallAllowed => out.write_str("delegatecall"),
+            Self::TypedAllowed => out.write_str("typed"),
+            Self::SignInAs => out.write_str("message address"),
+            Self::SignInAllowed => out.write_str("message.domains"),
+            Self::SignInExpires => out.write_str("message.expires"),
+            Self::AuthorizeAllowed => out.write_str("authorize"),
             Self::DeployAllowed => out.write_str("deploy"),
             Self::DelegateAllowed => out.write_str("delegate"),
             Self::ParkedPerCaller => out.write_str("rate.parked"),

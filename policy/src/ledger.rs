@@ -17,15 +17,24 @@ use crate::id::{ChainId, Digest, KeyId, Sequence};
 use crate::money::{Account, Amount, Charges, Total};
 use crate::time::{Millis, Span};
 
-/// Of all transactions of one account with one nonce on one chain, at most one is ever mined.
+/// Of all that is signed for one slot, at most one ever takes effect.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Slot {
     /// The account.
     pub key: KeyId,
     /// The chain.
     pub chain: ChainId,
-    /// The nonce.
-    pub nonce: u64,
+    /// Which on it.
+    pub place: Place,
+}
+
+/// What sets the signatures of one key on one chain apart.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Place {
+    /// The account's nonce: of all transactions and authorizations with it, one is ever mined.
+    Nonce(u64),
+    /// The digest: typed data and messages, each of which may take effect by itself.
+    Digest(Digest),
 }
 
 /// When a charge was recorded; the sequence number keeps stamps apart.

@@ -6,6 +6,7 @@
 
 pub mod abi;
 pub mod book;
+pub mod bounds;
 mod canonical;
 pub mod decide;
 pub mod effect;
@@ -13,7 +14,9 @@ pub mod finding;
 pub mod id;
 pub mod ledger;
 pub mod limits;
+pub mod message;
 pub mod money;
+mod permitted;
 pub mod record;
 pub mod request;
 pub mod reservation;

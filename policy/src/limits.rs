@@ -2,7 +2,7 @@
 
 use alloy_primitives::Address;
 
-use crate::book::{DenyWord, KeyRules, Limit, Limits, Registry, Tier};
+use crate::book::{DenyWord, KeyRules, Limit, Limits, Registry, Tier, TokenRule};
 use crate::decide::Facts;
 use crate::effect::Effect;
 use crate::finding::{Findings, Rule, Seen};
@@ -177,15 +177,12 @@ pub fn check_priority(rules: &KeyRules, chain: ChainId, priority: Amount, out: &
 
 /// An allowance of nothing may be granted to anybody, once the token has rules.
 pub fn check_allowance(
-    rules: &KeyRules,
+    rule: &TokenRule,
     (chain, token): (ChainId, Address),
     spender: Address,
     sum: Amount,
     out: &mut Findings,
 ) {
-    let rule = rules.tokens.get(&(chain, token));
-    out.note(Rule::TokenAllowed, Seen::Address(token), rule.is_some());
-    let Some(rule) = rule else { return };
     if sum == Amount::ZERO {
         return;
     }
@@ -204,10 +201,14 @@ pub fn denied_word(rules: &KeyRules, effect: &Effect) -> Option<&'static str> {
     let words = DenyWord::ALL.iter().filter(|(word, _)| rules.deny.contains(word));
     let covers = |word: &DenyWord| match word {
         DenyWord::ContractCreation => matches!(effect, Effect::Deploy { .. }),
-        DenyWord::Eip7702 => matches!(effect, Effect::Delegate { .. }),
+        DenyWord::Eip7702 => {
+            matches!(effect, Effect::Delegate { .. } | Effect::Authorize { .. })
+        }
         DenyWord::UnlimitedAllowance => {
             matches!(effect, Effect::GrantAllowance { amount, .. } if *amount >= unlimited())
+                || matches!(effect, Effect::GrantOperator { .. })
         }
+        DenyWord::DelegateCall => matches!(effect, Effect::DelegateCall { .. }),
     };
     words.filter(|(word, _)| covers(word)).map(|(_, spelling)| *spelling).next()
 }

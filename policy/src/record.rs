@@ -15,7 +15,7 @@ use crate::id::{
     BookHash, CallerId, ChainId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId,
     Sequence, Tag,
 };
-use crate::ledger::Slot;
+use crate::ledger::{Place, Slot};
 use crate::money::Charges;
 use crate::request::{Asker, Input, sha256};
 use crate::stops::Scope;
@@ -222,10 +222,18 @@ pub struct Asked {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum RecordedInput {
+    /// An EIP-7702 authorization, as 0x-hex.
+    Delegation(String),
+    /// A message of EIP-4361, as it came: it is never large.
+    Message(String),
     /// An unsigned transaction of at most [`INLINE_BYTES_MAX`], as 0x-hex.
     Transaction(String),
     /// A larger one: the SHA-256 of an attachment written just before the record.
     TransactionSha256(B256),
+    /// Typed data of at most [`INLINE_BYTES_MAX`], as it came.
+    Typed(String),
+    /// Larger typed data: the SHA-256 of an attachment.
+    TypedSha256(B256),
 }
 
 /// A signature was recorded, and may be released.
@@ -243,7 +251,7 @@ pub struct SignedRecord {
     pub repeats: Option<Sequence>,
     /// SHA-256 over the 65 bytes of the signature. The signature itself is in no record.
     pub signature_sha256: B256,
-    /// The slot it is charged to: the chain, and the nonce as a decimal string.
+    /// The slot it is charged to.
     pub slot: RecordedSlot,
 }
 
@@ -253,14 +261,31 @@ pub struct SignedRecord {
 pub struct RecordedSlot {
     /// The chain.
     pub chain: ChainId,
-    /// The nonce. A string, because nonces pass 2^53.
-    pub nonce: String,
+    /// The nonce, in decimal: a string, because nonces pass 2^53. Absent where the digest is the
+    /// slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
 }
 
 impl RecordedSlot {
     /// The form records hold.
     pub fn of(slot: Slot) -> Self {
-        Self { chain: slot.chain, nonce: slot.nonce.to_string() }
+        let nonce = match slot.place {
+            Place::Nonce(nonce) => Some(nonce.to_string()),
+            Place::Digest(_) => None,
+        };
+        Self { chain: slot.chain, nonce }
+    }
+
+    /// The slot, for a signature by this key over this digest. `None` if the nonce is no number in
+    /// its one form.
+    pub fn resolve(&self, key: KeyId, digest: Digest) -> Option<Slot> {
+        let place = match &self.nonce {
+            Some(nonce) => Place::Nonce(nonce.parse().ok()?),
+            None => Place::Digest(digest),
+        };
+        let slot = Slot { key, chain: self.chain, place };
+        (Self::of(slot) == *self).then_some(slot)
     }
 }
 
@@ -377,24 +402,37 @@ impl Entry {
 impl RecordedInput {
     /// How an input is recorded, and the attachment if it is large.
     pub fn of(input: &Input) -> (Self, Option<Vec<u8>>) {
-        let Input::Transaction(preimage) = input;
-        if preimage.len() <= INLINE_BYTES_MAX {
-            return (Self::Transaction(format!("0x{}", hex::encode(preimage))), None);
+        let inline = input.size() <= INLINE_BYTES_MAX;
+        let hex = |bytes| format!("0x{}", hex::encode(bytes));
+        match input {
+            Input::Transaction(bytes) if inline => (Self::Transaction(hex(bytes)), None),
+            Input::Transaction(bytes) => {
+                (Self::TransactionSha256(sha256(bytes)), Some(bytes.clone()))
+            }
+            Input::Typed(text) if inline => (Self::Typed(text.clone()), None),
+            Input::Typed(text) => {
+                (Self::TypedSha256(sha256(text.as_bytes())), Some(text.clone().into_bytes()))
+            }
+            Input::Message(text) => {
+                (Self::Message(String::from_utf8_lossy(text).into_owned()), None)
+            }
+            Input::Delegation(bytes) => (Self::Delegation(hex(bytes)), None),
         }
-        (Self::TransactionSha256(sha256(preimage)), Some(preimage.clone()))
     }
 
     /// The input again. `attachment` finds bytes by their SHA-256. `None` if they are not there.
     pub fn resolve(&self, attachment: impl FnOnce(B256) -> Option<Vec<u8>>) -> Option<Input> {
+        let bytes = |text: &str| hex::decode(text.strip_prefix("0x")?).ok();
+        let named = |name: &B256| attachment(*name).filter(|bytes| sha256(bytes) == *name);
         match self {
-            Self::Transaction(text) => {
-                let digits = text.strip_prefix("0x")?;
-                hex::decode(digits).ok().map(Input::Transaction)
+            Self::Transaction(text) => bytes(text).map(Input::Transaction),
+            Self::TransactionSha256(name) => named(name).map(Input::Transaction),
+            Self::Typed(text) => Some(Input::Typed(text.clone())),
+            Self::TypedSha256(name) => {
+                named(name).and_then(|bytes| String::from_utf8(bytes).ok()).map(Input::Typed)
             }
-            Self::TransactionSha256(name) => {
-                let bytes = attachment(*name).filter(|bytes| sha256(bytes) == *name);
-                bytes.map(Input::Transaction)
-            }
+            Self::Message(text) => Some(Input::Message(text.clone().into_bytes())),
+            Self::Delegation(text) => bytes(text).map(Input::Delegation),
         }
     }
 }

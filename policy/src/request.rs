@@ -3,9 +3,11 @@
 use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CallerId, Digest, KeyId, RequestId};
-use crate::ledger::Slot;
-use crate::tx::{Malformed, UnsignedTx};
+use crate::id::{CallerId, ChainId, Digest, KeyId, RequestId};
+use crate::ledger::{Place, Slot};
+use crate::message::{MessageFault, SignIn};
+use crate::tx::{Delegation, Malformed, UnsignedTx};
+use crate::typed::{TypedData, TypedFault};
 
 /// One request for a signature.
 #[derive(Clone, Debug)]
@@ -34,6 +36,12 @@ pub struct Asker {
 pub enum Signable {
     /// An unsigned transaction.
     Transaction(Box<UnsignedTx>),
+    /// EIP-712 typed data that names its chain.
+    Typed(Box<TypedData>),
+    /// A message of EIP-4361.
+    Message(Box<SignIn>),
+    /// An EIP-7702 authorization by itself.
+    Delegation(Delegation),
 }
 
 /// The bytes a [`Signable`] is decoded from, as they came.
@@ -41,15 +49,87 @@ pub enum Signable {
 pub enum Input {
     /// An unsigned EIP-2718 preimage.
     Transaction(Vec<u8>),
+    /// The JSON of EIP-712 typed data.
+    Typed(String),
+    /// The text of an EIP-191 message, without its prefix.
+    Message(Vec<u8>),
+    /// The preimage of an EIP-7702 authorization.
+    Delegation(Vec<u8>),
+}
+
+/// An input that is not understood, and so not signed.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unreadable {
+    /// Of a transaction or an authorization.
+    #[error(transparent)]
+    Bytes(#[from] Malformed),
+    /// Of typed data.
+    #[error(transparent)]
+    Typed(#[from] TypedFault),
+    /// A signature that would be good on every chain.
+    #[error("domain: chainId is missing: the signature would be good on every chain")]
+    TypedWithoutChain,
+    /// Of a message.
+    #[error(transparent)]
+    Message(#[from] MessageFault),
+}
+
+impl Unreadable {
+    /// The stable reason, as in `ErrorInfo.reason`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Bytes(malformed) => malformed.code(),
+            Self::Typed(fault) => fault.code(),
+            Self::TypedWithoutChain => "TYPED_DATA_WITHOUT_CHAIN",
+            Self::Message(fault) => fault.code(),
+        }
+    }
+}
+
+impl Input {
+    /// How many bytes came.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Transaction(bytes) | Self::Message(bytes) | Self::Delegation(bytes) => {
+                bytes.len()
+            }
+            Self::Typed(text) => text.len(),
+        }
+    }
 }
 
 impl Request {
     /// Decodes the input, strictly, and computes its digest: never taken from the caller.
-    pub fn decode(asker: Asker, input: &Input) -> Result<Self, Malformed> {
-        let Input::Transaction(preimage) = input;
-        let tx = UnsignedTx::decode(preimage)?;
-        let digest = tx.signing_hash();
-        Ok(Self { asker, signable: Signable::Transaction(Box::new(tx)), digest })
+    ///
+    /// # Errors
+    ///
+    /// Why it is not understood.
+    pub fn decode(asker: Asker, input: &Input) -> Result<Self, Unreadable> {
+        let (signable, digest) = match input {
+            Input::Transaction(preimage) => {
+                let tx = UnsignedTx::decode(preimage)?;
+                let digest = tx.signing_hash();
+                (Signable::Transaction(Box::new(tx)), digest)
+            }
+            Input::Typed(text) => {
+                let data = TypedData::decode(text)?;
+                if data.domain().chain.is_none() {
+                    return Err(Unreadable::TypedWithoutChain);
+                }
+                let digest = data.digest();
+                (Signable::Typed(Box::new(data)), digest)
+            }
+            Input::Message(text) => {
+                let message = SignIn::decode(text)?;
+                let digest = message.digest();
+                (Signable::Message(Box::new(message)), digest)
+            }
+            Input::Delegation(preimage) => {
+                let delegation = Delegation::decode(preimage)?;
+                (Signable::Delegation(delegation), delegation.signing_hash())
+            }
+        };
+        Ok(Self { asker, signable, digest })
     }
 
     /// Who asks, with which key.
@@ -67,21 +147,41 @@ impl Request {
         self.digest
     }
 
-    /// The decoded transaction.
-    pub fn transaction(&self) -> &UnsignedTx {
-        let Signable::Transaction(tx) = &self.signable;
-        tx
+    /// The transaction, if it is one.
+    pub fn transaction(&self) -> Option<&UnsignedTx> {
+        if let Signable::Transaction(tx) = &self.signable { Some(tx) } else { None }
+    }
+
+    /// The only chain on which the signature is good.
+    pub fn chain(&self) -> ChainId {
+        match &self.signable {
+            Signable::Transaction(tx) => tx.chain(),
+            // Decoding refuses typed data without one.
+            Signable::Typed(data) => data.domain().chain.unwrap_or_default(),
+            Signable::Message(message) => message.chain(),
+            Signable::Delegation(delegation) => delegation.chain(),
+        }
     }
 
     /// Of all requests that share this, at most one can take effect.
     pub fn slot(&self) -> Slot {
-        let tx = self.transaction();
-        Slot { key: self.asker.key, chain: tx.chain(), nonce: tx.nonce() }
+        let place = match &self.signable {
+            Signable::Transaction(tx) => Place::Nonce(tx.nonce()),
+            Signable::Delegation(delegation) => Place::Nonce(delegation.nonce()),
+            // Nonces of contracts are not known here: each may take effect beside all others.
+            Signable::Typed(_) | Signable::Message(_) => Place::Digest(self.digest),
+        };
+        Slot { key: self.asker.key, chain: self.chain(), place }
     }
 
     /// The bytes that were decoded. Decoding is strict, so these are the bytes that came.
     pub fn input(&self) -> Input {
-        Input::Transaction(self.transaction().preimage())
+        match &self.signable {
+            Signable::Transaction(tx) => Input::Transaction(tx.preimage()),
+            Signable::Typed(data) => Input::Typed(data.text().to_owned()),
+            Signable::Message(message) => Input::Message(message.text().as_bytes().to_vec()),
+            Signable::Delegation(delegation) => Input::Delegation(delegation.preimage()),
+        }
     }
 }
 

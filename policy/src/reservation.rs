@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{CallerId, ChainId, DecisionNumber, Digest, KeyId, RequestId, Sequence};
-use crate::ledger::Slot;
+use crate::ledger::{Place, Slot};
 use crate::money::Charges;
 use crate::request::Asker;
 
@@ -69,7 +69,7 @@ impl Reservations {
 
     /// The slots of one key in which something is in flight, and which decisions that is.
     pub fn slots_of(&self, key: KeyId) -> impl Iterator<Item = (Slot, &BTreeSet<DecisionNumber>)> {
-        let first = Slot { key, chain: ChainId(0), nonce: 0 };
+        let first = Slot { key, chain: ChainId(0), place: Place::Nonce(0) };
         let from = self.slots.range(first..).map(|(slot, numbers)| (*slot, numbers));
         from.take_while(move |(slot, _)| slot.key == key)
     }

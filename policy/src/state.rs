@@ -12,10 +12,10 @@ use crate::decide::{Allowed, Facts, KeyFacts};
 use crate::id::{
     CallerId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId, RequestId, Sequence, Tag,
 };
-use crate::ledger::{FADING, Ledger, Slot};
+use crate::ledger::{FADING, Ledger};
 use crate::record::{
     Adopted, Asked, Entry, Environment, FORMAT, Frozen, Genesis, KeyCreated, KeyIntended,
-    ParkedRecord, Person, Record, RecordedSlot, SignedRecord, Started,
+    ParkedRecord, Person, Record, SignedRecord, Started,
 };
 use crate::request::{Asker, Request};
 use crate::reservation::{Open, Reservations};
@@ -280,12 +280,9 @@ impl State {
     }
 
     fn sign(&mut self, entry: &Entry, signed: &SignedRecord) -> Result<(), Unfoldable> {
-        let nonce = signed.slot.nonce.parse().map_err(|_| Unfoldable::Nonce(entry.seq))?;
         let by = &signed.asked.by;
-        let slot = Slot { key: by.key, chain: signed.slot.chain, nonce };
-        if RecordedSlot::of(slot) != signed.slot {
-            return Err(Unfoldable::Nonce(entry.seq));
-        }
+        let slot = signed.slot.resolve(by.key, signed.asked.digest);
+        let slot = slot.ok_or(Unfoldable::Nonce(entry.seq))?;
         let stamp = (entry.at.sure, entry.seq);
         // Everything that has left a window must have left before something is stamped anew.
         self.ledger.advance(by.key, entry.at.sure);

@@ -129,7 +129,7 @@ fn decisions() -> Vec<Record> {
             charge: charges(),
             repeats,
             signature_sha256: B256::repeat_byte(2),
-            slot: RecordedSlot { chain: ChainId(1), nonce: "18446744073709551614".into() },
+            slot: RecordedSlot { chain: ChainId(1), nonce: Some("18446744073709551614".into()) },
         }))
     };
     let counted = vec![DecisionNumber(5), DecisionNumber(6)];

@@ -343,9 +343,9 @@ const DAMAGE: &[Damage] = &[
         signed(entries, 0).charge.add(other, Amount::from(1)).unwrap();
     }),
     ("another slot", |entries| {
-        signed(entries, 0).slot = RecordedSlot { chain: ChainId(1), nonce: "1".into() };
+        signed(entries, 0).slot = RecordedSlot { chain: ChainId(1), nonce: Some("1".into()) };
     }),
-    ("a slot in another spelling", |entries| signed(entries, 0).slot.nonce = "00".into()),
+    ("a slot in another spelling", |entries| signed(entries, 0).slot.nonce = Some("00".into())),
     ("a repeat that is none", |entries| signed(entries, 1).repeats = Some(Sequence(7))),
     ("a first time that is a repeat", |entries| signed(entries, 4).repeats = None),
     ("another book", |entries| signed(entries, 0).book.0 = B256::ZERO),

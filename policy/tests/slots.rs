@@ -13,7 +13,7 @@ mod support;
 
 use alloy_primitives::{Address, U256};
 use portcullis_policy::id::{ChainId, DecisionNumber, Sequence};
-use portcullis_policy::ledger::Slot;
+use portcullis_policy::ledger::{Place, Slot};
 use portcullis_policy::money::{Account, Amount, Asset};
 use portcullis_policy::record::Record;
 use portcullis_policy::time::Span;
@@ -247,7 +247,7 @@ fn the_same_nonce_on_another_chain_or_of_another_key_is_another_slot() {
     vault.sign(&Ask::of(&side)).unwrap();
     let bump = Tx { value: ether(41), ..side };
     assert_eq!(vault.sign(&Ask::of(&bump)).unwrap_err(), OVER);
-    let slot = |chain| Slot { key: key(1), chain: ChainId(chain), nonce: 0 };
+    let slot = |chain| Slot { key: key(1), chain: ChainId(chain), place: Place::Nonce(0) };
     assert!(vault.state.ledger().held(slot(1)).is_some());
     assert!(vault.state.ledger().held(slot(2)).is_some());
     assert!(vault.state.ledger().held(Slot { key: key(2), ..slot(1) }).is_none());

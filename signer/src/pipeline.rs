@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use portcullis_policy::id::{KeyId, KeyLabel};
-use portcullis_policy::request::{Asker, Input, Request};
+use portcullis_policy::request::{Asker, Request};
 
 use crate::clock::Deadline;
 use crate::edge::signing::RawRequest;
@@ -111,13 +111,13 @@ impl Pipeline {
 
     fn decode(&self, admitted: Admitted, raw: RawRequest) -> Result<Decoded, Refusal> {
         let caller = admitted.into_authenticated().into_caller();
-        let RawRequest { peer: _, deadline, request, key, expected, transaction } = raw;
+        let RawRequest { peer: _, deadline, request, key, expected, input } = raw;
         let asker = Asker { caller: caller.clone(), expected, key, request };
-        match Request::decode(asker, &Input::Transaction(transaction)) {
+        match Request::decode(asker, &input) {
             Ok(request) => Ok(Decoded { request, deadline }),
-            Err(malformed) => {
-                self.sequencer.note(caller, key, malformed.code());
-                Err(Refusal::Malformed(malformed))
+            Err(unreadable) => {
+                self.sequencer.note(caller, key, unreadable.code());
+                Err(Refusal::Unreadable(unreadable))
             }
         }
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use portcullis_policy::finding::Reason;
 use portcullis_policy::id::{InvalidName, Sequence};
+use portcullis_policy::request::Unreadable;
 use portcullis_policy::stops::Scope;
-use portcullis_policy::tx::Malformed;
 
 /// A request that was not answered with a signature.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +40,9 @@ pub enum Refusal {
         /// What is wrong with it, and what to do.
         problem: String,
     },
-    /// The transaction cannot be read, or not in only one way.
-    #[error("the transaction is malformed: {0}")]
-    Malformed(#[from] Malformed),
+    /// The input cannot be read, or not in only one way.
+    #[error("the input is malformed: {0}")]
+    Unreadable(#[from] Unreadable),
     /// Policy said no.
     #[error("denied")]
     Denied {

@@ -238,7 +238,8 @@ impl Stricter {
             Malformed::AuthorizationChain => Some(Self::AuthorizationChain),
             Malformed::AuthorizationNonce => Some(Self::AuthorizationNonce),
             Malformed::AuthorizationSignature => Some(Self::AuthorizationSignature),
-            Malformed::Empty
+            Malformed::Delegation
+            | Malformed::Empty
             | Malformed::HexText
             | Malformed::UnknownType(_)
             | Malformed::Wrapped

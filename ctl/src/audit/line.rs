@@ -5,8 +5,8 @@ use portcullis_policy::effect;
 use portcullis_policy::finding::Reason;
 use portcullis_policy::money::{Account, Asset, parse_decimal};
 use portcullis_policy::record::{Actor, Asked, Entry, Record};
-use portcullis_policy::request::Request;
-use portcullis_policy::tx::Destination;
+use portcullis_policy::request::{Request, Signable};
+use portcullis_policy::tx::{Destination, UnsignedTx};
 
 use crate::utc::rfc3339;
 
@@ -28,14 +28,18 @@ fn effects(asked: &Asked, registry: &Registry) -> Vec<String> {
         return vec![format!("{INDENT}(a large input, kept beside the record)")];
     };
     let Ok(request) = Request::decode(asked.by.clone(), &input) else { return Vec::new() };
-    let tx = request.transaction();
-    let chain = registry
-        .chain(tx.chain())
-        .map_or_else(|| format!("chain {}", tx.chain()), |chain| chain.name.clone());
-    let head = format!("{INDENT}{} on {chain}, nonce {}", tx.kind(), tx.nonce());
-    let effects = effect::effects(tx, registry).into_iter();
-    let effects =
-        effects.map(|one| format!("{INDENT}  {}", effect::describe(&one, tx.chain(), registry)));
+    let id = request.chain();
+    let chain =
+        registry.chain(id).map_or_else(|| format!("chain {id}"), |chain| chain.name.clone());
+    let what = match request.signable() {
+        Signable::Transaction(tx) => format!("{} on {chain}, nonce {}", tx.kind(), tx.nonce()),
+        Signable::Typed(data) => format!("typed data {} on {chain}", data.primary().name()),
+        Signable::Message(_) => format!("message on {chain}"),
+        Signable::Delegation(one) => format!("authorization on {chain}, nonce {}", one.nonce()),
+    };
+    let head = format!("{INDENT}{what}");
+    let effects = effect::effects(&request, asked.by.expected, registry).into_iter();
+    let effects = effects.map(|one| format!("{INDENT}  {}", effect::describe(&one, id, registry)));
     [head].into_iter().chain(effects).collect()
 }
 
@@ -111,12 +115,12 @@ fn why(reason: &Reason, request: Option<&Request>, registry: &Registry) -> Strin
 }
 
 fn account(reason: &Reason, request: &Request) -> Option<Account> {
-    let tx = request.transaction();
     let (asset, _) = reason.rule.split_once('.')?;
-    let asset = match (asset, tx.destination()) {
+    let destination = request.transaction().map(UnsignedTx::destination);
+    let asset = match (asset, destination) {
         ("native" | "fees", _) => Asset::Native,
-        ("token", Destination::Call(contract)) => Asset::Token(contract),
+        ("token", Some(Destination::Call(contract))) => Asset::Token(contract),
         _ => return None,
     };
-    Some(Account { chain: tx.chain(), asset })
+    Some(Account { chain: request.chain(), asset })
 }

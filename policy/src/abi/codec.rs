@@ -233,12 +233,12 @@ fn size_word(number: usize) -> [u8; WORD] {
 
 fn keep_low(number: U256, bits: u16) -> U256 {
     let rest = 256_usize.saturating_sub(usize::from(bits));
-    (number << rest) >> rest
+    number.wrapping_shl(rest).wrapping_shr(rest)
 }
 
 fn sign_extended(number: U256, bits: u16) -> U256 {
     let rest = 256_usize.saturating_sub(usize::from(bits));
-    (number << rest).arithmetic_shr(rest)
+    number.wrapping_shl(rest).arithmetic_shr(rest)
 }
 
 const WORD: usize = 32;

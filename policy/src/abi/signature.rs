@@ -7,7 +7,7 @@ use alloy_primitives::keccak256;
 use crate::value::{Kind, Member};
 
 /// A function as a person writes it into a book, and as a contract knows it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Function {
     canonical: String,
     parameters: Vec<Member>,

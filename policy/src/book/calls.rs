@@ -1,16 +1,17 @@
-//! Reads the functions a key may call without their being understood: `[[key.LABEL.call]]`. Each is
-//! one function of one registered contract, and never one of a registered token.
+//! Reads the functions a key may call: `[[key.LABEL.call]]`. Each is one function of one registered
+//! contract with a bound for every argument, and never one of a registered token.
 
 use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
 
 use super::CallRule;
-use super::check::closed_word;
-use super::file::{Field, Fields};
+use super::arguments::bounds;
+use super::file::Field;
 use super::rules::Scope;
 use super::words::{Vocabulary, quoted};
-use crate::abi;
+use crate::abi::{self, Function};
+use crate::effect::is_opened;
 use crate::id::ChainId;
 
 /// `[[key.LABEL.call]]`.
@@ -21,27 +22,34 @@ pub(super) fn calls(
     let mut rules: BTreeMap<_, CallRule> = BTreeMap::new();
     for field in field.elements(CALLS_MAX) {
         let Some(fields) = field.fields(CALL) else { continue };
-        bounds(&fields);
+        let hint = "write where = { name = \"BOUND\", .. } with every argument, or \"any\"";
+        let within = fields.required("where", hint);
         let contract = fields.required("contract", "write contract = \"@NAME\"");
         let contract = contract.and_then(|field| no_token(&field, scope));
-        let function = fields.required("function", FUNCTION_HINT);
-        let Some((function, (signature, selector))) = function.and_then(read_function) else {
+        let given = fields.required("function", FUNCTION_HINT);
+        let Some((given, function)) = given.and_then(read_function) else { continue };
+        let (Some((chain, address)), Some(within)) = (contract, within) else { continue };
+        let selector = function.selector();
+        if is_opened(scope.names.registry.contract_kind(chain, address), selector) {
+            let hint = "name the contract in via; what goes through it is ruled by itself";
+            given.fault("the function is opened to what it does", hint);
             continue;
-        };
-        let Some((chain, address)) = contract else { continue };
-        let rule = CallRule { signature: signature.clone() };
+        }
+        let Some(bounds) = bounds(&within, function.parameters(), scope, chain) else { continue };
+        let rule = CallRule { function: function.clone(), bounds };
         if let Some(other) = rules.insert((chain, address, selector), rule) {
-            let message = format!("{signature} has the selector of {}", other.signature);
-            function.fault(message, "one contract and selector has one rule");
+            let (one, other) = (function.canonical(), other.function.canonical().to_owned());
+            let message = format!("{one} has the selector of {other}");
+            given.fault(message, "one contract and selector has one rule");
         }
     }
     rules
 }
 
-fn read_function(field: Field<'_>) -> Option<(Field<'_>, (String, [u8; 4]))> {
+fn read_function(field: Field<'_>) -> Option<(Field<'_>, Function)> {
     let word = field.word()?;
     match abi::function(word.text) {
-        Ok(function) => Some((field, (function.canonical().to_owned(), function.selector()))),
+        Ok(function) => Some((field, function)),
         Err(why) => {
             field.fault(format!("{}: {why}", quoted(word.text)), FUNCTION_HINT);
             None
@@ -63,17 +71,6 @@ fn no_token(field: &Field<'_>, scope: &Scope<'_>) -> Option<(ChainId, Address)> 
     let hint = format!("leave the call out; what moves it is ruled by token.{}", token.name);
     field.fault(message, hint);
     None
-}
-
-/// `where`: only "any" yet.
-fn bounds(fields: &Fields<'_>) {
-    let hint = "write where = \"any\": any arguments at all are signed";
-    let Some(field) = fields.required("where", hint) else { return };
-    if field.is_table() {
-        field.fault("bounds on arguments are not supported yet by this version", hint);
-    } else {
-        closed_word(&field, "word", Vocabulary { known: &["any"], later: &[] });
-    }
 }
 
 const CALL: Vocabulary = Vocabulary { known: &["contract", "function", "where"], later: &[] };

@@ -10,9 +10,12 @@ use super::file::{self, Field, Fields, Word};
 use super::limits::{Zero, amount};
 use super::names::{LIST_ADDRESSES_MAX, Names, Thing, address};
 use super::report::Report;
+use super::spelling::{plain_name, symbol};
 use super::units::coin_units;
 use super::words::{Vocabulary, quoted};
-use super::{Addresses, Book, CallerEntry, Chain, Fault, Faults, Token, rules};
+use super::{
+    Addresses, Book, CallerEntry, Chain, ContractKind, Fault, Faults, Token, TokenKind, rules,
+};
 use crate::id::{BookHash, CallerId, ChainId, PersonId};
 
 /// Reads a book, or says everything that is wrong with it.
@@ -123,11 +126,19 @@ fn read_tokens(root: &Fields<'_>, names: &mut Names) {
 
 fn read_token(field: &Field<'_>, names: &Names, name: &str) -> Option<(ChainId, Address, Token)> {
     let fields = field.fields(ASSET)?;
-    if let Some(kind) = fields.required("kind", "write kind = \"erc20\"") {
-        closed_word(&kind, "kind", KINDS);
-    }
-    let decimals = fields.required("decimals", "write how many digits its amounts have");
-    let decimals = decimals.and_then(|field| field.number(0, TOKEN_DECIMALS_MAX));
+    let kind = fields.required("kind", "write kind = \"erc20\"");
+    let kind = kind.filter(|kind| closed_word(kind, "kind", KINDS));
+    let kind = kind.and_then(|field| TokenKind::named(field.word()?.text));
+    let apart = matches!(kind, Some(TokenKind::Erc721 | TokenKind::Erc1155));
+    let decimals = if apart {
+        fields.optional("decimals")
+    } else {
+        fields.required("decimals", "write how many digits its amounts have")
+    };
+    let decimals = match decimals {
+        Some(field) => field.number(0, if apart { 0 } else { TOKEN_DECIMALS_MAX }),
+        None => Some(0),
+    };
     let (chain, contract) = place(&fields, names)?;
     if let Some(other) = names.registry.token(chain, contract) {
         let message = format!("the same contract is already registered as {}", other.name);
@@ -135,7 +146,7 @@ fn read_token(field: &Field<'_>, names: &Names, name: &str) -> Option<(ChainId, 
         return None;
     }
     let decimals = u8::try_from(decimals?).ok()?;
-    Some((chain, contract, Token { name: name.to_owned(), decimals }))
+    Some((chain, contract, Token { name: name.to_owned(), kind: kind?, decimals }))
 }
 
 /// `[address]`.
@@ -152,12 +163,33 @@ fn read_addresses(root: &Fields<'_>, names: &mut Names) {
 /// `[contract.NAME]`.
 fn read_contracts(root: &Fields<'_>, names: &mut Names) {
     for (word, field) in entries(root, "contract", NAMES_MAX) {
-        let found = field.fields(CONTRACT).and_then(|fields| place(&fields, names));
-        if let Some((_, contract)) = found {
-            label(names, contract, word.text);
+        let fields = field.fields(CONTRACT);
+        let found = fields.as_ref().and_then(|fields| place(fields, names));
+        let kind = fields.and_then(|fields| fields.optional("kind"));
+        let kind = kind.filter(|field| closed_word(field, "kind", CONTRACT_KINDS));
+        let kind = kind.and_then(|field| ContractKind::named(field.word()?.text));
+        if let Some(place) = found {
+            label(names, place.1, word.text);
+            contract_kind(names, &field, place, kind.unwrap_or_default());
         }
         let thing = found.map(|(chain, contract)| Thing::Contract(chain, contract));
         define(names, &field, word, thing);
+    }
+}
+
+/// What kind of contract is at a place: one place, one kind.
+fn contract_kind(
+    names: &mut Names,
+    field: &Field<'_>,
+    place: (ChainId, Address),
+    kind: ContractKind,
+) {
+    let hint = "a contract is one thing: give it one kind, under one of its names or all";
+    if kind != ContractKind::Plain && names.registry.tokens.contains_key(&place) {
+        field.fault("is a token too", hint);
+    }
+    if names.registry.contracts.insert(place, kind).is_some_and(|other| other != kind) {
+        field.fault("has another kind under another name", hint);
     }
 }
 
@@ -297,45 +329,6 @@ fn label(names: &mut Names, address: Address, name: &str) {
     label.push_str(name);
 }
 
-/// Whether it is a name for anything but assets; a fault if not.
-fn plain_name(field: &Field<'_>, word: Word<'_>) -> bool {
-    let plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-    let fits = (1..=64).contains(&word.text.len()) && word.text.bytes().all(plain);
-    // A name that looks like an address would be read as one in a list.
-    let sound = fits && !word.text.starts_with("0x");
-    if !sound {
-        let hint = "write 1 to 64 of a-z, 0-9 and -, not beginning with 0x";
-        field.fault_at(word.at, format!("{} is not a name", quoted(word.text)), hint);
-    }
-    sound
-}
-
-/// Whether it can name an asset and so be a unit; a fault if not. What differs from another only in
-/// case is one too: people read amounts aloud.
-fn symbol<'n>(
-    field: &Field<'_>,
-    word: Word<'_>,
-    mut others: impl Iterator<Item = &'n str>,
-) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let fits = (1..=32).contains(&word.text.len()) && word.text.bytes().all(plain);
-    if !fits || word.text.starts_with("0x") {
-        let hint = "write 1 to 32 of A-Z, a-z, 0-9, ., - and _";
-        field.fault_at(word.at, format!("{} is not a symbol", quoted(word.text)), hint);
-        return false;
-    }
-    let reserved = ["wei", "gwei"].into_iter();
-    let taken = reserved.chain(&mut others).find(|other| other.eq_ignore_ascii_case(word.text));
-    if let Some(other) = taken {
-        let message = match other == word.text {
-            true => format!("the symbol {other} already stands for something else"),
-            false => format!("the symbol {} reads like {other}, another unit", word.text),
-        };
-        field.fault_at(word.at, message, "choose one that nobody can take for it");
-    }
-    taken.is_none()
-}
-
 fn entries<'a>(root: &Fields<'a>, section: &str, most: usize) -> Vec<(Word<'a>, Field<'a>)> {
     root.optional(section).map(|field| field.entries(most)).unwrap_or_default()
 }
@@ -353,8 +346,11 @@ const ROOT: Vocabulary = Vocabulary {
 const CHAIN: Vocabulary = Vocabulary { known: &["id", "native", "l1_fee"], later: &[] };
 const ASSET: Vocabulary =
     Vocabulary { known: &["kind", "chain", "address", "decimals"], later: &[] };
-const KINDS: Vocabulary = Vocabulary { known: &["erc20"], later: &["erc721", "erc1155"] };
-const CONTRACT: Vocabulary = Vocabulary { known: &["chain", "address"], later: &[] };
+const KINDS: Vocabulary =
+    Vocabulary { known: &["erc20", "erc721", "erc1155", "wrapped-native"], later: &[] };
+const CONTRACT: Vocabulary = Vocabulary { known: &["chain", "address", "kind"], later: &[] };
+const CONTRACT_KINDS: Vocabulary =
+    Vocabulary { known: &["multicall", "multicall3", "safe", "multisend", "permit2"], later: &[] };
 const CALLER: Vocabulary = Vocabulary { known: &["owners"], later: &[] };
 
 const CALLER_HINT: &str = "write the SPIFFE URI or DNS name of its certificate";

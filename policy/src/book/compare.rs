@@ -133,6 +133,12 @@ fn token_rule(
     recipients(&format!("{what} to"), (&old.to, &new.to), registry, lines);
     addresses(&format!("{what} from"), (&old.from, &new.from), registry, lines);
     limits(what, (&old.limits, &new.limits), units, lines);
+    addresses(&format!("{what} operator"), (&old.operator, &new.operator), registry, lines);
+    match (old.convert, new.convert) {
+        (false, true) => lines.wider(format!("{what} may be converted")),
+        (true, false) => lines.narrower(format!("{what} may no longer be converted")),
+        (true, true) | (false, false) => {}
+    }
     match (&old.allowance, &new.allowance) {
         (None, None) => {}
         (None, Some(AllowanceRule { per_tx, .. })) => {

@@ -21,6 +21,7 @@ pub(super) fn difference(old: &Book, new: &Book) -> Difference {
     let mut found = Difference::default();
     compare_chains(old, new, &mut found);
     compare_tokens(old, new, &mut found);
+    compare_contracts(&old.registry, &new.registry, &mut found);
     compare_labels(&old.registry, &new.registry, &mut found);
     compare_owners(old, new, &mut found);
     let labels: BTreeSet<&KeyLabel> = old.keys.keys().chain(new.keys.keys()).collect();
@@ -186,6 +187,9 @@ fn compare_tokens(old: &Book, new: &Book, found: &mut Difference) {
         {
             lines.wider(format!("decimals {} -> {}", before.decimals, token.decimals));
         }
+        if old.registry.token(*chain, *contract).is_some_and(|before| before.kind != token.kind) {
+            lines.wider("another kind: calls to it are read in another way");
+        }
     }
     for ((chain, contract), token) in &old.registry.tokens {
         if new.registry.token(*chain, *contract).is_some() {
@@ -195,6 +199,19 @@ fn compare_tokens(old: &Book, new: &Book, found: &mut Difference) {
         match calls(new, *chain, *contract) {
             false => lines.narrower("no longer registered"),
             true => lines.wider("no longer registered: calls to it are without limits"),
+        }
+    }
+}
+
+/// A contract of another kind is read in another way: what was opened to its leaves is a call, or
+/// the other way round. Which of them permits more depends on everything else.
+fn compare_contracts(old: &Registry, new: &Registry, found: &mut Difference) {
+    let places: BTreeSet<_> = old.contracts.keys().chain(new.contracts.keys()).collect();
+    for (chain, contract) in places {
+        if old.contract_kind(*chain, *contract) != new.contract_kind(*chain, *contract) {
+            let shown = contract.to_checksum(None);
+            let line = "another kind: calls to it are read in another way";
+            found.about(format!("contract {shown} on chain {chain}")).wider(line);
         }
     }
 }
@@ -246,7 +263,15 @@ fn compare_key(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
     super::compare::tokens(old, new, lines);
     super::compare::rates(before.rate, after.rate, lines);
     lines.forbidden("deny", (&before.deny, &after.deny), |word| word.to_string());
-    compare_calls(old, new, lines);
+    super::signed::calls(old, new, lines);
+    super::signed::typed(old, new, lines);
+    super::signed::messages(before, after, lines);
+    super::signed::authorize(old, new, lines);
+    let place = |(chain, contract): &(ChainId, Address)| {
+        format!("{} on chain {chain}", named_address(*contract, new.registry))
+    };
+    lines.permitted("via", (&before.via, &after.via), place);
+    lines.permitted("delegatecall", (&before.delegatecall, &after.delegatecall), place);
     lines.permitted("deploy", (&before.deploy, &after.deploy), ToString::to_string);
     addresses("delegate", (&before.delegate, &after.delegate), new.registry, lines);
     tiers_kept(old, new, lines);
@@ -265,24 +290,6 @@ fn compare_scope(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
 fn scope(key: Rules<'_>) -> BTreeSet<ChainId> {
     let chains = key.rules.chains.iter().filter_map(|id| key.registry.chain(*id));
     chains.flat_map(|chain| key.registry.chains_with_native(&chain.native)).collect()
-}
-
-/// Calls are not understood, so one is like another only if it is the same function. Another
-/// function with the same selector is told to people as something else.
-fn compare_calls(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
-    for (place, rule) in &new.rules.calls {
-        let same = old.rules.calls.get(place) == Some(rule);
-        if !same {
-            let contract = named_address(place.1, new.registry);
-            lines.wider(format!("call added: {} of {contract}", rule.signature));
-        }
-    }
-    for (place, rule) in &old.rules.calls {
-        if !new.rules.calls.contains_key(place) {
-            let contract = named_address(place.1, old.registry);
-            lines.narrower(format!("call removed: {} of {contract}", rule.signature));
-        }
-    }
 }
 
 /// More than a few addresses on a line are not read.

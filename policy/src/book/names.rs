@@ -82,7 +82,15 @@ impl Names {
         field: &Field<'_>,
         chains: &BTreeSet<ChainId>,
     ) -> Option<(ChainId, Address)> {
-        let word = field.word()?;
+        self.contract_named(field, field.word()?, chains)
+    }
+
+    fn contract_named(
+        &self,
+        field: &Field<'_>,
+        word: Word<'_>,
+        chains: &BTreeSet<ChainId>,
+    ) -> Option<(ChainId, Address)> {
         let (chain, address) = match self.thing(field, word)? {
             Thing::Contract(chain, address) | Thing::Token(chain, address) => (*chain, *address),
             Thing::Address(_) | Thing::List(_) => {
@@ -97,6 +105,33 @@ impl Names {
             return None;
         }
         Some((chain, address))
+    }
+
+    /// The addresses that an argument's bound names: on one chain, a token is an address too.
+    pub(super) fn argument(
+        &self,
+        field: &Field<'_>,
+        word: Word<'_>,
+        chain: ChainId,
+    ) -> Option<Addresses> {
+        if let Some(name) = word.text.strip_prefix('@')
+            && let Some(Some(Thing::Token(on, contract))) = self.things.get(name)
+            && *on == chain
+        {
+            return Some(single(*contract));
+        }
+        self.set(field, word, &BTreeSet::from([chain]))
+    }
+
+    /// The contracts that an array of `"@name"` stands for, each on its chain.
+    pub(super) fn contracts(
+        &self,
+        field: &Field<'_>,
+        chains: &BTreeSet<ChainId>,
+    ) -> BTreeSet<(ChainId, Address)> {
+        let words = field.one_or_more(CONTRACTS_MAX).unwrap_or_default();
+        refuse_repeats(field, &words);
+        words.iter().filter_map(|word| self.contract_named(field, *word, chains)).collect()
     }
 
     fn set(
@@ -222,6 +257,9 @@ fn single(address: Address) -> Addresses {
 
 /// The largest list. An exchange pays that many addresses; a longer list is "anyone".
 pub(super) const LIST_ADDRESSES_MAX: usize = 1_000_000;
+
+/// Contracts that people have read.
+const CONTRACTS_MAX: usize = 1_000;
 
 /// A rule that names one list shares it; one that joins several holds a copy, at some 40 bytes an
 /// address. Together they may take 160 MB.

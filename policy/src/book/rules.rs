@@ -12,8 +12,8 @@ use super::names::{Names, Thing, refuse_repeats};
 use super::units::{UnitDef, coin_units};
 use super::words::{Vocabulary, quoted};
 use super::{
-    Addresses, AllowanceRule, DenyWord, FeeRule, KeyRules, Limit, NativeRule, Recipients,
-    TokenRule, tiers,
+    Addresses, AllowanceRule, DenyWord, FeeRule, KeyRules, Limit, NativeRule, Recipients, Token,
+    TokenKind, TokenRule, offchain, tiers,
 };
 use crate::id::{CallerId, ChainId, KeyLabel};
 
@@ -60,6 +60,10 @@ fn key(fields: &Fields<'_>, names: &Names) -> Option<KeyRules> {
     let calls = fields.optional("call").map(|field| calls(&field, &scope));
     let tiers = fields.optional("approve").map(|field| tiers::tiers(&field, &scope, &callers));
     let delegate = fields.optional("delegate");
+    let typed = fields.optional("typed").map(|field| offchain::typed(&field, &scope));
+    let messages = fields.optional("message").map(|field| offchain::messages(&field));
+    let authorize = fields.optional("authorize");
+    let authorize = authorize.and_then(|field| offchain::authorize(&field, &scope, &callers));
     let approve = match tiers {
         Some(tiers) => tiers?,
         None => Vec::new(),
@@ -74,9 +78,19 @@ fn key(fields: &Fields<'_>, names: &Names) -> Option<KeyRules> {
         calls: calls.unwrap_or_default(),
         deploy: fields.optional("deploy").map(|field| deploy(&field)).unwrap_or_default(),
         delegate: delegate.map(|f| names.addresses(&f, &scope.chains)).unwrap_or_default(),
+        via: contracts(fields, &scope, "via"),
+        delegatecall: contracts(fields, &scope, "delegatecall"),
+        typed: typed.unwrap_or_default(),
+        messages: messages.unwrap_or_default(),
+        authorize,
         approve,
         chains: scope.chains,
     })
+}
+
+fn contracts(fields: &Fields<'_>, scope: &Scope<'_>, name: &str) -> BTreeSet<(ChainId, Address)> {
+    let field = fields.optional(name);
+    field.map(|field| scope.names.contracts(&field, &scope.chains)).unwrap_or_default()
 }
 
 fn callers(fields: &Fields<'_>, names: &Names) -> BTreeSet<CallerId> {
@@ -171,17 +185,21 @@ fn fee_rule(field: &Field<'_>, units: &[UnitDef<'_>]) -> Option<FeeRule> {
 fn tokens<'a>(field: &Field<'a>, scope: &mut Scope<'a>) -> BTreeMap<(ChainId, Address), TokenRule> {
     let mut rules = BTreeMap::new();
     for (word, field) in field.entries(TOKENS_MAX) {
-        let Some((account, decimals)) = token(&field, word, scope) else { continue };
+        let Some((account, token)) = token(&field, word, scope) else { continue };
         let chain = BTreeSet::from([account.0]);
-        let unit = [UnitDef { name: word.text, decimals }];
-        let rule = token_rule(&field, scope.names, &chain, &unit);
+        let unit = [UnitDef { name: word.text, decimals: token.decimals }];
+        let rule = token_rule(&field, scope.names, &chain, token.kind, &unit);
         scope.ceilings.insert(word.text, rule.as_ref().map(|rule| ceiling(&rule.limits)));
         rules.extend(rule.map(|rule| (account, rule)));
     }
     rules
 }
 
-fn token(field: &Field<'_>, word: Word<'_>, scope: &Scope<'_>) -> Option<((ChainId, Address), u8)> {
+fn token<'a>(
+    field: &Field<'_>,
+    word: Word<'_>,
+    scope: &Scope<'a>,
+) -> Option<((ChainId, Address), &'a Token)> {
     let tokens = &scope.names.registry.tokens;
     let Some(thing) = scope.names.things.get(word.text) else {
         let hint = match field.nearest(word.text, tokens.values().map(|token| token.name.as_str()))
@@ -200,14 +218,14 @@ fn token(field: &Field<'_>, word: Word<'_>, scope: &Scope<'_>) -> Option<((Chain
         let hint = "add the chain to the key's chains, or leave the rule out";
         field.fault_at(word.at, "the token is on a chain this key may not use", hint);
     }
-    let decimals = scope.names.registry.token(chain, contract)?.decimals;
-    Some(((chain, contract), decimals))
+    Some(((chain, contract), scope.names.registry.token(chain, contract)?))
 }
 
 fn token_rule(
     field: &Field<'_>,
     names: &Names,
     chain: &BTreeSet<ChainId>,
+    kind: TokenKind,
     unit: &[UnitDef<'_>],
 ) -> Option<TokenRule> {
     let fields = field.fields(TOKEN)?;
@@ -220,7 +238,23 @@ fn token_rule(
         Some(rule) => Some(rule?),
         None => None,
     };
-    Some(TokenRule { to, from: from.unwrap_or_default(), limits: limits?, allowance })
+    let operator = fields.optional("operator").map(|field| names.addresses(&field, chain));
+    let convert = fields.optional("convert").map(|field| {
+        let known = Vocabulary { known: &["allowed"], later: &[] };
+        let wrapped = kind == TokenKind::Wrapped;
+        if !wrapped {
+            field.fault("the token stands for no coin", "leave it out: it is for wrapped-native");
+        }
+        closed_word(&field, "word", known) && wrapped
+    });
+    Some(TokenRule {
+        to,
+        from: from.unwrap_or_default(),
+        limits: limits?,
+        allowance,
+        operator: operator.unwrap_or_default(),
+        convert: convert.unwrap_or_default(),
+    })
 }
 
 fn allowance_rule(
@@ -297,22 +331,38 @@ fn some_words<'a>(
 
 const KEY: Vocabulary = Vocabulary {
     known: &[
-        "callers", "chains", "native", "fees", "rate", "approve", "deny", "deploy", "delegate",
-        "token", "call",
+        "callers",
+        "chains",
+        "native",
+        "fees",
+        "rate",
+        "approve",
+        "deny",
+        "deploy",
+        "delegate",
+        "token",
+        "call",
+        "via",
+        "delegatecall",
+        "typed",
+        "message",
+        "authorize",
     ],
-    later: &["typed"],
+    later: &[],
 };
 const NATIVE: Vocabulary = Vocabulary { known: &["to", "per_tx", "window"], later: &["unsettled"] };
 const FEES: Vocabulary = Vocabulary {
     known: &["per_tx", "window", "max_priority_fee", "counts_as"],
     later: &["unsettled"],
 };
-const TOKEN: Vocabulary =
-    Vocabulary { known: &["to", "per_tx", "window", "from", "allowance"], later: &["unsettled"] };
+const TOKEN: Vocabulary = Vocabulary {
+    known: &["to", "per_tx", "window", "from", "allowance", "operator", "convert"],
+    later: &["unsettled"],
+};
 const ALLOWANCE: Vocabulary = Vocabulary { known: &["spender", "per_tx"], later: &["outstanding"] };
 const DENY: Vocabulary = Vocabulary {
-    known: &["contract-creation", "eip7702", "unlimited-allowance"],
-    later: &["delegatecall"],
+    known: &["contract-creation", "eip7702", "unlimited-allowance", "delegatecall"],
+    later: &[],
 };
 
 /// Message and hint for an amount that could be one of two coins.

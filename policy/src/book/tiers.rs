@@ -12,6 +12,7 @@ use super::words::{Vocabulary, quoted};
 use super::{Limit, Quorum, QuorumPart, Threshold, Tier};
 use crate::id::{CallerId, PersonId};
 use crate::money::{Account, Asset, parse_decimal};
+use crate::time::Span;
 
 /// The tiers of one key. `None` after a fault in one: people would not be asked.
 pub(super) fn tiers(
@@ -19,8 +20,7 @@ pub(super) fn tiers(
     scope: &Scope<'_>,
     callers: &BTreeSet<CallerId>,
 ) -> Option<Vec<Tier>> {
-    let owners = callers.iter().filter_map(|caller| scope.names.callers.get(caller)?.as_ref());
-    let owners: BTreeSet<&PersonId> = owners.flatten().collect();
+    let owners = owners(scope, callers);
     let elements = field.elements(TIERS_MAX);
     let read = elements.iter().map(|field| tier(&field.fields(TIER)?, scope, &owners));
     let read: Vec<Option<Tier>> = read.collect();
@@ -30,11 +30,35 @@ pub(super) fn tiers(
 fn tier(fields: &Fields<'_>, scope: &Scope<'_>, owners: &BTreeSet<&PersonId>) -> Option<Tier> {
     let hint = "write above = \"1 ETH\", or an array with an amount for each asset";
     let above = fields.required("above", hint).and_then(|field| thresholds(&field, scope));
+    let asked = quorum_and_time(fields, scope, owners);
+    let (need, expires) = asked?;
+    Some(Tier { above: above?, need, expires })
+}
+
+/// `need` and `expires` of something for which people are always asked.
+pub(super) fn people(
+    fields: &Fields<'_>,
+    scope: &Scope<'_>,
+    callers: &BTreeSet<CallerId>,
+) -> Option<(Quorum, Span)> {
+    quorum_and_time(fields, scope, &owners(scope, callers))
+}
+
+fn quorum_and_time(
+    fields: &Fields<'_>,
+    scope: &Scope<'_>,
+    owners: &BTreeSet<&PersonId>,
+) -> Option<(Quorum, Span)> {
     let need = fields.required("need", NEED_HINT).and_then(|field| quorum(&field, scope, owners));
     let hint = "write expires = \"30m\": how long a request may wait";
     let expires = fields.required("expires", hint);
     let expires = expires.and_then(|field| span_of(&field, field.word()?));
-    Some(Tier { above: above?, need: need?, expires: expires? })
+    Some((need?, expires?))
+}
+
+fn owners<'s>(scope: &Scope<'s>, callers: &BTreeSet<CallerId>) -> BTreeSet<&'s PersonId> {
+    let owners = callers.iter().filter_map(|caller| scope.names.callers.get(caller)?.as_ref());
+    owners.flatten().collect()
 }
 
 fn thresholds(field: &Field<'_>, scope: &Scope<'_>) -> Option<Vec<Threshold>> {

@@ -3,6 +3,7 @@
 
 use alloy_primitives::{Address, B256, U256, uint};
 
+use super::delegation::Delegation;
 use super::malformed::{Field, Malformed};
 use super::parts::{
     AccessListEntry, AccessListed, Authorization, Blob, Calldata, Common, Destination, DynamicFee,
@@ -199,6 +200,15 @@ fn authorization(parts: &mut Fields<'_>, on: ChainId) -> Result<Authorization, M
         return Err(Malformed::AuthorizationSignature);
     }
     Ok(Authorization { chain, address, nonce, y_parity: y_parity == U256::ONE, r, s })
+}
+
+/// Chain id, address and nonce of an authorization by itself.
+pub(super) fn delegation(items: Items<'_>) -> Result<Delegation, Malformed> {
+    let mut fields = Fields(items);
+    let chain = fields.number(Field::AuthorizationChainId, 32)?;
+    let address = fields.address(Field::AuthorizationAddress)?;
+    let nonce = fields.nonce(Field::AuthorizationNonce, Malformed::AuthorizationNonce)?;
+    Delegation::new(chain, address, nonce)
 }
 
 /// The order of secp256k1.

@@ -115,6 +115,9 @@ pub enum Malformed {
     /// After the type byte there is no list.
     #[error("a transaction is a list of fields, and this is not a list")]
     NotAList,
+    /// Not an EIP-7702 authorization.
+    #[error("an authorization is 0x05 and the list of chain id, address and nonce")]
+    Delegation,
     /// A length reaches beyond the end.
     #[error("the transaction is cut short: an item claims more bytes than there are")]
     Truncated,
@@ -257,6 +260,7 @@ impl Malformed {
             Self::BlobSidecar => "TX_BLOB_SIDECAR",
             Self::LegacyWithoutChainId => "TX_LEGACY_WITHOUT_CHAIN_ID",
             Self::ChainIdZero => "TX_CHAIN_ID_ZERO",
+            Self::Delegation => "TX_NOT_AN_AUTHORIZATION",
             Self::ChainIdTooLarge => "TX_CHAIN_ID_TOO_LARGE",
             Self::NonceTooLarge => "TX_NONCE_TOO_LARGE",
             Self::GasLimitZero => "TX_GAS_LIMIT_ZERO",

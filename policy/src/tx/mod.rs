@@ -4,6 +4,7 @@
 //! nor bytes of which it does not know what they do: whatever is signed here was read here.
 
 mod decode;
+mod delegation;
 mod encode;
 mod malformed;
 mod parts;
@@ -13,6 +14,7 @@ mod tests;
 
 use alloy_primitives::{B256, keccak256};
 
+pub use delegation::Delegation;
 pub use malformed::{Field, Malformed};
 pub use parts::{
     AccessListEntry, AccessListed, Authorization, Blob, Destination, DynamicFee, Legacy, SetCode,

@@ -1,5 +1,5 @@
-//! EIP-712 typed data, as the whole structure: what it says is read here, and its digest is computed
-//! here, never taken from the caller.
+//! EIP-712 typed data, as the whole structure: what it says is read here, and its digest is
+//! computed here, never taken from the caller.
 //!
 //! One meaning for one text: a field or type too many, a key twice, a number that is not whole, a
 //! domain that does not say what its type says are all refused. Rules compare the full type string

@@ -123,10 +123,8 @@ fn read_domain(json: &Json, written: Option<Vec<(String, String)>>) -> Result<Do
         version: text(read("version", &Kind::String)?),
         chain: chain.transpose()?,
         contract: read("verifyingContract", &Kind::Address)?.and_then(|value| value.as_address()),
-        salt: salt.and_then(|value| match value {
-            Value::FixedBytes(word) => Some(word),
-            _ => None,
-        }),
+        salt: salt
+            .and_then(|value| if let Value::FixedBytes(word) = value { Some(word) } else { None }),
     })
 }
 
@@ -221,7 +219,7 @@ fn fits(number: U256, bits: u16) -> bool {
 /// Two's complement in 256 bits.
 fn signed(size: U256, negative: bool, bits: u16) -> Option<U256> {
     let below = usize::from(bits).saturating_sub(1);
-    let limit = U256::ONE << below;
+    let limit = U256::ONE.wrapping_shl(below);
     match negative {
         false => (size < limit).then_some(size),
         true => (size <= limit).then(|| size.wrapping_neg()),

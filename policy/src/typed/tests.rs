@@ -102,7 +102,8 @@ fn structs_that_multiply_are_refused_before_they_do() {
         types.push_str(&format!(r#""T{level}":[{}],"#, fields.join(",")));
     }
     let text = format!(
-        r#"{{"types":{{{types}"T7":[]}},"primaryType":"T0","domain":{{"name":"x"}},"message":{{}}}}"#
+        r#"{{"types":{{{types}"T7":[]}},"primaryType":"T0",
+            "domain":{{"name":"x"}},"message":{{}}}}"#
     );
     assert_eq!(TypedData::decode(&text), Err(TypedFault::Type(BadType::TooMany)));
 }

@@ -2,7 +2,6 @@
 //! out in the one form that is hashed.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use alloy_primitives::{B256, keccak256};
 
@@ -156,14 +155,16 @@ fn written(kind: &Kind) -> String {
     match kind {
         Kind::Tuple(name, _) => name.clone().unwrap_or_default(),
         Kind::Array(element, length) => {
-            let mut text = written(element);
-            let _ = match length {
-                Some(length) => write!(text, "[{length}]"),
-                None => write!(text, "[]"),
-            };
-            text
+            let length = length.map(|length| length.to_string()).unwrap_or_default();
+            format!("{}[{length}]", written(element))
         }
-        other => other.to_string(),
+        Kind::Uint(_)
+        | Kind::Int(_)
+        | Kind::Bool
+        | Kind::Address
+        | Kind::FixedBytes(_)
+        | Kind::Bytes
+        | Kind::String => kind.to_string(),
     }
 }
 

@@ -1495,7 +1495,7 @@ pub struct SignRequest {
     #[prost(bool, tag = "7")]
     pub want_receipt: bool,
     /// What to sign. A bare digest is not among these, on purpose.
-    #[prost(oneof = "sign_request::Input", tags = "4, 5, 6")]
+    #[prost(oneof = "sign_request::Input", tags = "4, 5, 6, 8")]
     pub input: ::core::option::Option<sign_request::Input>,
 }
 /// Nested message and enum types in `SignRequest`.
@@ -1510,9 +1510,12 @@ pub mod sign_request {
         /// EIP-712 structured data.
         #[prost(message, tag = "5")]
         TypedData(super::TypedData),
-        /// EIP-191 personal message.
+        /// EIP-191 personal message. Only those of EIP-4361 (Sign-In with Ethereum) are signed.
         #[prost(message, tag = "6")]
         Message(super::Message),
+        /// The preimage of an EIP-7702 authorization: 0x05 and the RLP list of chain id, address, nonce.
+        #[prost(bytes, tag = "8")]
+        Authorization(::prost::alloc::vec::Vec<u8>),
     }
 }
 /// EIP-712 data as the whole structure, so that the signer computes the digest itself.

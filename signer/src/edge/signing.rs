@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 use portcullis_policy::id::{KeyId, RequestId};
+use portcullis_policy::request::Input;
 use portcullis_policy::stops::Subject;
 use portcullis_proto::v1::signing_service_server::SigningService;
 use portcullis_proto::v1::{
@@ -37,8 +38,8 @@ pub struct RawRequest {
     pub key: KeyId,
     /// The address the caller believes it has.
     pub expected: Address,
-    /// The unsigned preimage.
-    pub transaction: Vec<u8>,
+    /// What to sign.
+    pub input: Input,
 }
 
 /// Serves callers.
@@ -141,17 +142,18 @@ pub(super) fn raw_request(
     let key = request.key_id.parse().map_err(|error| Refusal::bad_name("key_id", &error))?;
     let expected = Address::try_from(&request.expected_address[..]);
     let expected = expected.map_err(|_| bad("expected_address", "must be 20 bytes"))?;
-    let transaction = match request.input {
-        Some(sign_request::Input::Transaction(transaction)) => transaction,
-        Some(sign_request::Input::TypedData(_)) => {
-            return Err(bad("typed_data", "is not signed by this version"));
+    let input = match request.input {
+        Some(sign_request::Input::Transaction(preimage)) => Input::Transaction(preimage),
+        Some(sign_request::Input::TypedData(data)) => Input::Typed(data.json),
+        Some(sign_request::Input::Message(message)) => Input::Message(message.text),
+        Some(sign_request::Input::Authorization(preimage)) => Input::Delegation(preimage),
+        None => {
+            let problem = "is missing: send a transaction, typed data, a message or an \
+                           authorization";
+            return Err(bad("input", problem));
         }
-        Some(sign_request::Input::Message(_)) => {
-            return Err(bad("message", "is not signed by this version"));
-        }
-        None => return Err(bad("input", "is missing: send the unsigned transaction")),
     };
-    Ok(RawRequest { peer: peer.to_owned(), deadline, request: id, key, expected, transaction })
+    Ok(RawRequest { peer: peer.to_owned(), deadline, request: id, key, expected, input })
 }
 
 /// The answer, and the ticket of the signature in it.
@@ -177,11 +179,13 @@ pub(super) fn answer(answered: Answered) -> (SignResponse, Option<Arc<Ticket>>) 
 fn signed(recorded: &Recorded) -> Signed {
     let signature = recorded.signature();
     let (r, s, parity) = (signature.r(), signature.s(), signature.y_parity());
-    let raw = recorded.request().transaction().signed_bytes(r, s, parity);
+    let transaction = recorded.request().transaction();
+    let raw = transaction.map(|tx| tx.signed_bytes(r, s, parity));
+    let hash = raw.as_ref().map(|raw| alloy_primitives::keccak256(raw).to_vec());
     Signed {
         signature: [&r[..], &s[..], &[u8::from(parity)]].concat(),
-        transaction_hash: alloy_primitives::keccak256(&raw).to_vec(),
-        raw_transaction: raw,
+        transaction_hash: hash.unwrap_or_default(),
+        raw_transaction: raw.unwrap_or_default(),
         digest: recorded.request().digest().to_vec(),
         sequence: recorded.sequence().0,
         leaf_hash: recorded.leaf().to_vec(),

@@ -9,6 +9,8 @@ use std::time::Duration;
 use http::Response;
 use portcullis_policy::finding::Reason;
 use portcullis_policy::id::Sequence;
+use portcullis_policy::request::Unreadable;
+use portcullis_policy::tx::Malformed;
 use portcullis_proto::ERROR_DOMAIN;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -41,9 +43,12 @@ impl From<Refusal> for Status {
                 details.add_bad_request_violation(field, short(problem));
                 said(Code::InvalidArgument, message, details)
             }
-            Refusal::Malformed(malformed) => {
-                let mut details = info::<0>(malformed.code(), []);
-                details.add_bad_request_violation("transaction", malformed.to_string());
+            Refusal::Unreadable(unreadable) => {
+                let mut details = info::<0>(unreadable.code(), []);
+                details.add_bad_request_violation(
+                    field_of(&unreadable),
+                    short(unreadable.to_string()),
+                );
                 said(Code::InvalidArgument, message, details)
             }
             Refusal::Denied { reasons, described, sequence } => {
@@ -267,6 +272,16 @@ fn and_more(message: String, more: usize) -> String {
 /// reason at all.
 fn said(code: Code, message: String, details: ErrorDetails) -> Status {
     Status::with_error_details(code, cut(message, MESSAGE_BYTES_MAX), details)
+}
+
+/// The field of the request that could not be read.
+fn field_of(unreadable: &Unreadable) -> &'static str {
+    match unreadable {
+        Unreadable::Bytes(Malformed::Delegation) => "authorization",
+        Unreadable::Bytes(_) => "transaction",
+        Unreadable::Typed(_) | Unreadable::TypedWithoutChain => "typed_data",
+        Unreadable::Message(_) => "message",
+    }
 }
 
 fn short(text: String) -> String {

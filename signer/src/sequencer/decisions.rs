@@ -11,7 +11,7 @@ use portcullis_policy::record::{
     Asked, Denied, Failed, ParkedRecord, Record, RecordedInput, RecordedSlot, SignedRecord,
     Withheld,
 };
-use portcullis_policy::request::{Input, Request};
+use portcullis_policy::request::Request;
 use portcullis_policy::state::Waiting;
 use portcullis_policy::time::Interval;
 
@@ -105,8 +105,8 @@ impl Writer {
         let asker = denial.request.asker();
         let code = reasons.first().map_or("", |reason| reason.code.as_str());
         let key = self.counted_under(asker.key);
-        let Input::Transaction(preimage) = denial.request.input();
-        if !self.flood.admits(&asker.caller, key, code, preimage.len(), now.sure) {
+        let size = denial.request.input().size();
+        if !self.flood.admits(&asker.caller, key, code, size, now.sure) {
             let sequence = Sequence(0);
             return done(answer, Err(Refusal::Denied { reasons, described, sequence }));
         }

@@ -1,0 +1,134 @@
+//! What names stand for: chains, tokens, contracts, labels.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::Address;
+
+use crate::id::{ChainId, PersonId};
+use crate::money::Amount;
+
+/// What names stand for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Registry {
+    pub(in crate::book) chains: BTreeMap<ChainId, Chain>,
+    pub(in crate::book) tokens: BTreeMap<(ChainId, Address), Token>,
+    pub(in crate::book) contracts: BTreeMap<(ChainId, Address), ContractKind>,
+    pub(in crate::book) labels: BTreeMap<Address, String>,
+}
+
+impl Registry {
+    /// A registered chain.
+    pub fn chain(&self, id: ChainId) -> Option<&Chain> {
+        self.chains.get(&id)
+    }
+
+    /// A registered token. Its kind comes from here and never from a selector.
+    pub fn token(&self, chain: ChainId, contract: Address) -> Option<&Token> {
+        self.tokens.get(&(chain, contract))
+    }
+
+    /// How calls to a contract are read. Whatever is not in the registry is plain.
+    pub fn contract_kind(&self, chain: ChainId, contract: Address) -> ContractKind {
+        self.contracts.get(&(chain, contract)).copied().unwrap_or_default()
+    }
+
+    /// The name somebody gave an address, for display only: all of them, with commas, if there are
+    /// several. A name does not say on which chain; whoever shows it shows the address too.
+    pub fn label(&self, address: Address) -> Option<&str> {
+        self.labels.get(&address).map(String::as_str)
+    }
+
+    /// All chains whose native coin has the same symbol: the scope of a native or fee limit.
+    ///
+    /// Taken from the registry and not from a key's `chains`, so that taking a chain away from a
+    /// key does not take its spending out of the sum.
+    pub fn chains_with_native(&self, symbol: &str) -> impl Iterator<Item = ChainId> {
+        let same = self.chains.iter().filter(move |(_, chain)| chain.native == symbol);
+        same.map(|(id, _)| *id)
+    }
+}
+
+/// A chain.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Chain {
+    /// Its name in the book.
+    pub name: String,
+    /// Symbol of its native coin, which has 18 decimals.
+    pub native: String,
+    /// The most it takes for one transaction beside gas, in wei. `None`: nobody said.
+    pub l1_fee: Option<Amount>,
+}
+
+/// A token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Token {
+    /// Its name in the book.
+    pub name: String,
+    /// How calls to it are read.
+    pub kind: TokenKind,
+    /// How many decimals its amounts are written with.
+    pub decimals: u8,
+}
+
+/// How calls to a token are read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TokenKind {
+    /// ERC-20.
+    Erc20,
+    /// An ERC-20 that native coin is turned into, and back: WETH.
+    Wrapped,
+    /// ERC-721: each is counted as 1.
+    Erc721,
+    /// ERC-1155: amounts of all ids together.
+    Erc1155,
+}
+
+impl TokenKind {
+    pub(super) fn named(word: &str) -> Option<Self> {
+        match word {
+            "erc20" => Some(Self::Erc20),
+            "wrapped-native" => Some(Self::Wrapped),
+            "erc721" => Some(Self::Erc721),
+            "erc1155" => Some(Self::Erc1155),
+            _ => None,
+        }
+    }
+}
+
+/// How calls to a contract that is no token are read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ContractKind {
+    /// By rules over their arguments.
+    #[default]
+    Plain,
+    /// `multicall(bytes[])` is opened.
+    Multicall,
+    /// Multicall3's batches are opened.
+    Multicall3,
+    /// A Safe: `execTransaction` is opened, and `SafeTx`.
+    Safe,
+    /// A Safe may run its batches.
+    MultiSend,
+    /// Permit2: allowances and transfers of any token.
+    Permit2,
+}
+
+impl ContractKind {
+    pub(super) fn named(word: &str) -> Option<Self> {
+        match word {
+            "multicall" => Some(Self::Multicall),
+            "multicall3" => Some(Self::Multicall3),
+            "safe" => Some(Self::Safe),
+            "multisend" => Some(Self::MultiSend),
+            "permit2" => Some(Self::Permit2),
+            _ => None,
+        }
+    }
+}
+
+/// A caller, as the book knows it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CallerEntry {
+    /// The people who own it: they never count in its quorums.
+    pub owners: BTreeSet<PersonId>,
+}
