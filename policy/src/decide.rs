@@ -3,18 +3,19 @@
 //! No clock, file, lock or log in here: time, spending, votes and key states arrive in [`Facts`].
 //! The same inputs give the same answer in a test, in `portctl policy explain`, and in a replay.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 
-use crate::book::{Book, KeyRules, Quorum};
+use crate::book::{Book, KeyRules, Quorum, SharedLimit};
 use crate::bounds::Moment;
 use crate::effect::{self, Effect};
 use crate::finding::{Findings, Rule, Seen};
-use crate::id::{BookHash, DecisionNumber, Digest, KeyLabel, PersonId, Sequence, Tag};
+use crate::id::{BookHash, DecisionNumber, Digest, KeyId, KeyLabel, PersonId, Sequence, Tag};
 use crate::ledger::Ledger;
 use crate::limits;
-use crate::money::Charges;
+use crate::money::{Account, Amount, Charges};
+use crate::payees::Payees;
 use crate::permitted::{self, Ground};
 use crate::request::Request;
 use crate::reservation::Reservations;
@@ -31,7 +32,9 @@ pub fn decide(book: &Book, facts: &Facts<'_>, request: Request) -> Decision {
     if verdict.missing.is_empty() {
         let revision = book.hash();
         let repeat = facts.repeats(&request);
-        return Decision::Allow(Box::new(Allowed { request, charge, revision, repeat, findings }));
+        let first = verdict.first;
+        let allowed = Allowed { request, charge, first, revision, repeat, findings };
+        return Decision::Allow(Box::new(allowed));
     }
     Decision::Park(Parked { request, findings, missing: verdict.missing, expires: verdict.expires })
 }
@@ -73,6 +76,7 @@ pub enum Decision {
 pub struct Allowed {
     request: Request,
     charge: Charges,
+    first: Vec<Address>,
     revision: BookHash,
     repeat: Option<Sequence>,
     findings: Findings,
@@ -87,6 +91,11 @@ impl Allowed {
     /// What it may cost at most.
     pub fn charge(&self) -> &Charges {
         &self.charge
+    }
+
+    /// Whom the key never paid before, if the book asks people about such payments. In order.
+    pub fn first_payments(&self) -> &[Address] {
+        &self.first
     }
 
     /// The book it was allowed under.
@@ -143,6 +152,10 @@ pub struct Facts<'a> {
     pub stops: &'a Stops,
     /// What was authorised.
     pub ledger: &'a Ledger,
+    /// Keys by their names in the book.
+    pub labels: &'a BTreeMap<KeyLabel, KeyId>,
+    /// Whom keys have paid, and whom books added a while ago.
+    pub payees: &'a Payees,
     /// What is in flight.
     pub open: &'a Reservations,
     /// This request's own reservation, if it is decided again.
@@ -182,13 +195,15 @@ impl Facts<'_> {
 struct Verdict {
     findings: Findings,
     charge: Option<Charges>,
+    first: Vec<Address>,
     missing: Vec<Quorum>,
     expires: Span,
 }
 
 impl Verdict {
     fn refused(findings: Findings) -> Self {
-        Self { findings, charge: None, missing: Vec::new(), expires: Span(0) }
+        let (first, missing) = (Vec::new(), Vec::new());
+        Self { findings, charge: None, first, missing, expires: Span(0) }
     }
 }
 
@@ -211,7 +226,13 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     for one in &effects {
         permitted::check(&ground, one, &mut findings);
     }
-    let charge = effect::charges(&effects, chain);
+    let payments = effect::payments(&effects, chain);
+    check_cooling(rules, facts, &key, &payments, &mut findings);
+    let shared: Vec<&SharedLimit> = book.shared(key.label).collect();
+    let charge = effect::charges(&effects, chain).and_then(|mut charge| {
+        let caller = &request.asker().caller;
+        limits::extend(&mut charge, &shared, (caller, chain), &payments).map(|()| charge)
+    });
     findings.note(Rule::NoOverflow, Seen::Nothing, charge.is_some());
     let Some(charge) = charge else { return Verdict::refused(findings) };
     let asked = limits::Asked {
@@ -220,8 +241,13 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
         repeat: facts.counts_as_repeat(request),
     };
     limits::check(book.registry(), rules, facts, &asked, &mut findings);
+    limits::check_shared(&shared, facts, &asked, &mut findings);
 
-    let tiers = rules.approve.iter().filter(|tier| limits::reaches(tier, &charge));
+    let first = first_payments(rules, facts, request, &payments);
+    let tiers = rules
+        .approve
+        .iter()
+        .filter(|tier| limits::reaches(tier, &charge) || (tier.first_payment && !first.is_empty()));
     let unmet = tiers.filter(|tier| !met(&tier.need, book, facts, request));
     let unmet = unmet.map(|tier| (&tier.need, tier.expires));
     let always = rules.authorize.as_ref().filter(|rule| {
@@ -236,7 +262,7 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     }
     let expires = unmet.iter().map(|(_, expires)| *expires).min().unwrap_or(Span(0));
     let missing = unmet.iter().map(|(need, _)| (*need).clone()).collect();
-    Verdict { findings, charge: Some(charge), missing, expires }
+    Verdict { findings, charge: Some(charge), first, missing, expires }
 }
 
 /// Who asks, for which key, under which name: nothing of what.
@@ -259,6 +285,37 @@ fn check_caller_and_chain(book: &Book, rules: &KeyRules, request: &Request, out:
     let chain = request.chain();
     let known = rules.chains.contains(&chain) && book.registry().chain(chain).is_some();
     out.note(Rule::ChainAllowed, Seen::Words(chain.to_string()), known);
+}
+
+/// Recipients that a book added wait before they are paid.
+fn check_cooling(
+    rules: &KeyRules,
+    facts: &Facts<'_>,
+    key: &KeyFacts<'_>,
+    payments: &[(Account, Address, Amount)],
+    out: &mut Findings,
+) {
+    let Some(cooling) = rules.cooling else { return };
+    let whom: BTreeSet<Address> = payments.iter().map(|(_, whom, _)| *whom).collect();
+    for who in whom {
+        let waits = facts.payees.is_cooling(key.label, who, cooling, facts.now.sure);
+        out.note(Rule::Cooling, Seen::Address(who), !waits);
+    }
+}
+
+/// Whom the key never paid on this chain, if a tier asks.
+fn first_payments(
+    rules: &KeyRules,
+    facts: &Facts<'_>,
+    request: &Request,
+    payments: &[(Account, Address, Amount)],
+) -> Vec<Address> {
+    if !rules.approve.iter().any(|tier| tier.first_payment) {
+        return Vec::new();
+    }
+    let whom: BTreeSet<Address> = payments.iter().map(|(_, whom, _)| *whom).collect();
+    let (key, chain) = (request.asker().key, request.chain());
+    whom.into_iter().filter(|who| !facts.payees.were_paid(key, chain, *who)).collect()
 }
 
 /// Whether enough distinct people of each group voted, the caller's owners not counted.

@@ -36,6 +36,17 @@ pub enum Seen {
         /// The bound; `None`: somebody wrote "unlimited".
         bound: Option<Amount>,
     },
+    /// An amount, against a limit that has a name.
+    Shared {
+        /// Its name.
+        limit: String,
+        /// One of the accounts that it sums.
+        account: Account,
+        /// The sum, this request included.
+        sum: Amount,
+        /// The bound.
+        bound: Amount,
+    },
     /// A few words.
     Words(String),
 }
@@ -118,6 +129,10 @@ pub enum Rule {
     DeployAllowed,
     /// The contract may be delegated to, on a named chain.
     DelegateAllowed,
+    /// A limit over several keys, or over each caller or recipient apart.
+    Shared(Span),
+    /// A recipient that a book added was there long enough.
+    Cooling,
     /// Fewer requests wait for people than may.
     ParkedPerCaller,
     /// People agreed. Asked at the last look only: before that, a request waits for them.
@@ -165,6 +180,8 @@ impl Rule {
             Self::AuthorizeAllowed => "AUTHORIZATION_NOT_ALLOWED",
             Self::DeployAllowed => "DEPLOY_NOT_ALLOWED",
             Self::DelegateAllowed => "DELEGATE_NOT_ALLOWED",
+            Self::Shared(_) => "OVER_SHARED_LIMIT",
+            Self::Cooling => "RECIPIENT_COOLING_OFF",
             Self::ParkedPerCaller => "TOO_MANY_PARKED",
             Self::Approved => "NOT_APPROVED",
         }
@@ -212,8 +229,20 @@ impl fmt::Display for Rule {
             Self::AuthorizeAllowed => out.write_str("authorize"),
             Self::DeployAllowed => out.write_str("deploy"),
             Self::DelegateAllowed => out.write_str("delegate"),
+            Self::Shared(span) => write!(out, "limit {span}"),
+            Self::Cooling => out.write_str("cooling"),
             Self::ParkedPerCaller => out.write_str("rate.parked"),
             Self::Approved => out.write_str("approve"),
+        }
+    }
+}
+
+impl Finding {
+    /// Where the rule stands in the book, or what it asks.
+    pub fn name(&self) -> String {
+        match (&self.rule, &self.saw) {
+            (Rule::Shared(span), Seen::Shared { limit, .. }) => format!("limit.{limit} {span}"),
+            (rule, _) => rule.to_string(),
         }
     }
 }
@@ -239,9 +268,10 @@ impl From<&Finding> for Reason {
             Seen::Nothing => (String::new(), None),
             Seen::Address(address) => (address.to_checksum(None), None),
             Seen::Amount { sum, bound, .. } => (sum.to_string(), *bound),
+            Seen::Shared { sum, bound, .. } => (sum.to_string(), Some(*bound)),
             Seen::Words(words) => (words.clone(), None),
         };
-        Self { code: finding.rule.code().into(), limit, rule: finding.rule.to_string(), saw }
+        Self { code: finding.rule.code().into(), limit, rule: finding.name(), saw }
     }
 }
 
@@ -262,9 +292,13 @@ pub fn describe(finding: &Finding, registry: &Registry) -> String {
                 None => format!(": {sum}, unlimited"),
             }
         }
+        Seen::Shared { limit: _, account, sum, bound } => {
+            let amount = |amount| format_amount(registry, *account, amount);
+            format!(": {} of at most {}", amount(*sum), amount(*bound))
+        }
         Seen::Words(words) => format!(": {words}"),
     };
-    format!("{}{saw}", finding.rule)
+    format!("{}{saw}", finding.name())
 }
 
 /// What all rules said of one request, in the order they were asked.

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod limits;
 pub mod message;
 pub mod money;
+pub mod payees;
 mod permitted;
 pub mod record;
 pub mod request;

@@ -1,15 +1,17 @@
 //! Amounts against the book: per transaction, and over windows with everything in flight.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use alloy_primitives::Address;
 
-use crate::book::{DenyWord, KeyRules, Limit, Limits, Registry, Tier, TokenRule};
+use crate::book::{DenyWord, KeyRules, Limit, Limits, Per, Registry, SharedLimit, Tier, TokenRule};
 use crate::decide::Facts;
 use crate::effect::Effect;
 use crate::finding::{Findings, Rule, Seen};
-use crate::id::{ChainId, KeyId};
+use crate::id::{CallerId, ChainId, KeyId};
 use crate::ledger::{Ledger, Slot};
-use crate::money::{Account, Amount, Asset, Charges, Total};
-use crate::time::Span;
+use crate::money::{Account, Amount, Asset, Charges, Facet, Line, Total};
+use crate::time::{Millis, Span};
 
 /// Checks every limit that a charge touches. A repeat adds nothing, and is checked all the same.
 pub fn check(
@@ -33,6 +35,8 @@ pub fn check(
                 let limits = rules.tokens.get(&(account.chain, contract)).map(|rule| &rule.limits);
                 (limits, Rule::TokenPerTx, Rule::TokenWindow)
             }
+            // Counted by shared limits alone.
+            Asset::Requests => continue,
         };
         match limits {
             Some(limits) => {
@@ -40,7 +44,9 @@ pub fn check(
                 // What adds nothing passes, however full the window: an allowance can be taken
                 // back, and a pending payment replaced by none, under a limit that was lowered.
                 if amount > Amount::ZERO {
-                    let exposure = Exposure::new(registry, facts, asked, account);
+                    let lines = scope(registry, account);
+                    let keys = [asked.slot.key];
+                    let exposure = Exposure::new(facts, asked, &keys, lines);
                     check_windows(limits, &exposure, account, window, out);
                 }
             }
@@ -92,68 +98,73 @@ fn check_windows(
 
 /// The accounts a limit sums over: a native coin on every registered chain that has it; a token
 /// on its own chain.
-fn scope(registry: &Registry, account: Account) -> Vec<Account> {
+fn scope(registry: &Registry, account: Account) -> Vec<Line> {
     match (account.asset, registry.chain(account.chain)) {
         (Asset::Native | Asset::Fee, Some(chain)) => {
             let chains = registry.chains_with_native(&chain.native);
-            chains.map(|chain| Account { chain, asset: account.asset }).collect()
+            chains.map(|chain| Account { chain, asset: account.asset }.into()).collect()
         }
-        (Asset::Token(_), _) | (Asset::Native | Asset::Fee, None) => vec![account],
+        (Asset::Token(_) | Asset::Requests, _) | (Asset::Native | Asset::Fee, None) => {
+            vec![account.into()]
+        }
     }
 }
 
 /// What would be authorised in a window if this request and everything in flight were recorded.
 struct Exposure<'a> {
     ledger: &'a Ledger,
-    key: KeyId,
-    scope: Vec<Account>,
+    now: Millis,
+    keys: &'a [KeyId],
+    scope: Vec<Line>,
     /// In flight, or asked for, in slots that hold nothing yet.
     fresh: Total,
     /// The same in slots that do: they add only what a window does not hold of them.
-    again: Vec<(Slot, Account, Amount)>,
+    again: Vec<(Slot, Line, Amount)>,
 }
 
 impl<'a> Exposure<'a> {
-    fn new(registry: &Registry, facts: &'a Facts<'a>, asked: &Asked<'_>, account: Account) -> Self {
-        let (ledger, key) = (facts.ledger, asked.slot.key);
-        let scope = scope(registry, account);
-        let mut exposure =
-            Self { ledger, key, scope: scope.clone(), fresh: Total::ZERO, again: Vec::new() };
-        for account in scope {
-            let mut own = if asked.repeat { Amount::ZERO } else { asked.charge.of(account) };
-            for (slot, numbers) in facts.open.slots_of(key) {
+    fn new(facts: &'a Facts<'a>, asked: &Asked<'_>, keys: &'a [KeyId], scope: Vec<Line>) -> Self {
+        let (ledger, now) = (facts.ledger, facts.now.sure);
+        let (fresh, again) = (Total::ZERO, Vec::new());
+        let mut exposure = Self { ledger, now, keys, scope: scope.clone(), fresh, again };
+        for line in &scope {
+            let mut own = if asked.repeat { Amount::ZERO } else { asked.charge.of_line(line) };
+            let slots = keys.iter().flat_map(|key| facts.open.slots_of(*key));
+            for (slot, numbers) in slots {
                 let others = numbers.iter().filter(|number| Some(**number) != facts.own);
                 let others = others.filter_map(|number| facts.open.get(*number));
                 let charged =
-                    others.filter(|open| !open.repeat).map(|open| open.charges.of(account));
+                    others.filter(|open| !open.repeat).map(|open| open.charges.of_line(line));
                 let most = charged.max().unwrap_or(Amount::ZERO);
                 if slot == asked.slot {
                     own = own.max(most);
                 } else {
-                    exposure.add(slot, account, most);
+                    exposure.add(slot, line, most);
                 }
             }
-            exposure.add(asked.slot, account, own);
+            exposure.add(asked.slot, line, own);
         }
         exposure
     }
 
-    fn add(&mut self, slot: Slot, account: Account, most: Amount) {
+    fn add(&mut self, slot: Slot, line: &Line, most: Amount) {
         if most == Amount::ZERO {
             return;
         }
-        if self.ledger.holds(slot, account) {
-            self.again.push((slot, account, most));
+        if self.ledger.holds(slot, line) {
+            self.again.push((slot, line.clone(), most));
         } else {
             self.fresh = self.fresh.plus(most);
         }
     }
 
     fn total(&self, span: Span) -> Total {
-        let used = self.scope.iter().map(|account| self.ledger.used(self.key, *account, span));
+        let places =
+            self.keys.iter().flat_map(|key| self.scope.iter().map(move |line| (key, line)));
+        let used = places.map(|(key, line)| self.ledger.used(*key, line, span, self.now));
         let total = used.fold(self.fresh, Total::plus_total);
-        self.again.iter().fold(total, |total, (slot, account, most)| {
-            total.plus(self.ledger.missing(*slot, *account, span, *most))
+        self.again.iter().fold(total, |total, (slot, line, most)| {
+            total.plus(self.ledger.missing(*slot, line, (span, self.now), *most))
         })
     }
 }
@@ -216,6 +227,80 @@ pub fn denied_word(rules: &KeyRules, effect: &Effect) -> Option<&'static str> {
 /// 2^96 - 1: the smallest of the amounts that tokens and wallets take for "no limit".
 fn unlimited() -> Amount {
     Amount::from((1u128 << 96).saturating_sub(1))
+}
+
+/// Adds to a charge the parts that limits of the book sum: requests, what one caller asks for, what
+/// goes to one recipient. `None` if a sum passes 2^256 - 1.
+pub fn extend(
+    charge: &mut Charges,
+    shared: &[&SharedLimit],
+    (caller, chain): (&CallerId, ChainId),
+    payments: &[(Account, Address, Amount)],
+) -> Option<()> {
+    let requests = Account { chain, asset: Asset::Requests };
+    let counts = |limit: &&&SharedLimit| limit.accounts.contains(&requests);
+    if shared.iter().any(|limit| counts(&limit)) {
+        charge.add(requests, Amount::from(1))?;
+    }
+    let whole: Vec<(Account, Amount)> = charge.iter().collect();
+    for (account, amount) in whole {
+        let sums =
+            |per| shared.iter().any(|limit| limit.per == per && limit.accounts.contains(&account));
+        if sums(Per::Caller) {
+            charge.add_line(Line { facet: Facet::Caller(caller.clone()), account }, amount)?;
+        }
+        if !sums(Per::Recipient) {
+            continue;
+        }
+        let to = |to: Address| Line { facet: Facet::To(to), account };
+        if account.asset == Asset::Requests {
+            let whom: BTreeSet<Address> = payments.iter().map(|(_, whom, _)| *whom).collect();
+            for whom in whom {
+                charge.add_line(to(whom), Amount::from(1))?;
+            }
+        }
+        for (_, whom, amount) in payments.iter().filter(|(paid, ..)| *paid == account) {
+            charge.add_line(to(*whom), *amount)?;
+        }
+    }
+    Some(())
+}
+
+/// Checks the limits over several keys, or over each caller or recipient apart.
+pub fn check_shared(
+    shared: &[&SharedLimit],
+    facts: &Facts<'_>,
+    asked: &Asked<'_>,
+    out: &mut Findings,
+) {
+    for limit in shared {
+        let ids = limit.keys.iter().filter_map(|label| facts.labels.get(label).copied());
+        let keys: Vec<KeyId> = ids.collect();
+        let touched = asked.charge.lines().filter(|(line, amount)| {
+            let of_kind = match (&line.facet, limit.per) {
+                (Facet::Whole, Per::All)
+                | (Facet::Caller(_), Per::Caller)
+                | (Facet::To(_), Per::Recipient) => true,
+                (Facet::Whole | Facet::Caller(_) | Facet::To(_), _) => false,
+            };
+            of_kind && limit.accounts.contains(&line.account) && *amount > Amount::ZERO
+        });
+        let facets: BTreeMap<&Facet, Account> =
+            touched.map(|(line, _)| (&line.facet, line.account)).collect();
+        for (facet, account) in facets {
+            let line = |account: &Account| Line { facet: facet.clone(), account: *account };
+            let lines = limit.accounts.iter().map(line).collect();
+            let exposure = Exposure::new(facts, asked, &keys, lines);
+            for window in &limit.windows {
+                let total = exposure.total(window.span);
+                let passed = !total.exceeds(window.limit);
+                let (sum, bound) = (total.to_amount_saturating(), window.limit);
+                let limit = limit.name.clone();
+                let seen = Seen::Shared { limit, account, sum, bound };
+                out.note(Rule::Shared(window.span), seen, passed);
+            }
+        }
+    }
 }
 
 /// Whether a charge is above what may be signed without people.

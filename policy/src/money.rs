@@ -7,7 +7,7 @@ use std::fmt;
 use alloy_primitives::{Address, U256, Uint};
 use serde::{Deserialize, Serialize};
 
-use crate::id::ChainId;
+use crate::id::{CallerId, ChainId};
 
 /// An amount in base units (wei, or a token's smallest unit).
 ///
@@ -138,6 +138,8 @@ pub enum Asset {
     Fee,
     /// A registered token, by its contract.
     Token(Address),
+    /// Requests, whatever they cost: each is 1.
+    Requests,
 }
 
 /// Where charges are counted: one asset on one chain.
@@ -149,42 +151,86 @@ pub struct Account {
     pub asset: Asset,
 }
 
-/// Amounts by account: what one request may cost at most.
+/// Which part of an account's charges a limit sums.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Facet {
+    /// All of them.
+    Whole,
+    /// What one caller asked for.
+    Caller(CallerId),
+    /// What goes to one recipient, or may be taken by one spender.
+    To(Address),
+}
+
+/// One sum that is kept: an account, or a part of it.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Line {
+    /// Which part. First, so that what is always summed comes first.
+    pub facet: Facet,
+    /// Of which account.
+    pub account: Account,
+}
+
+impl From<Account> for Line {
+    fn from(account: Account) -> Self {
+        Self { facet: Facet::Whole, account }
+    }
+}
+
+/// Amounts by account: what one request may cost at most. Parts of an account are there only where
+/// a limit of the book sums them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Charges(BTreeMap<Account, Amount>);
+pub struct Charges(BTreeMap<Line, Amount>);
 
 impl Charges {
     /// Adds to an account. `None` on overflow; then nothing has changed.
     #[must_use]
     pub fn add(&mut self, account: Account, amount: Amount) -> Option<()> {
-        let sum = self.of(account).checked_add(amount)?;
-        self.0.insert(account, sum);
+        self.add_line(account.into(), amount)
+    }
+
+    /// Adds to a part of an account. `None` on overflow; then nothing has changed.
+    #[must_use]
+    pub fn add_line(&mut self, line: Line, amount: Amount) -> Option<()> {
+        let sum = self.of_line(&line).checked_add(amount)?;
+        self.0.insert(line, sum);
         Some(())
     }
 
     /// What an account is charged.
     pub fn of(&self, account: Account) -> Amount {
-        self.0.get(&account).copied().unwrap_or(Amount::ZERO)
+        self.of_line(&account.into())
+    }
+
+    /// What a part of an account is charged.
+    pub fn of_line(&self, line: &Line) -> Amount {
+        self.0.get(line).copied().unwrap_or(Amount::ZERO)
     }
 
     /// All accounts charged, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Account, Amount)> + '_ {
-        self.0.iter().map(|(account, amount)| (*account, *amount))
+        let whole = self.0.iter().take_while(|(line, _)| line.facet == Facet::Whole);
+        whole.map(|(line, amount)| (line.account, *amount))
     }
 
-    /// The larger of both, account by account: what a slot can cost if it has alternatives.
+    /// All accounts and parts charged, in order.
+    pub fn lines(&self) -> impl Iterator<Item = (&Line, Amount)> + '_ {
+        self.0.iter().map(|(line, amount)| (line, *amount))
+    }
+
+    /// The larger of both, line by line: what a slot can cost if it has alternatives.
     #[must_use]
     pub fn max(mut self, other: &Self) -> Self {
-        for (account, amount) in other.iter() {
-            let larger = self.of(account).max(amount);
-            self.0.insert(account, larger);
+        for (line, amount) in other.lines() {
+            let larger = self.of_line(line).max(amount);
+            self.0.insert(line.clone(), larger);
         }
         self
     }
 
-    /// Whether no account is charged more than in `other`.
+    /// Whether no line is charged more than in `other`.
     pub fn within(&self, other: &Self) -> bool {
-        self.iter().all(|(account, amount)| amount <= other.of(account))
+        self.lines().all(|(line, amount)| amount <= other.of_line(line))
     }
 }
 
@@ -194,19 +240,28 @@ impl Charges {
 struct ChargeLine {
     amount: Amount,
     asset: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    caller: Option<CallerId>,
     chain: ChainId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<Address>,
 }
 
 impl Serialize for Charges {
     fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_seq(self.iter().map(|(account, amount)| ChargeLine {
-            amount,
-            asset: match account.asset {
+        out.collect_seq(self.lines().map(|(line, amount)| {
+            let (caller, to) = match &line.facet {
+                Facet::Whole => (None, None),
+                Facet::Caller(caller) => (Some(caller.clone()), None),
+                Facet::To(to) => (None, Some(*to)),
+            };
+            let asset = match line.account.asset {
                 Asset::Native => "native".into(),
                 Asset::Fee => "fee".into(),
                 Asset::Token(contract) => format!("0x{}", hex::encode(contract)),
-            },
-            chain: account.chain,
+                Asset::Requests => "requests".into(),
+            };
+            ChargeLine { amount, asset, caller, chain: line.account.chain, to }
         }))
     }
 }
@@ -219,10 +274,17 @@ impl<'de> Deserialize<'de> for Charges {
             let asset = match line.asset.as_str() {
                 "native" => Asset::Native,
                 "fee" => Asset::Fee,
+                "requests" => Asset::Requests,
                 contract => Asset::Token(contract.parse().map_err(D::Error::custom)?),
             };
             let account = Account { chain: line.chain, asset };
-            if charges.insert(account, line.amount).is_some() {
+            let facet = match (line.caller, line.to) {
+                (None, None) => Facet::Whole,
+                (Some(caller), None) => Facet::Caller(caller),
+                (None, Some(to)) => Facet::To(to),
+                (Some(_), Some(_)) => return Err(D::Error::custom("a caller and a recipient")),
+            };
+            if charges.insert(Line { facet, account }, line.amount).is_some() {
                 return Err(D::Error::custom("an account is charged twice"));
             }
         }

@@ -246,6 +246,9 @@ pub struct SignedRecord {
     pub book: BookHash,
     /// What it may cost at most.
     pub charge: Charges,
+    /// Whom the key never paid before, if the book asks people about such payments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first_payments: Vec<Address>,
     /// The record that first signed this digest: it is not charged again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeats: Option<Sequence>,

@@ -74,11 +74,17 @@ impl Reservations {
         from.take_while(move |(slot, _)| slot.key == key)
     }
 
-    /// Those that a decision on a request looks at: of its key, or of its name. But for one, in
-    /// order.
-    pub fn counted(&self, asker: &Asker, except: Option<DecisionNumber>) -> Vec<DecisionNumber> {
+    /// Those that a decision on a request looks at: of its key, of keys that are summed with it, or
+    /// of its name. But for one, in order.
+    pub fn counted(
+        &self,
+        asker: &Asker,
+        companions: impl IntoIterator<Item = KeyId>,
+        except: Option<DecisionNumber>,
+    ) -> Vec<DecisionNumber> {
         let named = self.names.get(&(asker.caller.clone(), asker.request.clone()));
-        let of_key = self.slots_of(asker.key).map(|(_, numbers)| numbers);
+        let keys = companions.into_iter().chain([asker.key]);
+        let of_key = keys.flat_map(|key| self.slots_of(key)).map(|(_, numbers)| numbers);
         let numbers: BTreeSet<DecisionNumber> = of_key.chain(named).flatten().copied().collect();
         numbers.into_iter().filter(|number| Some(*number) != except).collect()
     }

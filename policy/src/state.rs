@@ -13,6 +13,7 @@ use crate::id::{
     CallerId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId, RequestId, Sequence, Tag,
 };
 use crate::ledger::{FADING, Ledger};
+use crate::payees::Payees;
 use crate::record::{
     Adopted, Asked, Entry, Environment, FORMAT, Frozen, Genesis, KeyCreated, KeyIntended,
     ParkedRecord, Person, Record, SignedRecord, Started,
@@ -36,6 +37,8 @@ pub struct State {
     expected: Option<Arc<Book>>,
     adopted: Sequence,
     keys: BTreeMap<KeyId, Key>,
+    labels: BTreeMap<KeyLabel, KeyId>,
+    payees: Payees,
     stops: Stops,
     ledger: Ledger,
     requests: Requests,
@@ -169,6 +172,8 @@ impl State {
             expected: None,
             adopted: entry.seq,
             keys: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            payees: Payees::default(),
             stops: Stops::default(),
             ledger,
             requests: Requests::default(),
@@ -251,6 +256,7 @@ impl State {
         let key = self.keys.get_mut(&created.key).ok_or(Unfoldable::Key(entry.seq))?;
         let (address, point) = (created.address, created.point.clone());
         key.made = Some(Made { address, point, at: entry.at.sure });
+        self.labels.insert(label, created.key);
         Ok(())
     }
 
@@ -261,6 +267,7 @@ impl State {
             None => Arc::new(Book::parse(&adopted.book).map_err(|_| Unfoldable::Book(entry.seq))?),
         };
         self.ledger.set_spans(book.spans(), entry.at.sure);
+        self.payees.adopt(&self.book, &book, entry.at.sure);
         self.book = book;
         self.adopted = entry.seq;
         self.narrowed = entry.seq;
@@ -290,6 +297,7 @@ impl State {
         if signed.repeats.is_none() {
             self.ledger.charge(slot, &signed.charge, signed.asked.digest, stamp);
         }
+        self.payees.pay(by.key, slot.chain, &signed.first_payments, entry.seq);
         self.last_signed.insert((by.key, by.caller.clone()), entry.seq);
         self.parked.remove(&(by.caller.clone(), by.key, signed.asked.digest));
         let horizon = entry.at.sure.minus(self.ledger.memory());
@@ -357,7 +365,17 @@ impl State {
         });
         let parked = u32::try_from(waiting.count()).unwrap_or(u32::MAX);
         let (stops, ledger, open) = (&self.stops, &self.ledger, &self.open);
-        Facts { now, key, stops, ledger, open, own, bound, parked, votes: &NOBODY }
+        let (labels, payees) = (&self.labels, &self.payees);
+        let votes = &NOBODY;
+        Facts { now, key, stops, ledger, labels, payees, open, own, bound, parked, votes }
+    }
+
+    /// The open reservations that a decision on a request of this asker looks at, but for one.
+    pub fn counted(&self, asker: &Asker, except: Option<DecisionNumber>) -> Vec<DecisionNumber> {
+        let label = self.keys.get(&asker.key).map(|key| &key.label);
+        let companions = label.map(|label| self.book.companions(label)).unwrap_or_default();
+        let ids = companions.into_iter().filter_map(|label| self.labels.get(label).copied());
+        self.open.counted(asker, ids, except)
     }
 
     /// Takes the charge of an allowed request: from now on it is in flight.

@@ -28,6 +28,9 @@ impl Millis {
 pub struct Span(pub u64);
 
 impl Span {
+    /// No end: a window that nothing ever leaves.
+    pub const LIFETIME: Self = Self(u64::MAX);
+
     /// "30s", "15m", "24h", "7d": a whole number above zero and one unit. `None` otherwise, or
     /// above 366 days.
     pub fn parse(text: &str) -> Option<Self> {
@@ -52,6 +55,9 @@ const SPAN_MS_MAX: u64 = 366 * 86_400_000;
 impl fmt::Display for Span {
     /// In the largest unit that gives a whole number.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::LIFETIME {
+            return out.write_str("lifetime");
+        }
         let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
         for (millis, unit) in units {
             if self.0 >= millis && self.0.checked_rem(millis) == Some(0) {

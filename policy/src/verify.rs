@@ -215,7 +215,7 @@ impl Replay<'_> {
         self.state.advance(asked.by.key, now);
         let book = self.state.book().clone();
         let facts = self.state.facts(&request, now, None);
-        let counted = self.state.open().counted(&asked.by, None);
+        let counted = self.state.counted(&asked.by, None);
         let decision = decide(&book, &facts, request);
         self.compare(entry, &decision, &counted)?;
         if let Decision::Allow(allowed) = decision {
@@ -250,6 +250,7 @@ impl Replay<'_> {
             (Record::Signed(signed), Decision::Allow(allowed)) => {
                 let request = allowed.request();
                 signed.charge == *allowed.charge()
+                    && signed.first_payments == allowed.first_payments()
                     && signed.repeats == allowed.repeat()
                     && signed.book == allowed.revision()
                     && signed.slot == RecordedSlot::of(request.slot())
@@ -330,7 +331,7 @@ impl Replay<'_> {
             Ok(request) => request,
             Err(what) => return self.report.wrong(entry.seq, what),
         };
-        let counted = self.state.open().counted(&asked.by, Some(asked.number));
+        let counted = self.state.counted(&asked.by, Some(asked.number));
         if withheld.is_some_and(|(said, _)| self.depends_on_unrecorded(entry.seq, said, &counted)) {
             return;
         }

@@ -13,7 +13,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, U256, keccak256};
 use portcullis_policy::book::{
@@ -24,6 +24,7 @@ use portcullis_policy::effect::{Effect, charges, describe, of_transaction};
 use portcullis_policy::id::{BookHash, ChainId, KeyLabel};
 use portcullis_policy::ledger::Ledger;
 use portcullis_policy::money::{Account, Amount, Asset};
+use portcullis_policy::payees::Payees;
 use portcullis_policy::request::Request;
 use portcullis_policy::reservation::Reservations;
 use portcullis_policy::stops::Stops;
@@ -646,6 +647,8 @@ fn outcome(book: &Book, request: &Request) -> u8 {
         key: Some(key),
         stops: &stops,
         ledger: &ledger,
+        labels: &BTreeMap::new(),
+        payees: &Payees::default(),
         open: &open,
         own: None,
         bound: None,

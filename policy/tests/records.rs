@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use alloy_primitives::{Address, B256, U256};
 use portcullis_policy::finding::Reason;
 use portcullis_policy::id::{BookHash, ChainId, DecisionNumber, Epoch, Sequence};
-use portcullis_policy::money::{Account, Amount, Asset, Charges};
+use portcullis_policy::money::{Account, Amount, Asset, Charges, Facet, Line};
 use portcullis_policy::record::{
     Actor, Adopted, Asked, Denied, Entry, Environment, FORMAT, Failed, Frozen, Genesis,
     INLINE_BYTES_MAX, KeyCreated, KeyIntended, ParkedRecord, Person, Record, RecordedInput,
@@ -127,6 +127,7 @@ fn decisions() -> Vec<Record> {
             asked: asked(),
             book: hash(1),
             charge: charges(),
+            first_payments: Vec::new(),
             repeats,
             signature_sha256: B256::repeat_byte(2),
             slot: RecordedSlot { chain: ChainId(1), nonce: Some("18446744073709551614".into()) },
@@ -154,7 +155,33 @@ fn decisions() -> Vec<Record> {
         })),
         Record::Withheld(Box::new(Withheld { asked: asked(), counted, reasons: reasons() })),
         Record::Failed(Box::new(Failed { asked: asked(), fault: "TOKEN_TIMED_OUT".into() })),
+        typed(RecordedInput::Typed("{\"é\": 1}".into())),
+        typed(RecordedInput::TypedSha256(B256::repeat_byte(3))),
+        typed(RecordedInput::Message("a\nb".into())),
+        typed(RecordedInput::Delegation("0x05c0".into())),
     ]
+}
+
+/// Signed beside transactions: no nonce, and parts of accounts that limits sum.
+fn typed(input: RecordedInput) -> Record {
+    let mut asked = asked();
+    asked.input = input;
+    let mut charge = charges();
+    let account = Account { chain: ChainId(1), asset: Asset::Requests };
+    let facets =
+        [Facet::Whole, Facet::Caller(CALLER.parse().unwrap()), Facet::To(Address::repeat_byte(6))];
+    for facet in facets {
+        charge.add_line(Line { facet, account }, Amount::from(1)).unwrap();
+    }
+    Record::Signed(Box::new(SignedRecord {
+        asked,
+        book: hash(1),
+        charge,
+        first_payments: vec![Address::repeat_byte(6)],
+        repeats: None,
+        signature_sha256: B256::repeat_byte(2),
+        slot: RecordedSlot { chain: ChainId(1), nonce: None },
+    }))
 }
 
 fn entry(record: Record) -> Entry {

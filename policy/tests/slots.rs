@@ -60,7 +60,11 @@ fn used(vault: &mut Vault) -> (Amount, Amount) {
     vault.state.advance(key(1), vault.now);
     let of = |asset| {
         let account = Account { chain: ChainId(1), asset };
-        vault.state.ledger().used(key(1), account, Span(DAY)).to_amount_saturating()
+        vault
+            .state
+            .ledger()
+            .used(key(1), &account.into(), Span(DAY), vault.now.sure)
+            .to_amount_saturating()
     };
     let (native, token) = (of(Asset::Native).units(), of(Asset::Token(USDC)).units());
     let tenths = native / ether(1);

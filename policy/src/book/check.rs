@@ -15,6 +15,7 @@ use super::units::coin_units;
 use super::words::{Vocabulary, quoted};
 use super::{
     Addresses, Book, CallerEntry, Chain, ContractKind, Fault, Faults, Token, TokenKind, rules,
+    shared,
 };
 use crate::id::{BookHash, CallerId, ChainId, PersonId};
 
@@ -52,6 +53,7 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
     read_groups(root, &mut names);
     read_callers(root, &mut names);
     let keys = rules::keys(root, &names)?;
+    let shared = shared::shared(root, &names, |label| keys.get(label))?;
     let owners = |(caller, owners): (CallerId, Option<BTreeSet<PersonId>>)| {
         (caller, CallerEntry { owners: owners.unwrap_or_default() })
     };
@@ -64,6 +66,7 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
         callers: names.callers.into_iter().map(owners).collect(),
         groups: names.groups.into_iter().map(group).collect(),
         keys,
+        shared,
     })
 }
 
@@ -340,7 +343,10 @@ fn unreadable() -> Fault {
 }
 
 const ROOT: Vocabulary = Vocabulary {
-    known: &["version", "chain", "asset", "address", "list", "contract", "group", "caller", "key"],
+    known: &[
+        "version", "chain", "asset", "address", "list", "contract", "group", "caller", "key",
+        "limit",
+    ],
     later: &[],
 };
 const CHAIN: Vocabulary = Vocabulary { known: &["id", "native", "l1_fee"], later: &[] };

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::id::ChainId;
 use crate::money::{Account, Amount, Asset};
+use crate::time::Span;
 
 /// The rules of a key, and the registry its amounts and addresses are shown with.
 #[derive(Clone, Copy, Debug)]
@@ -298,10 +299,36 @@ pub(super) fn tiers_kept(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) 
             lines.wider(format!("approve {} no longer asked for", describe(old, tier, threshold)));
         }
     }
+    for tier in old.rules.approve.iter().filter(|tier| tier.first_payment) {
+        if !asks_first(tier, new.rules) {
+            lines.wider("approve of a first payment no longer asked for");
+        }
+    }
+    for tier in new.rules.approve.iter().filter(|tier| tier.first_payment) {
+        if !asks_first(tier, old.rules) {
+            lines.narrower("approve of a first payment added");
+        }
+    }
     for (tier, threshold) in thresholds(new.rules) {
         if !asked(threshold, tier, old.rules, new.rules) {
             lines.narrower(format!("approve {} added", describe(new, tier, threshold)));
         }
+    }
+}
+
+fn asks_first(tier: &Tier, by: &KeyRules) -> bool {
+    let mut others = by.approve.iter().filter(|other| other.first_payment);
+    others.any(|other| other.expires <= tier.expires && other.need.at_least_as_hard_as(&tier.need))
+}
+
+/// A recipient that is added must wait at least as long as before.
+pub(super) fn cooling(old: &KeyRules, new: &KeyRules, lines: &mut Lines<'_>) {
+    let show = |span: Option<Span>| span.map_or("none".to_owned(), |span| span.to_string());
+    let line = format!("cooling {} -> {}", show(old.cooling), show(new.cooling));
+    match new.cooling.cmp(&old.cooling) {
+        std::cmp::Ordering::Less => lines.wider(line),
+        std::cmp::Ordering::Equal => {}
+        std::cmp::Ordering::Greater => lines.narrower(line),
     }
 }
 
@@ -328,6 +355,7 @@ fn can_be_charged(rules: &KeyRules, account: Account) -> bool {
         Asset::Native => rules.native.is_some() || rules.fees.is_some(),
         Asset::Fee => rules.fees.is_some(),
         Asset::Token(contract) => rules.tokens.contains_key(&(account.chain, contract)),
+        Asset::Requests => true,
     };
     ruled && rules.chains.contains(&account.chain)
 }

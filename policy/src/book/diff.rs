@@ -24,6 +24,7 @@ pub(super) fn difference(old: &Book, new: &Book) -> Difference {
     compare_contracts(&old.registry, &new.registry, &mut found);
     compare_labels(&old.registry, &new.registry, &mut found);
     compare_owners(old, new, &mut found);
+    super::shared_diff::compare(old, new, &mut found);
     let labels: BTreeSet<&KeyLabel> = old.keys.keys().chain(new.keys.keys()).collect();
     for label in labels {
         match (old.keys.get(label), new.keys.get(label)) {
@@ -56,7 +57,7 @@ impl Difference {
         self.wider.is_empty()
     }
 
-    fn about(&mut self, subject: String) -> Lines<'_> {
+    pub(super) fn about(&mut self, subject: String) -> Lines<'_> {
         Lines { subject, found: self }
     }
 }
@@ -275,6 +276,7 @@ fn compare_key(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
     lines.permitted("deploy", (&before.deploy, &after.deploy), ToString::to_string);
     addresses("delegate", (&before.delegate, &after.delegate), new.registry, lines);
     tiers_kept(old, new, lines);
+    super::compare::cooling(before, after, lines);
 }
 
 /// Which chains a native or fee limit sums over. What was spent on a chain that leaves the sum

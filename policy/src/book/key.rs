@@ -9,7 +9,7 @@ use alloy_primitives::{Address, B256};
 use super::Quorum;
 use crate::abi::Function;
 use crate::bounds::Bound;
-use crate::id::{CallerId, ChainId};
+use crate::id::{CallerId, ChainId, KeyLabel};
 use crate::money::{Account, Amount};
 use crate::time::Span;
 use crate::typed::{Domain, StructType};
@@ -49,6 +49,8 @@ pub struct KeyRules {
     pub authorize: Option<AuthorizeRule>,
     /// Above which amounts people are asked.
     pub approve: Vec<Tier>,
+    /// How long a recipient that a book adds is not paid. `None`: it is paid at once.
+    pub cooling: Option<Span>,
 }
 
 impl KeyRules {
@@ -59,6 +61,32 @@ impl KeyRules {
         let tokens = self.tokens.values().map(|rule| &rule.limits.windows);
         native.chain(fees).chain(tokens)
     }
+}
+
+/// A limit over several keys together, or over each caller or recipient apart.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SharedLimit {
+    /// What it is called.
+    pub name: String,
+    /// Over which keys it sums.
+    pub keys: BTreeSet<KeyLabel>,
+    /// What has a sum of its own.
+    pub per: Per,
+    /// What is summed: one asset, on every chain that its name stands for.
+    pub accounts: Vec<Account>,
+    /// All must hold; at least one.
+    pub windows: Vec<Window>,
+}
+
+/// What has a sum of its own in a [`SharedLimit`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Per {
+    /// Everything together.
+    All,
+    /// Each caller.
+    Caller,
+    /// Each recipient, or spender.
+    Recipient,
 }
 
 /// Native coin: value, and fees at their worst case, count together.
@@ -277,6 +305,8 @@ impl fmt::Display for DenyWord {
 pub struct Tier {
     /// A charge to one of these accounts of more than its amount asks for the quorum.
     pub above: Vec<Threshold>,
+    /// So does a payment to somebody whom the key never paid.
+    pub first_payment: bool,
     /// Who must agree.
     pub need: Quorum,
     /// How long a parked request may wait.

@@ -18,7 +18,22 @@ pub(super) fn limits(fields: &Fields<'_>, units: &[UnitDef<'_>]) -> Option<Limit
                 absent permits nothing";
     let windows = fields.required("window", hint);
     let windows = windows.and_then(|field| windows_of(&field, units));
-    Some(Limits { per_tx: per_tx?, windows: windows? })
+    let lifetime = fields.optional("lifetime").map(|field| lifetime(&field, units));
+    let windows = match (windows?, lifetime) {
+        (windows, None) => windows,
+        (Windows::Unlimited, Some(lifetime)) => Windows::Each(vec![lifetime?]),
+        (Windows::Each(mut each), Some(lifetime)) => {
+            each.push(lifetime?);
+            Windows::Each(each)
+        }
+    };
+    Some(Limits { per_tx: per_tx?, windows })
+}
+
+/// `lifetime`: a window that nothing ever leaves.
+pub(super) fn lifetime(field: &Field<'_>, units: &[UnitDef<'_>]) -> Option<Window> {
+    let limit = amount(field, field.word()?, units, Zero::Fault)?;
+    Some(Window { limit, span: Span::LIFETIME })
 }
 
 /// Whether an amount of zero makes sense.
@@ -72,7 +87,7 @@ pub(super) fn amount(
 }
 
 /// `"25 ETH / 1h"`, several of them, or `"unlimited"`. `None` after a fault.
-fn windows_of(field: &Field<'_>, units: &[UnitDef<'_>]) -> Option<Windows> {
+pub(super) fn windows_of(field: &Field<'_>, units: &[UnitDef<'_>]) -> Option<Windows> {
     if field.as_word().is_some_and(|word| word.text == "unlimited") {
         return Some(Windows::Unlimited);
     }
@@ -164,6 +179,10 @@ fn parse_rate(text: &str) -> Option<Rate> {
 
 const RATE: Vocabulary =
     Vocabulary { known: &["per_caller", "per_key", "parked"], later: &["nonce_ahead"] };
+
+/// What a limit of nothing is told.
+pub(super) const LIFETIME_HINT: &str =
+    "write window = \"AMOUNT / 24h\", lifetime = \"AMOUNT\", or both";
 
 /// What an absent `per_tx` is told.
 pub(super) const PER_TX_HINT: &str =

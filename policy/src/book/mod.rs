@@ -17,6 +17,8 @@ mod quorum;
 mod registry;
 mod report;
 mod rules;
+mod shared;
+mod shared_diff;
 mod signed;
 mod spelling;
 mod tiers;
@@ -29,8 +31,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::diff::Difference;
 pub use self::key::{
     Addresses, AllowanceRule, AuthorizeRule, CallRule, DenyWord, FeeRule, KeyRules, Limit, Limits,
-    MessageRule, NativeRule, Rate, RateRule, Recipients, Threshold, Tier, TokenRule, TypedRule,
-    Window, Windows,
+    MessageRule, NativeRule, Per, Rate, RateRule, Recipients, SharedLimit, Threshold, Tier,
+    TokenRule, TypedRule, Window, Windows,
 };
 pub use self::quorum::{Quorum, QuorumPart};
 pub use self::registry::{CallerEntry, Chain, ContractKind, Registry, Token, TokenKind};
@@ -48,6 +50,7 @@ pub struct Book {
     pub(in crate::book) callers: BTreeMap<CallerId, CallerEntry>,
     pub(in crate::book) groups: BTreeMap<String, BTreeSet<PersonId>>,
     pub(in crate::book) keys: BTreeMap<KeyLabel, KeyRules>,
+    pub(in crate::book) shared: Vec<SharedLimit>,
 }
 
 impl Book {
@@ -109,6 +112,17 @@ impl Book {
     /// Every window length any rule uses: what the ledger must be able to sum over.
     pub fn spans(&self) -> BTreeSet<Span> {
         let limits = self.keys.values().flat_map(KeyRules::window_lists);
-        limits.flat_map(Windows::iter).map(|window| window.span).collect()
+        let shared = self.shared.iter().flat_map(|limit| &limit.windows);
+        limits.flat_map(Windows::iter).chain(shared).map(|window| window.span).collect()
+    }
+
+    /// Limits that count this key among others, or its callers or recipients apart.
+    pub fn shared(&self, label: &KeyLabel) -> impl Iterator<Item = &SharedLimit> {
+        self.shared.iter().filter(move |limit| limit.keys.contains(label))
+    }
+
+    /// The keys that are summed with this one in some limit, itself left out.
+    pub fn companions(&self, label: &KeyLabel) -> BTreeSet<&KeyLabel> {
+        self.shared(label).flat_map(|limit| &limit.keys).filter(|key| *key != label).collect()
     }
 }

@@ -7,7 +7,7 @@ use alloy_primitives::{Address, B256};
 use super::calls::calls;
 use super::check::{chain_named, closed_word};
 use super::file::{Field, Fields, Word};
-use super::limits::{PER_TX_HINT, Zero, ceiling, limit, limits, rate};
+use super::limits::{PER_TX_HINT, Zero, ceiling, limit, limits, rate, span_of};
 use super::names::{Names, Thing, refuse_repeats};
 use super::units::{UnitDef, coin_units};
 use super::words::{Vocabulary, quoted};
@@ -62,6 +62,8 @@ fn key(fields: &Fields<'_>, names: &Names) -> Option<KeyRules> {
     let delegate = fields.optional("delegate");
     let typed = fields.optional("typed").map(|field| offchain::typed(&field, &scope));
     let messages = fields.optional("message").map(|field| offchain::messages(&field));
+    // Without it more is permitted, not less.
+    let cooling = fields.optional("cooling").map(|field| span_of(&field, field.word()?));
     let authorize = fields.optional("authorize");
     let authorize = authorize.and_then(|field| offchain::authorize(&field, &scope, &callers));
     let approve = match tiers {
@@ -84,6 +86,10 @@ fn key(fields: &Fields<'_>, names: &Names) -> Option<KeyRules> {
         messages: messages.unwrap_or_default(),
         authorize,
         approve,
+        cooling: match cooling {
+            Some(span) => Some(span?),
+            None => None,
+        },
         chains: scope.chains,
     })
 }
@@ -347,16 +353,18 @@ const KEY: Vocabulary = Vocabulary {
         "typed",
         "message",
         "authorize",
+        "cooling",
     ],
     later: &[],
 };
-const NATIVE: Vocabulary = Vocabulary { known: &["to", "per_tx", "window"], later: &["unsettled"] };
+const NATIVE: Vocabulary =
+    Vocabulary { known: &["to", "per_tx", "window", "lifetime"], later: &["unsettled"] };
 const FEES: Vocabulary = Vocabulary {
-    known: &["per_tx", "window", "max_priority_fee", "counts_as"],
+    known: &["per_tx", "window", "lifetime", "max_priority_fee", "counts_as"],
     later: &["unsettled"],
 };
 const TOKEN: Vocabulary = Vocabulary {
-    known: &["to", "per_tx", "window", "from", "allowance", "operator", "convert"],
+    known: &["to", "per_tx", "window", "lifetime", "from", "allowance", "operator", "convert"],
     later: &["unsettled"],
 };
 const ALLOWANCE: Vocabulary = Vocabulary { known: &["spender", "per_tx"], later: &["outstanding"] };

@@ -29,10 +29,20 @@ pub(super) fn tiers(
 
 fn tier(fields: &Fields<'_>, scope: &Scope<'_>, owners: &BTreeSet<&PersonId>) -> Option<Tier> {
     let hint = "write above = \"1 ETH\", or an array with an amount for each asset";
-    let above = fields.required("above", hint).and_then(|field| thresholds(&field, scope));
+    let first = fields.optional("first_payment");
+    let known = Vocabulary { known: &["asks"], later: &[] };
+    let first_payment = first.is_some_and(|field| super::check::closed_word(&field, "word", known));
+    let above = match fields.optional("above") {
+        None if first_payment => Some(Vec::new()),
+        None => {
+            fields.required("above", hint);
+            None
+        }
+        Some(field) => thresholds(&field, scope),
+    };
     let asked = quorum_and_time(fields, scope, owners);
     let (need, expires) = asked?;
-    Some(Tier { above: above?, need, expires })
+    Some(Tier { above: above?, first_payment, need, expires })
 }
 
 /// `need` and `expires` of something for which people are always asked.
@@ -191,7 +201,8 @@ fn part(field: &Field<'_>, text: &str, scope: &Scope<'_>) -> Option<QuorumPart> 
     Some(QuorumPart { count, group: (*group).to_owned(), members: members.clone()? })
 }
 
-const TIER: Vocabulary = Vocabulary { known: &["above", "need", "expires"], later: &[] };
+const TIER: Vocabulary =
+    Vocabulary { known: &["above", "first_payment", "need", "expires"], later: &[] };
 
 const NEED_HINT: &str = "write need = \"2 of treasury + 1 of security\"";
 

@@ -16,6 +16,7 @@ pub fn format_amount(registry: &Registry, account: Account, amount: Amount) -> S
         Asset::Token(contract) => {
             registry.token(account.chain, contract).map(|token: &Token| token.decimals)
         }
+        Asset::Requests => Some(0),
     };
     match decimals {
         Some(decimals) => format!("{} {name}", decimal(amount, decimals)),
@@ -31,6 +32,7 @@ pub fn asset_name(registry: &Registry, account: Account) -> String {
         Asset::Token(contract) => registry
             .token(account.chain, contract)
             .map_or_else(|| contract.to_checksum(None), |token| token.name.clone()),
+        Asset::Requests => "requests".to_owned(),
     }
 }
 

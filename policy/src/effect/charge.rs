@@ -1,5 +1,7 @@
 //! What effects cost at most.
 
+use alloy_primitives::Address;
+
 use super::Effect;
 use crate::id::ChainId;
 use crate::money::{Account, Amount, Asset, Charges};
@@ -46,4 +48,37 @@ pub fn charges(effects: &[Effect], chain: ChainId) -> Option<Charges> {
         }
     }
     Some(charges)
+}
+
+/// What goes to whom, or may be taken by whom: fees aside, which go to the chain.
+pub fn payments(effects: &[Effect], chain: ChainId) -> Vec<(Account, Address, Amount)> {
+    let native = Account { chain, asset: Asset::Native };
+    let token = |contract: &Address| Account { chain, asset: Asset::Token(*contract) };
+    let payment = |effect: &Effect| match effect {
+        Effect::PayNative { to, amount } => Some((native, *to, *amount)),
+        Effect::TransferToken { token: contract, to, amount, .. } => {
+            Some((token(contract), *to, *amount))
+        }
+        Effect::GrantAllowance { token: contract, spender, amount } => {
+            Some((token(contract), *spender, *amount))
+        }
+        Effect::GrantOperator { token: contract, operator } => {
+            Some((token(contract), *operator, Amount::MAX))
+        }
+        Effect::Fee { .. }
+        | Effect::RevokeOperator { .. }
+        | Effect::Wrap { .. }
+        | Effect::Unwrap { .. }
+        | Effect::Call { .. }
+        | Effect::Via { .. }
+        | Effect::DelegateCall { .. }
+        | Effect::Typed { .. }
+        | Effect::SignIn { .. }
+        | Effect::Authorize { .. }
+        | Effect::Deploy { .. }
+        | Effect::Delegate { .. }
+        | Effect::Unknown { .. } => None,
+    };
+    let payments = effects.iter().filter_map(payment);
+    payments.filter(|(_, _, amount)| *amount > Amount::ZERO).collect()
 }

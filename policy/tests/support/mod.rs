@@ -44,6 +44,7 @@ struct Pending {
     asked: Asked,
     book: BookHash,
     charge: Charges,
+    first_payments: Vec<Address>,
     repeats: Option<Sequence>,
 }
 
@@ -166,7 +167,7 @@ impl Vault {
         match self.decide(ask) {
             Decision::Allow(allowed) => Said::Reserved(self.reserve(*allowed)),
             Decision::Deny(denial) => {
-                let counted = self.state.open().counted(denial.request.asker(), None);
+                let counted = self.state.counted(denial.request.asker(), None);
                 let reasons = denial.findings.reasons();
                 let codes = reasons.iter().map(|reason| reason.code.clone()).collect();
                 let asked = self.asked(&denial.request);
@@ -179,7 +180,7 @@ impl Vault {
                 let asker = parked.request.asker();
                 let record = ParkedRecord {
                     book: self.state.book().hash(),
-                    counted: self.state.open().counted(asker, None),
+                    counted: self.state.counted(asker, None),
                     expires: self.now.possible.plus(parked.expires),
                     missing: parked.missing.iter().map(ToString::to_string).collect(),
                     parked: ParkedRecord::name(asker, parked.request.digest()),
@@ -205,8 +206,10 @@ impl Vault {
         self.state.reserve(number, &allowed);
         let (book, repeats) = (allowed.revision(), allowed.repeat());
         let charge = allowed.charge().clone();
+        let first_payments = allowed.first_payments().to_vec();
         let request = allowed.into_request();
-        self.pending.insert(number, Pending { request, asked, book, charge, repeats });
+        let pending = Pending { request, asked, book, charge, first_payments, repeats };
+        self.pending.insert(number, pending);
         number
     }
 
@@ -227,7 +230,7 @@ impl Vault {
 
     /// The signature came: the last look and the record. Why it is withheld, if it is.
     pub fn record(&mut self, number: DecisionNumber) -> Result<Sequence, Vec<Reason>> {
-        let Pending { request, asked, book, charge, repeats } =
+        let Pending { request, asked, book, charge, first_payments, repeats } =
             self.pending.remove(&number).unwrap();
         if self.state.must_look_again(&asked, self.now) {
             self.state.advance(asked.by.key, self.now);
@@ -235,7 +238,7 @@ impl Vault {
             let facts = self.state.facts(&request, self.now, Some(number));
             if let Err(findings) = still_allows(&book, &facts, &request) {
                 let reasons = findings.reasons();
-                let counted = self.state.open().counted(&asked.by, Some(number));
+                let counted = self.state.counted(&asked.by, Some(number));
                 let withheld = Withheld { asked, counted, reasons: reasons.clone() };
                 self.write(Record::Withheld(Box::new(withheld)));
                 return Err(reasons);
@@ -243,7 +246,8 @@ impl Vault {
         }
         let slot = RecordedSlot::of(request.slot());
         let signature_sha256 = keccak256(number.0.to_be_bytes());
-        let record = SignedRecord { asked, book, charge, repeats, signature_sha256, slot };
+        let record =
+            SignedRecord { asked, book, charge, first_payments, repeats, signature_sha256, slot };
         Ok(self.write(Record::Signed(Box::new(record))))
     }
 

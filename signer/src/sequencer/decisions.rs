@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use alloy_primitives::Address;
 use portcullis_policy::decide::{Allowed, Decision, Denial, Parked, decide, still_allows};
 use portcullis_policy::finding::{Findings, Reason};
 use portcullis_policy::id::{BookHash, DecisionNumber, KeyId, Sequence};
@@ -35,6 +36,7 @@ pub(super) struct Pending {
 /// What a decision allowed.
 struct Allowance {
     charge: Charges,
+    first_payments: Vec<Address>,
     book: BookHash,
     repeats: Option<Sequence>,
 }
@@ -83,6 +85,7 @@ impl Writer {
         let reserved = Reserved::new(number, key, asked.digest, point);
         let allowance = Allowance {
             charge: allowed.charge().clone(),
+            first_payments: allowed.first_payments().to_vec(),
             book: allowed.revision(),
             repeats: allowed.repeat(),
         };
@@ -110,7 +113,7 @@ impl Writer {
             let sequence = Sequence(0);
             return done(answer, Err(Refusal::Denied { reasons, described, sequence }));
         }
-        let counted = self.state.open().counted(asker, None);
+        let counted = self.state.counted(asker, None);
         let (asked, attachment) = self.ask(&denial.request, now);
         let book = self.state.book().hash();
         let record = Denied { asked, book, counted, reasons: reasons.clone() };
@@ -137,7 +140,7 @@ impl Writer {
             let again = ParkedAnswer { parked: name, missing, expires_ms: expires.0, sequence };
             return done(answer, Ok(Charged::Parked(again)));
         }
-        let counted = self.state.open().counted(asker, None);
+        let counted = self.state.counted(asker, None);
         let expires = now.possible.plus(parked.expires);
         let (asked, attachment) = self.ask(&parked.request, now);
         let book = self.state.book().hash();
@@ -181,6 +184,7 @@ impl Writer {
             asked,
             book: allowed.book,
             charge: allowed.charge,
+            first_payments: allowed.first_payments,
             repeats: allowed.repeats,
             signature_sha256: signed.signature_sha256(),
         };
@@ -214,7 +218,7 @@ impl Writer {
         let reasons: Vec<Reason> = findings.reasons();
         let described = findings.refusals(self.state.book().registry());
         let asked = pending.asked;
-        let counted = self.state.open().counted(&asked.by, Some(asked.number));
+        let counted = self.state.counted(&asked.by, Some(asked.number));
         let record = Withheld { asked, counted, reasons: reasons.clone() };
         let record = Record::Withheld(Box::new(record));
         let sequence = self.append(now, record, pending.attachment)?;

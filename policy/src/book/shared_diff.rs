@@ -1,0 +1,55 @@
+//! Compares the limits over several keys, callers or recipients in two books.
+
+use super::diff::Difference;
+use super::units::format_amount;
+use super::{Book, Per, Registry, SharedLimit, Window};
+use crate::id::{ChainId, KeyLabel};
+use crate::money::{Account, Asset};
+
+/// A limit is kept if a new one sums at least as much: the same asset over at least the same keys,
+/// and as finely or all together. What all callers spend together bounds what one of them spends.
+pub(super) fn compare(old: &Book, new: &Book, found: &mut Difference) {
+    for (limit, window) in windows(old) {
+        // What no key of the new book can spend needs no limit.
+        let idle = !limit.keys.iter().any(|key| new.keys.contains_key(key));
+        if !idle && !windows(new).any(|by| covers(by, (limit, window))) {
+            let shown = describe(&old.registry, limit, window);
+            found.about(format!("limit {}", limit.name)).wider(format!("{shown} not kept"));
+        }
+    }
+    for (limit, window) in windows(new) {
+        if !windows(old).any(|by| covers(by, (limit, window))) {
+            let shown = describe(&new.registry, limit, window);
+            found.about(format!("limit {}", limit.name)).narrower(format!("{shown} added"));
+        }
+    }
+}
+
+fn windows(book: &Book) -> impl Iterator<Item = (&SharedLimit, &Window)> {
+    book.shared.iter().flat_map(|limit| limit.windows.iter().map(move |window| (limit, window)))
+}
+
+fn covers((by, new): (&SharedLimit, &Window), (limit, old): (&SharedLimit, &Window)) -> bool {
+    let summed = limit.accounts.iter().all(|account| by.accounts.contains(account));
+    let together = by.per == limit.per || (by.per == Per::All && !counts_requests(limit));
+    let wide = limit.keys.is_subset(&by.keys) && new.span >= old.span;
+    summed && together && wide && new.limit <= old.limit
+}
+
+/// Requests are counted only while a limit counts them, so another one may know fewer of them.
+fn counts_requests(limit: &SharedLimit) -> bool {
+    limit.accounts.iter().any(|account| account.asset == Asset::Requests)
+}
+
+fn describe(registry: &Registry, limit: &SharedLimit, window: &Window) -> String {
+    let account = limit.accounts.first().copied();
+    let account = account.unwrap_or(Account { chain: ChainId(0), asset: Asset::Requests });
+    let keys: Vec<&str> = limit.keys.iter().map(KeyLabel::as_str).collect();
+    let per = match limit.per {
+        Per::All => "",
+        Per::Caller => ", each caller",
+        Per::Recipient => ", each recipient",
+    };
+    let amount = format_amount(registry, account, window.limit);
+    format!("{amount} / {} over {}{per}", window.span, keys.join(", "))
+}
