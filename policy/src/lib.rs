@@ -10,6 +10,7 @@ pub mod bounds;
 mod canonical;
 pub mod decide;
 pub mod effect;
+pub mod examples;
 pub mod finding;
 pub mod id;
 pub mod ledger;

@@ -280,6 +280,24 @@ fn rfc3339(text: &str) -> Option<Millis> {
     u64::try_from(seconds.checked_mul(1_000)?.checked_add(millis)?).ok().map(Millis)
 }
 
+/// A time as [`rfc3339`] reads it, to the second.
+pub(crate) fn format_time(time: Millis) -> String {
+    let seconds = time.0 / 1_000;
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    let (mut year, mut month) = (1970_i64, 1_i64);
+    let first_day = |year, month| days_since_1970(year, month, 1).unwrap_or(i64::MAX);
+    let days = i64::try_from(days).unwrap_or(i64::MAX);
+    while year < 9_999 && first_day(year.saturating_add(1), 1) <= days {
+        year = year.saturating_add(1);
+    }
+    while month < 12 && first_day(year, month.saturating_add(1)) <= days {
+        month = month.saturating_add(1);
+    }
+    let day = days.saturating_sub(first_day(year, month)).saturating_add(1);
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 fn offset_minutes(text: &str) -> Option<i64> {
     if text == "Z" {
         return Some(0);
@@ -411,6 +429,8 @@ mod tests {
             ("2026-11-24T10:50:00-00:30", 1_795_519_200),
         ] {
             assert_eq!(rfc3339(text), Some(Millis(seconds * 1_000)), "{text}");
+            let again = format_time(Millis(seconds * 1_000));
+            assert_eq!(rfc3339(&again), Some(Millis(seconds * 1_000)), "{again}");
         }
         for bad in ["2100-02-29T00:00:00Z", "1969-12-31T23:59:59Z", "2024-13-01T00:00:00Z"] {
             assert_eq!(rfc3339(bad), None, "{bad}");

@@ -58,7 +58,8 @@ pub(crate) fn check(ground: &Ground<'_>, effect: &Effect, out: &mut Findings) {
         Effect::Authorize { to } => {
             let rule = rules.authorize.as_ref();
             // Whoever may delegate may end it.
-            let known = rule.is_some_and(|rule| *to == Address::ZERO || rule.to.contains(to));
+            let known =
+                rule.is_some_and(|rule| *to == Address::ZERO || rule.to.contains(&(chain, *to)));
             out.note(Rule::AuthorizeAllowed, Seen::Address(*to), known);
         }
         Effect::Deploy { init_code, value } => {

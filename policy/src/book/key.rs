@@ -165,8 +165,8 @@ pub struct MessageRule {
 /// Whose code the account may run (EIP-7702): for this, people are always asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AuthorizeRule {
-    /// Contracts.
-    pub to: Addresses,
+    /// Contracts, each on its chain.
+    pub to: BTreeSet<(ChainId, Address)>,
     /// Who must agree.
     pub need: Quorum,
     /// How long a parked request may wait.

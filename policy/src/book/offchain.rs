@@ -175,7 +175,7 @@ pub(super) fn authorize(
 ) -> Option<AuthorizeRule> {
     let fields = field.fields(AUTHORIZE)?;
     let to = fields.required("to", "write to = \"@NAME\": whose code the account may run");
-    let to = to.map(|field| scope.names.addresses(&field, &scope.chains));
+    let to = to.map(|field| scope.names.contracts(&field, &scope.chains));
     let (need, expires) = tiers::people(&fields, scope, callers)?;
     Some(AuthorizeRule { to: to?, need, expires })
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 
+use super::units::{UnitDef, coin_units, parse_amount};
 use crate::id::{ChainId, PersonId};
 use crate::money::Amount;
 
@@ -30,6 +31,28 @@ impl Registry {
     /// How calls to a contract are read. Whatever is not in the registry is plain.
     pub fn contract_kind(&self, chain: ChainId, contract: Address) -> ContractKind {
         self.contracts.get(&(chain, contract)).copied().unwrap_or_default()
+    }
+
+    /// The address of this name, if just one has it. For examples: rules are resolved already.
+    pub(crate) fn address_named(&self, name: &str) -> Option<Address> {
+        let named = |label: &String| label.split(", ").any(|one| one == name);
+        let mut found = self.labels.iter().filter(|(_, label)| named(label));
+        found.next().map(|(address, _)| *address).filter(|_| found.next().is_none())
+    }
+
+    /// The chain of this name.
+    pub(crate) fn chain_named(&self, name: &str) -> Option<ChainId> {
+        self.chains.iter().find(|(_, chain)| chain.name == name).map(|(id, _)| *id)
+    }
+
+    /// An amount in the unit of any coin or token.
+    pub(crate) fn parse_amount(&self, text: &str) -> Option<Amount> {
+        let coins: BTreeSet<&str> =
+            self.chains.values().map(|chain| chain.native.as_str()).collect();
+        let mut units = coin_units(coins.into_iter());
+        let tokens = self.tokens.values();
+        units.extend(tokens.map(|token| UnitDef { name: &token.name, decimals: token.decimals }));
+        parse_amount(text, &units).ok()
     }
 
     /// The name somebody gave an address, for display only: all of them, with commas, if there are

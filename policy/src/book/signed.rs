@@ -1,6 +1,6 @@
 //! Compares what one key may call and sign, by rules over arguments, in two books.
 
-use super::compare::{Rules, addresses, named_address};
+use super::compare::{Rules, named_address};
 use super::diff::Lines;
 use super::{AuthorizeRule, KeyRules, MessageRule};
 use crate::bounds::Bound;
@@ -79,7 +79,10 @@ pub(super) fn authorize(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
         (None, Some(_)) => lines.wider("authorize added"),
         (Some(_), None) => lines.narrower("authorize removed"),
         (Some(before), Some(after)) => {
-            addresses("authorize to", (&before.to, &after.to), new.registry, lines);
+            let place = |(chain, contract): &(_, _)| {
+                format!("{} on chain {chain}", named_address(*contract, new.registry))
+            };
+            lines.permitted("authorize to", (&before.to, &after.to), place);
             quorums(before, after, lines);
         }
     }

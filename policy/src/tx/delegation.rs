@@ -45,6 +45,11 @@ impl Delegation {
         }
     }
 
+    /// The bytes that would be hashed, for examples: whether they are one, decoding says.
+    pub(crate) fn draft(chain: ChainId, address: Address, nonce: u64) -> Vec<u8> {
+        Self { chain, address, nonce }.preimage()
+    }
+
     /// The only chain on which it is valid. Never 0.
     pub fn chain(&self) -> ChainId {
         self.chain

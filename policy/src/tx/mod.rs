@@ -5,6 +5,7 @@
 
 mod decode;
 mod delegation;
+mod draft;
 mod encode;
 mod malformed;
 mod parts;
@@ -15,6 +16,7 @@ mod tests;
 use alloy_primitives::{B256, keccak256};
 
 pub use delegation::Delegation;
+pub use draft::Draft;
 pub use malformed::{Field, Malformed};
 pub use parts::{
     AccessListEntry, AccessListed, Authorization, Blob, Destination, DynamicFee, Legacy, SetCode,

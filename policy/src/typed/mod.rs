@@ -61,6 +61,30 @@ impl TypedData {
         Ok(Self { text: text.to_owned(), domain, primary, message, digest })
     }
 
+    /// The JSON of a message of this type, for examples: whether it is one, decoding says.
+    pub(crate) fn assemble(
+        domain: &Domain,
+        kind: &StructType,
+        message: &serde_json::Value,
+    ) -> String {
+        let mut fields = serde_json::Map::new();
+        let mut put = |name: &str, value: Option<serde_json::Value>| {
+            value.map(|value| fields.insert(name.to_owned(), value));
+        };
+        put("name", domain.name.clone().map(Into::into));
+        put("version", domain.version.clone().map(Into::into));
+        put("chainId", domain.chain.map(|chain| chain.0.into()));
+        put("verifyingContract", domain.contract.map(|one| one.to_checksum(None).into()));
+        put("salt", domain.salt.map(|salt| salt.to_string().into()));
+        let document = serde_json::json!({
+            "domain": fields,
+            "message": message,
+            "primaryType": kind.name(),
+            "types": kind.to_json(),
+        });
+        document.to_string()
+    }
+
     /// The text as it came.
     pub fn text(&self) -> &str {
         &self.text
@@ -92,6 +116,11 @@ impl TypedData {
     pub fn digest(&self) -> Digest {
         self.digest
     }
+}
+
+/// A value of this type out of JSON, as strictly as in typed data. For examples.
+pub(crate) fn read_value(kind: &Kind, json: &serde_json::Value) -> Result<Value, TypedFault> {
+    read::single(kind, &json::Json::parse(&json.to_string())?)
 }
 
 /// Largest text: what a transaction may have.

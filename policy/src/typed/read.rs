@@ -29,6 +29,11 @@ pub(super) fn document(json: &Json) -> Result<Document, TypedFault> {
     Ok(Document { domain, primary, message })
 }
 
+/// One value by itself. A tuple may be an array of its members.
+pub(super) fn single(kind: &Kind, json: &Json) -> Result<Value, TypedFault> {
+    value(kind, json, &Place("value".to_owned()), &mut { VALUES_MAX })
+}
+
 /// Where in the text.
 struct Place(String);
 
@@ -180,6 +185,13 @@ fn value(kind: &Kind, json: &Json, place: &Place, left: &mut usize) -> Result<Va
                 let place = place.step(name);
                 let json = object.get(name).ok_or_else(|| place.fault(Problem::Missing))?;
                 value(&member.kind, json, &place, left)
+            });
+            read.collect::<Result<_, _>>().map(Value::List)
+        }
+        // Arguments of a function have no struct to name their members.
+        (Kind::Tuple(None, members), Json::List(list)) if members.len() == list.len() => {
+            let read = members.iter().zip(list).enumerate().map(|(at, (member, json))| {
+                value(&member.kind, json, &place.step(&at.to_string()), left)
             });
             read.collect::<Result<_, _>>().map(Value::List)
         }

@@ -87,6 +87,17 @@ impl StructType {
         self.text.split('(').next().unwrap_or_default()
     }
 
+    /// As `types` of typed data has it.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        let (definitions, _) = definitions(&self.text).unwrap_or_default();
+        let field =
+            |(kind, name): &(String, String)| serde_json::json!({"name": name, "type": kind});
+        let structs = definitions.iter().map(|(name, fields)| {
+            (name.clone(), fields.iter().map(field).collect::<serde_json::Value>())
+        });
+        serde_json::Value::Object(structs.collect())
+    }
+
     /// Its fields: a tuple.
     pub fn kind(&self) -> &Kind {
         &self.kind
