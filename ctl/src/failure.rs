@@ -7,9 +7,12 @@ use portcullis_client::{
     CallError, Code, ConnectError, Refusal, SignError, TransportError, Trouble,
 };
 
+use portcullis_policy::examples::BadExamples;
+
 use crate::audit::export::ExportFault;
 use crate::audit::verify::VerifyFault;
 use crate::connection::ConnectionFault;
+use crate::policy::{ExplainFault, FaultyBook};
 use crate::sign::SignFault;
 
 /// Exit codes: stable, for scripts.
@@ -54,6 +57,15 @@ pub(crate) enum Failure {
     /// Where to connect is not known.
     #[error(transparent)]
     Connection(#[from] ConnectionFault),
+    /// A book that has faults, where one without is needed.
+    #[error(transparent)]
+    Book(#[from] FaultyBook),
+    /// Examples that cannot be run.
+    #[error(transparent)]
+    Examples(#[from] BadExamples),
+    /// Nothing can be explained.
+    #[error(transparent)]
+    Explain(#[from] ExplainFault),
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -103,6 +115,9 @@ impl Failure {
             | Self::Connect(ConnectError::Config(_) | ConnectError::RequestIds(_))
             | Self::Call(CallError::Incomplete { .. })
             | Self::Sign(_)
+            | Self::Book(_)
+            | Self::Examples(_)
+            | Self::Explain(_)
             | Self::Read { .. }
             | Self::Print(_) => Exit::Failure,
         }
@@ -120,6 +135,9 @@ impl Failure {
             | Self::Sign(_)
             | Self::Export(_)
             | Self::Verify(_)
+            | Self::Book(_)
+            | Self::Examples(_)
+            | Self::Explain(_)
             | Self::Read { .. }
             | Self::Print(_) => None,
         }

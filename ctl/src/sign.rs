@@ -9,6 +9,7 @@ use clap::Args;
 use portcullis_client::{
     Answer, Client, KeyRef, Parked, RequestId, SignedDigest, SignedTransaction,
 };
+use portcullis_policy::request::Input;
 use portcullis_policy::typed::{TypedData, TypedFault};
 use serde_json::json;
 
@@ -33,7 +34,7 @@ pub(crate) struct SignArgs {
 /// Exactly one of these.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
-struct InputArgs {
+pub(crate) struct InputArgs {
     /// The unsigned EIP-2718 preimage.
     #[arg(long, value_name = "0xHEX")]
     hex: Option<String>,
@@ -152,6 +153,16 @@ fn read(path: &Path) -> Result<(String, String), Failure> {
     };
     let text = text.map_err(|source| Failure::Read { path: path.to_owned(), source })?;
     Ok((name, text))
+}
+
+/// The same, for policy to look at.
+pub(crate) fn policy_input(args: &InputArgs) -> Result<Input, Failure> {
+    Ok(match input(args)?.0 {
+        Wanted::Transaction(preimage) => Input::Transaction(preimage),
+        Wanted::Typed { json, .. } => Input::Typed(json),
+        Wanted::Message(text) => Input::Message(text.into_bytes()),
+        Wanted::Authorization(preimage) => Input::Delegation(preimage),
+    })
 }
 
 async fn find_key(client: &Client, wanted: &str) -> Result<KeyRef, Failure> {

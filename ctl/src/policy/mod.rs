@@ -1,8 +1,15 @@
-//! `policy check | adopt | show`.
+//! `policy check | lint | diff | test | explain | adopt | show`.
 
 mod adopt;
 mod check;
+mod diff;
+mod explain;
+mod lint;
 mod show;
+mod test;
+
+pub(crate) use self::diff::FaultyBook;
+pub(crate) use self::explain::ExplainFault;
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +23,14 @@ use crate::output::Output;
 pub(crate) enum PolicyVerb {
     /// Say what adopting a book would say, and change nothing.
     Check(check::CheckArgs),
+    /// Look for faults and foot-guns in a book, without a signer.
+    Lint(BookFile),
+    /// Say what a new book permits more and less than an old one, without a signer.
+    Diff(diff::DiffArgs),
+    /// Run a book's own examples, without a signer.
+    Test(test::TestArgs),
+    /// Show the decision on a request as a tree, without a signer.
+    Explain(explain::ExplainArgs),
     /// Put a book into force. Only narrower ones, until quorums exist.
     Adopt(BookFile),
     /// Print the book in force, byte for byte.
@@ -36,6 +51,10 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     match verb {
         PolicyVerb::Check(args) => check::run(&args, connection, output).await,
+        PolicyVerb::Lint(book) => lint::run(&book, output),
+        PolicyVerb::Diff(args) => diff::run(&args, output),
+        PolicyVerb::Test(args) => test::run(&args, output),
+        PolicyVerb::Explain(args) => explain::run(&args, output),
         PolicyVerb::Adopt(book) => adopt::run(&book, connection, output).await,
         PolicyVerb::Show => show::run(connection, output).await,
     }

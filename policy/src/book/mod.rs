@@ -11,6 +11,7 @@ mod diff;
 mod file;
 mod key;
 mod limits;
+mod lint;
 mod names;
 mod offchain;
 mod quorum;
@@ -34,6 +35,7 @@ pub use self::key::{
     MessageRule, NativeRule, Per, Rate, RateRule, Recipients, SharedLimit, Threshold, Tier,
     TokenRule, TypedRule, Window, Windows,
 };
+pub use self::lint::Lint;
 pub use self::quorum::{Quorum, QuorumPart};
 pub use self::registry::{CallerEntry, Chain, ContractKind, Registry, Token, TokenKind};
 pub use self::report::{Fault, Faults};
@@ -62,6 +64,11 @@ impl Book {
     /// What is wider and what is narrower in `new` than in this book.
     pub fn difference(&self, new: &Self) -> Difference {
         diff::difference(self, new)
+    }
+
+    /// Foot-guns: what nobody should mean.
+    pub fn lints(&self) -> Vec<Lint> {
+        lint::lints(self)
     }
 
     /// What is sound and may still not be meant, a line for people each.

@@ -16,6 +16,7 @@ use crate::effect;
 use crate::finding::describe;
 use crate::money::{Asset, Charges, Facet};
 use crate::request::Request;
+use crate::state::State;
 
 /// A file of examples.
 #[derive(Debug, Deserialize)]
@@ -182,6 +183,12 @@ impl Examples {
         }
         Ok(outcomes)
     }
+}
+
+/// A vault in which nothing was signed, with a key for every label of the book. `None` only if the
+/// book is none.
+pub fn fresh_state(book: &Book) -> Option<State> {
+    Vault::new(book).into_state()
 }
 
 fn run_step(vault: &mut Vault, step: &Step) -> Result<Outcome, Problem> {

@@ -75,6 +75,10 @@ impl Vault {
         self.write(Record::KeyCreated(KeyCreated { address: address_of(label), key, point }));
     }
 
+    pub(super) fn into_state(self) -> Option<State> {
+        self.state
+    }
+
     pub(super) fn book(&self) -> Arc<Book> {
         Arc::clone(&self.book)
     }

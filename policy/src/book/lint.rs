@@ -1,0 +1,246 @@
+//! Foot-guns: a sound book that says something nobody should mean. `portctl policy lint` refuses
+//! them; the signer does not, since somebody may mean it all the same.
+
+use super::{Book, KeyRules, Limit, Limits, Quorum, Recipients, Registry, Windows};
+use crate::bounds::Bound;
+use crate::id::KeyLabel;
+use crate::money::{Account, Asset};
+use crate::value::{Kind, Member};
+
+/// A foot-gun: where it stands, what can happen, what to write instead.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lint {
+    /// Which kind, for programs.
+    pub code: &'static str,
+    /// Where in the book.
+    pub at: String,
+    /// What can happen.
+    pub message: String,
+    /// What to do about it.
+    pub hint: &'static str,
+}
+
+/// All of them, key by key.
+pub(super) fn lints(book: &Book) -> Vec<Lint> {
+    let mut found = Vec::new();
+    for (label, rules) in &book.keys {
+        key(label, rules, &book.registry, &mut found);
+    }
+    found
+}
+
+fn key(label: &KeyLabel, rules: &KeyRules, registry: &Registry, out: &mut Vec<Lint>) {
+    let at = |what: &str| format!("key.{label}.{what}");
+    if let Some(native) = &rules.native {
+        amounts(&at("native"), &native.limits, out);
+        recipients(&at("native"), &native.to, &native.limits, out);
+    }
+    if let Some(fees) = &rules.fees {
+        amounts(&at("fees"), &fees.limits, out);
+        if fees.max_priority_fee == Limit::Unlimited {
+            let message = "a whole fee can be paid to a builder who is in league with the caller";
+            let hint = "write max_priority_fee = \"5 gwei\"";
+            lint(out, "unbounded-priority-fee", at("fees"), message, hint);
+        }
+    }
+    for ((chain, contract), rule) in &rules.tokens {
+        let account = Account { chain: *chain, asset: Asset::Token(*contract) };
+        let at = at(&format!("token.{}", super::asset_name(registry, account)));
+        amounts(&at, &rule.limits, out);
+        recipients(&at, &rule.to, &rule.limits, out);
+        let uncapped = |allowance: &super::AllowanceRule| allowance.per_tx == Limit::Unlimited;
+        if rule.allowance.as_ref().is_some_and(uncapped) {
+            let message = "an allowance without a cap is everything the key will ever hold";
+            let hint = "write allowance = { spender, per_tx = \"AMOUNT\" }";
+            lint(out, "unbounded-allowance", at, message, hint);
+        }
+    }
+    for rule in rules.calls.values() {
+        let at = at(&format!("call {}", rule.function.canonical()));
+        arguments(&at, rule.function.parameters(), &rule.bounds, out);
+    }
+    for rule in rules.typed.values() {
+        // What moves value in these is charged and checked by itself.
+        if crate::effect::permit_deadline(rule.kind.text()).is_none() {
+            let at = at(&format!("typed {}", rule.kind.name()));
+            arguments(&at, rule.kind.members(), &rule.bounds, out);
+        }
+    }
+    if !rules.delegatecall.is_empty() {
+        let message = "code that runs as a Safe can do anything with what the Safe has";
+        let hint = "leave delegatecall out; MultiSend needs only kind = \"multisend\"";
+        lint(out, "delegatecall", at("delegatecall"), message, hint);
+    }
+    for tier in &rules.approve {
+        quorum(&at("approve"), &tier.need, out);
+    }
+}
+
+/// Neither a transaction nor a window has a bound.
+fn amounts(at: &str, limits: &Limits, out: &mut Vec<Lint>) {
+    if limits.per_tx == Limit::Unlimited {
+        let message = "one transaction may take everything";
+        let hint = "write per_tx = \"AMOUNT\"";
+        lint(out, "unbounded-transaction", at.to_owned(), message, hint);
+    }
+    if limits.windows == Windows::Unlimited {
+        let message = "one transaction after the other may take everything";
+        let hint = "write window = \"AMOUNT / 24h\"";
+        lint(out, "unbounded-window", at.to_owned(), message, hint);
+    }
+}
+
+fn recipients(at: &str, to: &Recipients, limits: &Limits, out: &mut Vec<Lint>) {
+    let day = crate::time::Span(86_400_000);
+    let daily = limits.windows.iter().any(|window| window.span >= day);
+    if *to == Recipients::Anyone && !daily {
+        let message = "anyone may be paid, and no window of a day or more bounds it";
+        let hint = "list who is paid, or write window = \"AMOUNT / 24h\"";
+        lint(out, "anyone-without-a-day", at.to_owned(), message, hint);
+    }
+}
+
+/// An amount or an address that may be anything.
+fn arguments(at: &str, members: &[Member], bounds: &[Bound], out: &mut Vec<Lint>) {
+    for (member, bound) in members.iter().zip(bounds) {
+        if *bound == Bound::Any && matters(&member.kind) {
+            let name = member.name.as_deref().unwrap_or("?");
+            let message = format!("the argument {name} may be anything");
+            let hint = "write what it may be: \"self\", \"@name\", \"<= AMOUNT\", \"0\"";
+            lint(out, "unbounded-argument", at.to_owned(), message, hint);
+        }
+    }
+}
+
+/// Whether a value of this type can say who or how much.
+fn matters(kind: &Kind) -> bool {
+    match kind {
+        Kind::Uint(_) | Kind::Int(_) | Kind::Address | Kind::Bytes => true,
+        Kind::Array(element, _) => matters(element),
+        Kind::Tuple(_, members) => members.iter().any(|member| matters(&member.kind)),
+        Kind::Bool | Kind::FixedBytes(_) | Kind::String => false,
+    }
+}
+
+/// Somebody who stands in two groups of one quorum fills only one place.
+fn quorum(at: &str, need: &Quorum, out: &mut Vec<Lint>) {
+    for (place, part) in need.parts.iter().enumerate() {
+        let others = need.parts.iter().skip(place.saturating_add(1));
+        for other in others {
+            if let Some(person) = part.members.intersection(&other.members).next() {
+                let (one, two) = (&part.group, &other.group);
+                let message = format!("{person} is in {one} and in {two}, and counts once");
+                let hint = "ask for groups that share nobody";
+                lint(out, "person-twice-in-a-quorum", at.to_owned(), message, hint);
+            }
+        }
+    }
+}
+
+fn lint(
+    out: &mut Vec<Lint>,
+    code: &'static str,
+    at: String,
+    message: impl Into<String>,
+    hint: &'static str,
+) {
+    out.push(Lint { code, at, message: message.into(), hint });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAFE: &str = r#"
+version = 1
+[chain.ethereum]
+id = 1
+native = "ETH"
+[asset.USDC]
+kind = "erc20"
+chain = "ethereum"
+address = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
+decimals = 6
+[contract.pool]
+chain = "ethereum"
+address = "0x87870bca3f3fd6335c3f4ce8392d69350b4fa4e2"
+[address]
+cold = "0x1111111111111111111111111111111111111111"
+[group]
+treasury = ["alice", "bob"]
+security = ["dave"]
+[caller."spiffe://acme/payouts"]
+owners = ["carol"]
+[key.hot]
+callers = ["spiffe://acme/payouts"]
+chains = ["ethereum"]
+native = { to = "@cold", per_tx = "10 ETH", window = "20 ETH / 24h" }
+rate = { per_caller = "20/s", per_key = "50/s", parked = 1 }
+approve = [{ above = "1 ETH", need = "1 of treasury + 1 of security", expires = "1h" }]
+[key.hot.fees]
+per_tx = "0.05 ETH"
+window = "1 ETH / 24h"
+max_priority_fee = "5 gwei"
+counts_as = "native"
+[key.hot.token.USDC]
+to = "@cold"
+per_tx = "5 USDC"
+window = "9 USDC / 1h"
+allowance = { spender = "@pool", per_tx = "5 USDC" }
+[[key.hot.call]]
+contract = "@pool"
+function = "supply(address asset, uint256 amount)"
+where = { asset = "@USDC", amount = "<= 5 USDC" }
+"#;
+
+    #[test]
+    fn a_book_that_bounds_everything_has_no_foot_gun() {
+        assert_eq!(Book::parse(SAFE).unwrap().lints(), []);
+    }
+
+    #[test]
+    fn every_foot_gun_is_named_where_it_stands() {
+        for (from, to, code, at) in [
+            ("per_tx = \"10 ETH\"", "per_tx = \"unlimited\"", "unbounded-transaction", "native"),
+            ("\"20 ETH / 24h\"", "\"unlimited\"", "unbounded-window", "native"),
+            ("\"5 gwei\"", "\"unlimited\"", "unbounded-priority-fee", "fees"),
+            (
+                "{ to = \"@cold\", per_tx = \"5",
+                "{ to = \"anyone\", per_tx = \"5",
+                "anyone-without-a-day",
+                "token.USDC",
+            ),
+            (
+                "spender = \"@pool\", per_tx = \"5 USDC\"",
+                "spender = \"@pool\", per_tx = \"unlimited\"",
+                "unbounded-allowance",
+                "token.USDC",
+            ),
+            ("amount = \"<= 5 USDC\"", "amount = \"any\"", "unbounded-argument", "call supply"),
+            (
+                "where = { asset = \"@USDC\", amount = \"<= 5 USDC\" }",
+                "where = \"any\"",
+                "unbounded-argument",
+                "call supply",
+            ),
+            (
+                "chains = [\"ethereum\"]",
+                "chains = [\"ethereum\"]\ndelegatecall = \"@pool\"",
+                "delegatecall",
+                "delegatecall",
+            ),
+            (
+                "security = [\"dave\"]",
+                "security = [\"dave\", \"bob\"]",
+                "person-twice-in-a-quorum",
+                "approve",
+            ),
+        ] {
+            let text = SAFE.replacen(from, to, 1);
+            assert_ne!(text, SAFE, "{from}");
+            let lints = Book::parse(&text).unwrap().lints();
+            let named = |lint: &&Lint| lint.code == code && lint.at.contains(at);
+            assert!(lints.iter().any(|lint| named(&lint)), "{code}: {lints:?}");
+        }
+    }
+}
