@@ -205,8 +205,8 @@ where = { asset = "@USDC", amount = "<= 5 USDC" }
             ("\"20 ETH / 24h\"", "\"unlimited\"", "unbounded-window", "native"),
             ("\"5 gwei\"", "\"unlimited\"", "unbounded-priority-fee", "fees"),
             (
-                "{ to = \"@cold\", per_tx = \"5",
-                "{ to = \"anyone\", per_tx = \"5",
+                "to = \"@cold\"\nper_tx = \"5",
+                "to = \"anyone\"\nper_tx = \"5",
                 "anyone-without-a-day",
                 "token.USDC",
             ),
