@@ -91,6 +91,30 @@ impl ControlClient {
         call!(self.control.freeze(v1::FreezeRequest { scope, reason: reason.to_owned() }))
     }
 
+    /// Tells what is mined of a key on a chain. Role: watcher.
+    ///
+    /// # Errors
+    ///
+    /// As every call.
+    pub async fn report_settlement(
+        &self,
+        report: v1::ReportSettlementRequest,
+    ) -> Result<v1::ReportSettlementResponse, CallError> {
+        call!(self.control.report_settlement(report))
+    }
+
+    /// Tells what things cost, for limits in USD. Role: pricer.
+    ///
+    /// # Errors
+    ///
+    /// As every call.
+    pub async fn report_prices(
+        &self,
+        report: v1::ReportPricesRequest,
+    ) -> Result<v1::ReportPricesResponse, CallError> {
+        call!(self.control.report_prices(report))
+    }
+
     /// Adopts a book: its TOML text.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::connection::ConnectionArgs;
 use crate::output::Format;
-use crate::{audit, completions, freeze, key, policy, sign};
+use crate::{audit, completions, freeze, key, policy, report, sign};
 
 /// Speaks to a Portcullis signer: keys, signatures, the policy book, the stop, the journal.
 #[derive(Debug, Parser)]
@@ -32,6 +32,9 @@ pub(crate) enum Verb {
     Policy(policy::PolicyVerb),
     /// Stop signing in a scope, at once. Thawing takes a quorum.
     Freeze(freeze::FreezeArgs),
+    /// Tell the signer what is mined, and what things cost.
+    #[command(subcommand)]
+    Report(report::ReportVerb),
     /// Show state, health and figures.
     Status,
     /// Read, export and verify the journal.

@@ -13,6 +13,7 @@ mod freeze;
 mod key;
 mod output;
 mod policy;
+mod report;
 mod sign;
 mod status;
 mod transaction;
@@ -48,6 +49,7 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Verb::Key(verb) => key::run(verb, connection, output).await,
         Verb::Sign(args) => sign::run(args, connection, output).await,
         Verb::Policy(verb) => policy::run(verb, connection, output).await,
+        Verb::Report(verb) => report::run(verb, connection, output).await,
         Verb::Freeze(args) => freeze::run(args, connection, output).await,
         Verb::Status => status::run(connection, output).await,
         Verb::Audit(verb) => audit::run(verb, connection, output).await,

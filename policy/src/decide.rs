@@ -14,11 +14,13 @@ use crate::finding::{Findings, Rule, Seen};
 use crate::id::{BookHash, DecisionNumber, Digest, KeyId, KeyLabel, PersonId, Sequence, Tag};
 use crate::ledger::Ledger;
 use crate::limits;
-use crate::money::{Account, Amount, Charges};
+use crate::money::{Account, Amount, Asset, Charges};
 use crate::payees::Payees;
 use crate::permitted::{self, Ground};
+use crate::prices::{self, Prices};
 use crate::request::Request;
 use crate::reservation::Reservations;
+use crate::settlement::Settlements;
 use crate::stops::{Stops, Subject};
 use crate::time::{Interval, Span};
 
@@ -156,6 +158,10 @@ pub struct Facts<'a> {
     pub labels: &'a BTreeMap<KeyLabel, KeyId>,
     /// Whom keys have paid, and whom books added a while ago.
     pub payees: &'a Payees,
+    /// What watchers told.
+    pub settlements: &'a Settlements,
+    /// What pricers told.
+    pub prices: &'a Prices,
     /// What is in flight.
     pub open: &'a Reservations,
     /// This request's own reservation, if it is decided again.
@@ -226,12 +232,17 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     for one in &effects {
         permitted::check(&ground, one, &mut findings);
     }
-    let payments = effect::payments(&effects, chain);
+    let mut payments = effect::payments(&effects, chain);
     check_cooling(rules, facts, &key, &payments, &mut findings);
     let shared: Vec<&SharedLimit> = book.shared(key.label).collect();
-    let charge = effect::charges(&effects, chain).and_then(|mut charge| {
+    let charge = effect::charges(&effects, chain);
+    let charge = charge
+        .and_then(|charge| add_worth(book, facts, &shared, charge, &mut payments, &mut findings));
+    let grants = counted_grants(rules, &effects, chain);
+    let charge = charge.and_then(|mut charge| {
         let caller = &request.asker().caller;
-        limits::extend(&mut charge, &shared, (caller, chain), &payments).map(|()| charge)
+        let added = limits::extend(&mut charge, &shared, (caller, chain), &payments, &grants);
+        added.map(|()| charge)
     });
     findings.note(Rule::NoOverflow, Seen::Nothing, charge.is_some());
     let Some(charge) = charge else { return Verdict::refused(findings) };
@@ -242,6 +253,8 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     };
     limits::check(book.registry(), rules, facts, &asked, &mut findings);
     limits::check_shared(&shared, facts, &asked, &mut findings);
+    limits::check_outstanding(rules, facts, &asked, &mut findings);
+    limits::check_nonce(rules, facts, request.slot(), &mut findings);
 
     let first = first_payments(rules, facts, request, &payments);
     let tiers = rules
@@ -285,6 +298,54 @@ fn check_caller_and_chain(book: &Book, rules: &KeyRules, request: &Request, out:
     let chain = request.chain();
     let known = rules.chains.contains(&chain) && book.registry().chain(chain).is_some();
     out.note(Rule::ChainAllowed, Seen::Words(chain.to_string()), known);
+}
+
+/// Adds what everything is worth, if a limit counts in USD. What has no price is refused.
+fn add_worth(
+    book: &Book,
+    facts: &Facts<'_>,
+    shared: &[&SharedLimit],
+    mut charge: Charges,
+    payments: &mut Vec<(Account, Address, Amount)>,
+    out: &mut Findings,
+) -> Option<Charges> {
+    let in_usd = |limit: &&SharedLimit| limit.accounts.contains(&prices::USD);
+    let (true, Some(rule)) = (shared.iter().any(in_usd), book.prices()) else {
+        return Some(charge);
+    };
+    let (registry, when) = (book.registry(), (rule.stale, facts.now.sure));
+    let worth = match facts.prices.worth_of(registry, &charge, when) {
+        Ok(worth) => worth?,
+        Err(asset) => {
+            out.note(Rule::Priced, Seen::Words(asset), false);
+            return Some(charge);
+        }
+    };
+    charge.add(prices::USD, worth)?;
+    let mut in_usd = Vec::with_capacity(payments.len());
+    for (account, whom, amount) in payments.iter() {
+        // All of them are part of the charge, so they have a price.
+        if let Ok(worth) = facts.prices.worth(registry, (*account, *amount), when) {
+            in_usd.push((prices::USD, *whom, worth?));
+        }
+    }
+    payments.append(&mut in_usd);
+    Some(charge)
+}
+
+/// Allowances of tokens for which the book counts what stands.
+fn counted_grants(
+    rules: &KeyRules,
+    effects: &[Effect],
+    chain: crate::id::ChainId,
+) -> Vec<(Account, Address, Amount)> {
+    let counted = |account: &Account| {
+        let Asset::Token(token) = account.asset else { return false };
+        let rule = rules.tokens.get(&(account.chain, token));
+        rule.and_then(|rule| rule.allowance.as_ref()?.outstanding).is_some()
+    };
+    let grants = effect::grants(effects, chain).into_iter();
+    grants.filter(|(account, ..)| counted(account)).collect()
 }
 
 /// Recipients that a book added wait before they are paid.

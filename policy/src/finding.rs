@@ -131,6 +131,14 @@ pub enum Rule {
     DelegateAllowed,
     /// A limit over several keys, or over each caller or recipient apart.
     Shared(Span),
+    /// What is signed and not known to be mined.
+    Unsettled,
+    /// What one spender may take, signed and not taken back.
+    Outstanding,
+    /// The nonce is near enough to what is mined.
+    NonceAhead,
+    /// Everything that a limit in USD counts has a price.
+    Priced,
     /// A recipient that a book added was there long enough.
     Cooling,
     /// Fewer requests wait for people than may.
@@ -181,6 +189,10 @@ impl Rule {
             Self::DeployAllowed => "DEPLOY_NOT_ALLOWED",
             Self::DelegateAllowed => "DELEGATE_NOT_ALLOWED",
             Self::Shared(_) => "OVER_SHARED_LIMIT",
+            Self::Unsettled => "OVER_UNSETTLED_LIMIT",
+            Self::Outstanding => "OVER_OUTSTANDING_LIMIT",
+            Self::NonceAhead => "NONCE_TOO_FAR_AHEAD",
+            Self::Priced => "PRICE_MISSING",
             Self::Cooling => "RECIPIENT_COOLING_OFF",
             Self::ParkedPerCaller => "TOO_MANY_PARKED",
             Self::Approved => "NOT_APPROVED",
@@ -230,6 +242,10 @@ impl fmt::Display for Rule {
             Self::DeployAllowed => out.write_str("deploy"),
             Self::DelegateAllowed => out.write_str("delegate"),
             Self::Shared(span) => write!(out, "limit {span}"),
+            Self::Unsettled => out.write_str("unsettled"),
+            Self::Outstanding => out.write_str("token.allowance.outstanding"),
+            Self::NonceAhead => out.write_str("rate.nonce_ahead"),
+            Self::Priced => out.write_str("prices"),
             Self::Cooling => out.write_str("cooling"),
             Self::ParkedPerCaller => out.write_str("rate.parked"),
             Self::Approved => out.write_str("approve"),

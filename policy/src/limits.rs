@@ -9,7 +9,7 @@ use crate::decide::Facts;
 use crate::effect::Effect;
 use crate::finding::{Findings, Rule, Seen};
 use crate::id::{CallerId, ChainId, KeyId};
-use crate::ledger::{Ledger, Slot};
+use crate::ledger::{Ledger, Place, Slot};
 use crate::money::{Account, Amount, Asset, Charges, Facet, Line, Total};
 use crate::time::{Millis, Span};
 
@@ -36,7 +36,7 @@ pub fn check(
                 (limits, Rule::TokenPerTx, Rule::TokenWindow)
             }
             // Counted by shared limits alone.
-            Asset::Requests => continue,
+            Asset::Requests | Asset::Usd => continue,
         };
         match limits {
             Some(limits) => {
@@ -44,6 +44,7 @@ pub fn check(
                 // What adds nothing passes, however full the window: an allowance can be taken
                 // back, and a pending payment replaced by none, under a limit that was lowered.
                 if amount > Amount::ZERO {
+                    check_unsettled(registry, limits, facts, asked, account, out);
                     let lines = scope(registry, account);
                     let keys = [asked.slot.key];
                     let exposure = Exposure::new(facts, asked, &keys, lines);
@@ -96,6 +97,77 @@ fn check_windows(
     }
 }
 
+/// What is signed and not known to be mined, this request included.
+fn check_unsettled(
+    registry: &Registry,
+    limits: &Limits,
+    facts: &Facts<'_>,
+    asked: &Asked<'_>,
+    account: Account,
+    out: &mut Findings,
+) {
+    let Some(bound) = limits.unsettled else { return };
+    if !matches!(asked.slot.place, Place::Nonce(_)) {
+        return;
+    }
+    let mut total = Total::ZERO;
+    for line in scope(registry, account) {
+        let mut slots = facts.settlements.pending(asked.slot.key, line.account);
+        hold(facts, asked, &line, &mut slots);
+        slots.retain(|slot, _| matches!(slot.place, Place::Nonce(_)));
+        total = slots.values().fold(total, |total, amount| total.plus(*amount));
+    }
+    let (sum, passed) = (total.to_amount_saturating(), !total.exceeds(bound));
+    out.note(Rule::Unsettled, Seen::Amount { account, sum, bound: Some(bound) }, passed);
+}
+
+/// Adds what is in flight and what is asked for, each slot at its maximum.
+fn hold(facts: &Facts<'_>, asked: &Asked<'_>, line: &Line, slots: &mut BTreeMap<Slot, Amount>) {
+    let mut raise = |slot: Slot, amount: Amount| {
+        let held = slots.entry(slot).or_default();
+        *held = amount.max(*held);
+    };
+    for (slot, numbers) in facts.open.slots_of(asked.slot.key) {
+        let others = numbers.iter().filter(|number| Some(**number) != facts.own);
+        for open in others.filter_map(|number| facts.open.get(*number)) {
+            raise(slot, open.charges.of_line(line));
+        }
+    }
+    raise(asked.slot, asked.charge.of_line(line));
+}
+
+/// What may stand for each spender, signed and not taken back, this request included.
+pub fn check_outstanding(
+    rules: &KeyRules,
+    facts: &Facts<'_>,
+    asked: &Asked<'_>,
+    out: &mut Findings,
+) {
+    for (line, amount) in asked.charge.lines() {
+        let (Facet::Grant(spender), Asset::Token(token)) = (&line.facet, line.account.asset) else {
+            continue;
+        };
+        let rule = rules.tokens.get(&(line.account.chain, token));
+        let bound = rule.and_then(|rule| rule.allowance.as_ref()?.outstanding);
+        let Some(bound) = bound.filter(|_| amount > Amount::ZERO) else { continue };
+        let key = asked.slot.key;
+        let (settled, mut slots) = facts.settlements.standing(key, line.account, *spender);
+        hold(facts, asked, line, &mut slots);
+        let total = slots.values().fold(settled, |total, amount| total.plus(*amount));
+        let (sum, passed) = (total.to_amount_saturating(), !total.exceeds(bound));
+        let account = line.account;
+        out.note(Rule::Outstanding, Seen::Amount { account, sum, bound: Some(bound) }, passed);
+    }
+}
+
+/// The nonce is not too far ahead of the first that is not known to be mined.
+pub fn check_nonce(rules: &KeyRules, facts: &Facts<'_>, slot: Slot, out: &mut Findings) {
+    let (Some(ahead), Place::Nonce(nonce)) = (rules.rate.nonce_ahead, slot.place) else { return };
+    let mined = facts.settlements.mined(slot.key, slot.chain);
+    let words = format!("nonce {nonce}, {mined} mined, at most {ahead} ahead");
+    out.note(Rule::NonceAhead, Seen::Words(words), nonce < mined.saturating_add(ahead));
+}
+
 /// The accounts a limit sums over: a native coin on every registered chain that has it; a token
 /// on its own chain.
 fn scope(registry: &Registry, account: Account) -> Vec<Line> {
@@ -104,9 +176,8 @@ fn scope(registry: &Registry, account: Account) -> Vec<Line> {
             let chains = registry.chains_with_native(&chain.native);
             chains.map(|chain| Account { chain, asset: account.asset }.into()).collect()
         }
-        (Asset::Token(_) | Asset::Requests, _) | (Asset::Native | Asset::Fee, None) => {
-            vec![account.into()]
-        }
+        (Asset::Token(_) | Asset::Requests | Asset::Usd, _)
+        | (Asset::Native | Asset::Fee, None) => vec![account.into()],
     }
 }
 
@@ -236,11 +307,15 @@ pub fn extend(
     shared: &[&SharedLimit],
     (caller, chain): (&CallerId, ChainId),
     payments: &[(Account, Address, Amount)],
+    grants: &[(Account, Address, Amount)],
 ) -> Option<()> {
     let requests = Account { chain, asset: Asset::Requests };
     let counts = |limit: &&&SharedLimit| limit.accounts.contains(&requests);
     if shared.iter().any(|limit| counts(&limit)) {
         charge.add(requests, Amount::from(1))?;
+    }
+    for (account, spender, amount) in grants {
+        charge.add_line(Line { facet: Facet::Grant(*spender), account: *account }, *amount)?;
     }
     let whole: Vec<(Account, Amount)> = charge.iter().collect();
     for (account, amount) in whole {
@@ -281,7 +356,7 @@ pub fn check_shared(
                 (Facet::Whole, Per::All)
                 | (Facet::Caller(_), Per::Caller)
                 | (Facet::To(_), Per::Recipient) => true,
-                (Facet::Whole | Facet::Caller(_) | Facet::To(_), _) => false,
+                (Facet::Whole | Facet::Caller(_) | Facet::To(_) | Facet::Grant(_), _) => false,
             };
             of_kind && limit.accounts.contains(&line.account) && *amount > Amount::ZERO
         });

@@ -140,6 +140,8 @@ pub enum Asset {
     Token(Address),
     /// Requests, whatever they cost: each is 1.
     Requests,
+    /// What everything is worth, in millionths of a USD, by reference prices.
+    Usd,
 }
 
 /// Where charges are counted: one asset on one chain.
@@ -160,6 +162,8 @@ pub enum Facet {
     Caller(CallerId),
     /// What goes to one recipient, or may be taken by one spender.
     To(Address),
+    /// What one spender is allowed to take: counted until a watcher says what is left of it.
+    Grant(Address),
 }
 
 /// One sum that is kept: an account, or a part of it.
@@ -244,24 +248,28 @@ struct ChargeLine {
     caller: Option<CallerId>,
     chain: ChainId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    grant: Option<Address>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     to: Option<Address>,
 }
 
 impl Serialize for Charges {
     fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         out.collect_seq(self.lines().map(|(line, amount)| {
-            let (caller, to) = match &line.facet {
-                Facet::Whole => (None, None),
-                Facet::Caller(caller) => (Some(caller.clone()), None),
-                Facet::To(to) => (None, Some(*to)),
+            let (caller, grant, to) = match &line.facet {
+                Facet::Whole => (None, None, None),
+                Facet::Caller(caller) => (Some(caller.clone()), None, None),
+                Facet::To(to) => (None, None, Some(*to)),
+                Facet::Grant(spender) => (None, Some(*spender), None),
             };
             let asset = match line.account.asset {
                 Asset::Native => "native".into(),
                 Asset::Fee => "fee".into(),
                 Asset::Token(contract) => format!("0x{}", hex::encode(contract)),
                 Asset::Requests => "requests".into(),
+                Asset::Usd => "usd".into(),
             };
-            ChargeLine { amount, asset, caller, chain: line.account.chain, to }
+            ChargeLine { amount, asset, caller, chain: line.account.chain, grant, to }
         }))
     }
 }
@@ -275,14 +283,16 @@ impl<'de> Deserialize<'de> for Charges {
                 "native" => Asset::Native,
                 "fee" => Asset::Fee,
                 "requests" => Asset::Requests,
+                "usd" => Asset::Usd,
                 contract => Asset::Token(contract.parse().map_err(D::Error::custom)?),
             };
             let account = Account { chain: line.chain, asset };
-            let facet = match (line.caller, line.to) {
-                (None, None) => Facet::Whole,
-                (Some(caller), None) => Facet::Caller(caller),
-                (None, Some(to)) => Facet::To(to),
-                (Some(_), Some(_)) => return Err(D::Error::custom("a caller and a recipient")),
+            let facet = match (line.caller, line.grant, line.to) {
+                (None, None, None) => Facet::Whole,
+                (Some(caller), None, None) => Facet::Caller(caller),
+                (None, Some(spender), None) => Facet::Grant(spender),
+                (None, None, Some(to)) => Facet::To(to),
+                _ => return Err(D::Error::custom("two parts of an account in one line")),
             };
             if charges.insert(Line { facet, account }, line.amount).is_some() {
                 return Err(D::Error::custom("an account is charged twice"));

@@ -4,7 +4,7 @@
 //! integers below 2^53, 256-bit numbers as decimal strings). Those bytes are what is hashed.
 //! Signatures, raw signed transactions, secrets and people's names are never in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use crate::id::{
     Sequence, Tag,
 };
 use crate::ledger::{Place, Slot};
-use crate::money::Charges;
+use crate::money::{Amount, Charges};
 use crate::request::{Asker, Input, sha256};
 use crate::stops::Scope;
 use crate::time::{Interval, Millis};
@@ -48,6 +48,10 @@ pub enum Record {
     KeyCreated(KeyCreated),
     /// A book came into force.
     Adopted(Adopted),
+    /// A watcher told what is mined.
+    Settled(Settled),
+    /// A pricer told what things cost.
+    Priced(Priced),
     /// A stop.
     Frozen(Frozen),
     /// A request was allowed, signed, verified, and allowed again.
@@ -114,8 +118,12 @@ pub enum Role {
     Auditor,
     /// Makes keys, proposes books.
     Operator,
+    /// Reports reference prices.
+    Pricer,
     /// Freezes.
     Security,
+    /// Reports what is mined.
+    Watcher,
 }
 
 /// The process started.
@@ -176,6 +184,44 @@ pub struct Adopted {
     pub book: String,
     /// Who adopted it.
     pub by: PersonId,
+}
+
+/// A watcher told what is mined.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settled {
+    /// Allowances that stand, of those that were granted.
+    pub allowances: Vec<SettledAllowance>,
+    /// Who told.
+    pub by: PersonId,
+    /// On which chain.
+    pub chain: ChainId,
+    /// Of which key.
+    pub key: KeyId,
+    /// The account's transaction count: all nonces below it are mined. A decimal string.
+    pub nonce: String,
+}
+
+/// An allowance as it stands on the chain.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettledAllowance {
+    /// Base units.
+    pub amount: Amount,
+    /// Who may take it.
+    pub spender: Address,
+    /// The token's contract.
+    pub token: Address,
+}
+
+/// A pricer told what things cost.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Priced {
+    /// Who told.
+    pub by: PersonId,
+    /// Millionths of a USD for one whole unit, by the asset's name in the book.
+    pub prices: BTreeMap<String, Amount>,
 }
 
 /// A stop.
@@ -454,6 +500,8 @@ impl Record {
             | Self::KeyIntended(_)
             | Self::KeyCreated(_)
             | Self::Adopted(_)
+            | Self::Settled(_)
+            | Self::Priced(_)
             | Self::Frozen(_)
             | Self::Suppressed(_) => None,
         }
@@ -472,6 +520,8 @@ impl Record {
             | Self::KeyIntended(_)
             | Self::KeyCreated(_)
             | Self::Adopted(_)
+            | Self::Settled(_)
+            | Self::Priced(_)
             | Self::Frozen(_)
             | Self::Suppressed(_) => &[],
         }
@@ -485,6 +535,8 @@ impl Record {
             Self::KeyIntended(_) => "key_intended",
             Self::KeyCreated(_) => "key_created",
             Self::Adopted(_) => "adopted",
+            Self::Settled(_) => "settled",
+            Self::Priced(_) => "priced",
             Self::Frozen(_) => "frozen",
             Self::Signed(_) => "signed",
             Self::Denied(_) => "denied",

@@ -14,12 +14,14 @@ use crate::id::{
 };
 use crate::ledger::{FADING, Ledger};
 use crate::payees::Payees;
+use crate::prices::{NotPriced, Prices};
 use crate::record::{
     Adopted, Asked, Entry, Environment, FORMAT, Frozen, Genesis, KeyCreated, KeyIntended,
-    ParkedRecord, Person, Record, SignedRecord, Started,
+    ParkedRecord, Person, Priced, Record, Settled, SignedRecord, Started,
 };
 use crate::request::{Asker, Request};
 use crate::reservation::{Open, Reservations};
+use crate::settlement::{NotSettled, Settlements};
 use crate::stops::Stops;
 use crate::time::{Interval, Millis};
 
@@ -39,6 +41,8 @@ pub struct State {
     keys: BTreeMap<KeyId, Key>,
     labels: BTreeMap<KeyLabel, KeyId>,
     payees: Payees,
+    settlements: Settlements,
+    prices: Prices,
     stops: Stops,
     ledger: Ledger,
     requests: Requests,
@@ -134,6 +138,12 @@ pub enum Unfoldable {
     /// A decision that has a record already, was lost in a crash, or skips too many.
     #[error("record {0}: its decision number cannot be open")]
     Number(Sequence),
+    /// A watcher's report that cannot follow those before it.
+    #[error("record {0}: {1}")]
+    Settled(Sequence, NotSettled),
+    /// A pricer's report that the book in force did not believe.
+    #[error("record {0}: {1}")]
+    Priced(Sequence, NotPriced),
     /// An epoch that is not newer than the one before.
     #[error("record {0}: the epoch is not newer")]
     Epoch(Sequence),
@@ -174,6 +184,8 @@ impl State {
             keys: BTreeMap::new(),
             labels: BTreeMap::new(),
             payees: Payees::default(),
+            settlements: Settlements::default(),
+            prices: Prices::default(),
             stops: Stops::default(),
             ledger,
             requests: Requests::default(),
@@ -200,6 +212,8 @@ impl State {
             Record::KeyIntended(intended) => self.intend_key(entry, intended)?,
             Record::KeyCreated(created) => self.create_key(entry, created)?,
             Record::Adopted(adopted) => self.adopt(entry, adopted)?,
+            Record::Settled(settled) => self.settle(entry, settled)?,
+            Record::Priced(priced) => self.price(entry, priced)?,
             Record::Frozen(frozen) => self.freeze(entry, frozen),
             Record::Signed(signed) => self.sign(entry, signed)?,
             Record::Parked(parked) => self.park(entry.seq, parked),
@@ -281,6 +295,18 @@ impl State {
         self.expected = Some(book);
     }
 
+    fn settle(&mut self, entry: &Entry, settled: &Settled) -> Result<(), Unfoldable> {
+        let told = self.settlements.settle(settled, entry.at.sure);
+        told.map_err(|fault| Unfoldable::Settled(entry.seq, fault))
+    }
+
+    fn price(&mut self, entry: &Entry, priced: &Priced) -> Result<(), Unfoldable> {
+        let believed = self.prices.check(self.book.prices(), priced, entry.at.sure);
+        believed.map_err(|fault| Unfoldable::Priced(entry.seq, fault))?;
+        self.prices.report(priced, entry.at.sure);
+        Ok(())
+    }
+
     fn freeze(&mut self, entry: &Entry, frozen: &Frozen) {
         self.stops.add(frozen.scope.clone());
         self.narrowed = entry.seq;
@@ -296,6 +322,11 @@ impl State {
         self.ledger.forget(entry.at.sure);
         if signed.repeats.is_none() {
             self.ledger.charge(slot, &signed.charge, signed.asked.digest, stamp);
+        }
+        let rules = self.keys.get(&by.key).and_then(|key| self.book.rules(&key.label));
+        if let Some(rules) = rules.filter(|_| signed.repeats.is_none()) {
+            let until = entry.at.sure.plus(rules.longest_permit());
+            self.settlements.sign(slot, &signed.charge, rules.watches(), until);
         }
         self.payees.pay(by.key, slot.chain, &signed.first_payments, entry.seq);
         self.last_signed.insert((by.key, by.caller.clone()), entry.seq);
@@ -366,8 +397,22 @@ impl State {
         let parked = u32::try_from(waiting.count()).unwrap_or(u32::MAX);
         let (stops, ledger, open) = (&self.stops, &self.ledger, &self.open);
         let (labels, payees) = (&self.labels, &self.payees);
-        let votes = &NOBODY;
-        Facts { now, key, stops, ledger, labels, payees, open, own, bound, parked, votes }
+        let (settlements, prices, votes) = (&self.settlements, &self.prices, &NOBODY);
+        Facts {
+            now,
+            key,
+            stops,
+            ledger,
+            labels,
+            payees,
+            settlements,
+            prices,
+            open,
+            own,
+            bound,
+            parked,
+            votes,
+        }
     }
 
     /// The open reservations that a decision on a request of this asker looks at, but for one.
@@ -443,6 +488,16 @@ impl State {
     /// All keys, made or intended, by id.
     pub fn keys(&self) -> &BTreeMap<KeyId, Key> {
         &self.keys
+    }
+
+    /// What watchers told.
+    pub fn settlements(&self) -> &Settlements {
+        &self.settlements
+    }
+
+    /// What pricers told.
+    pub fn prices(&self) -> &Prices {
+        &self.prices
     }
 
     /// What is stopped.

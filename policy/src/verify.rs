@@ -286,6 +286,8 @@ impl Replay<'_> {
                 | Record::KeyIntended(_)
                 | Record::KeyCreated(_)
                 | Record::Adopted(_)
+                | Record::Settled(_)
+                | Record::Priced(_)
                 | Record::Frozen(_)
                 | Record::Suppressed(_),
                 _,

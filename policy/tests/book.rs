@@ -25,8 +25,10 @@ use portcullis_policy::id::{BookHash, ChainId, KeyLabel};
 use portcullis_policy::ledger::Ledger;
 use portcullis_policy::money::{Account, Amount, Asset};
 use portcullis_policy::payees::Payees;
+use portcullis_policy::prices::Prices;
 use portcullis_policy::request::Request;
 use portcullis_policy::reservation::Reservations;
+use portcullis_policy::settlement::Settlements;
 use portcullis_policy::stops::Stops;
 use portcullis_policy::time::Span;
 use proptest::prelude::*;
@@ -649,6 +651,8 @@ fn outcome(book: &Book, request: &Request) -> u8 {
         ledger: &ledger,
         labels: &BTreeMap::new(),
         payees: &Payees::default(),
+        settlements: &Settlements::default(),
+        prices: &Prices::default(),
         open: &open,
         own: None,
         bound: None,

@@ -372,7 +372,7 @@ fn decided(vault: &mut Vault, ask: &Ask, votes: &[&str]) -> Decision {
 fn charged(book: &Book, charges: &Charges) -> String {
     let charges = charges.iter().map(|(account, amount)| {
         let asset = match account.asset {
-            portcullis_policy::money::Asset::Requests => "",
+            portcullis_policy::money::Asset::Requests | portcullis_policy::money::Asset::Usd => "",
             portcullis_policy::money::Asset::Fee => " as fee",
             portcullis_policy::money::Asset::Native | portcullis_policy::money::Asset::Token(_) => {
                 ""
@@ -490,7 +490,8 @@ fn known(rule: Rule) -> Rule {
         Rule::OperatorAllowed | Rule::ConvertAllowed | Rule::Arguments | Rule::ViaAllowed => rule,
         Rule::DelegateCallAllowed | Rule::TypedAllowed | Rule::SignInAs => rule,
         Rule::SignInAllowed | Rule::SignInExpires | Rule::AuthorizeAllowed => rule,
-        Rule::Shared(_) | Rule::Cooling => rule,
+        Rule::Shared(_) | Rule::Cooling | Rule::Unsettled | Rule::Outstanding => rule,
+        Rule::NonceAhead | Rule::Priced => rule,
     }
 }
 

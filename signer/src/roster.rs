@@ -68,6 +68,8 @@ pub fn role_name(role: Role) -> &'static str {
         Role::Approver => "approver",
         Role::Auditor => "auditor",
         Role::Operator => "operator",
+        Role::Pricer => "pricer",
         Role::Security => "security",
+        Role::Watcher => "watcher",
     }
 }

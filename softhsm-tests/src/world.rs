@@ -252,8 +252,14 @@ pub fn ether(amount: u64) -> U256 {
 }
 
 /// The people of every vault here, with their one role.
-const PEOPLE: [(&str, &str); 4] =
-    [("ada", "auditor"), ("alan", "approver"), ("olga", "operator"), ("sam", "security")];
+const PEOPLE: [(&str, &str); 6] = [
+    ("ada", "auditor"),
+    ("alan", "approver"),
+    ("olga", "operator"),
+    ("petra", "pricer"),
+    ("sam", "security"),
+    ("wanda", "watcher"),
+];
 
 fn person_uri(person: &str) -> String {
     format!("spiffe://test/people/{person}")

@@ -34,5 +34,7 @@ mod manners;
 mod parking;
 #[path = "trouble/repeats.rs"]
 mod repeats;
+#[path = "trouble/signable.rs"]
+mod signable;
 #[path = "trouble/traces.rs"]
 mod traces;

@@ -3,6 +3,7 @@
 use portcullis_policy::book::{Registry, format_amount};
 use portcullis_policy::effect;
 use portcullis_policy::finding::Reason;
+use portcullis_policy::id::ChainId;
 use portcullis_policy::money::{Account, Asset, parse_decimal};
 use portcullis_policy::record::{Actor, Asked, Entry, Record};
 use portcullis_policy::request::{Request, Signable};
@@ -62,6 +63,22 @@ fn words(record: &Record, registry: &Registry) -> String {
         }
         Record::Adopted(adopted) => {
             format!("a book of {} bytes by {}", adopted.book.len(), adopted.by)
+        }
+        Record::Settled(settled) => {
+            let (key, chain, nonce) = (settled.key, settled.chain, &settled.nonce);
+            let allowances = settled.allowances.len();
+            let by = &settled.by;
+            format!(
+                "key {key} on chain {chain} up to nonce {nonce}, {allowances} allowances by {by}"
+            )
+        }
+        Record::Priced(priced) => {
+            let price = |(asset, micro): (&String, &_)| {
+                let account = Account { chain: ChainId(0), asset: Asset::Usd };
+                format!("{asset} {}", format_amount(registry, account, *micro))
+            };
+            let prices: Vec<String> = priced.prices.iter().map(price).collect();
+            format!("{} by {}", prices.join(", "), priced.by)
         }
         Record::Frozen(frozen) => {
             let by = match &frozen.by {

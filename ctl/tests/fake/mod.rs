@@ -200,6 +200,22 @@ type Batches = Pin<Box<dyn Stream<Item = Result<v1::ReadJournalResponse, Status>
 
 #[tonic::async_trait]
 impl ControlService for Script {
+    async fn report_settlement(
+        &self,
+        request: Request<v1::ReportSettlementRequest>,
+    ) -> Result<Response<v1::ReportSettlementResponse>, Status> {
+        let answer = v1::ReportSettlementResponse { sequence: 43 };
+        self.noted(format!("{:?}", request.into_inner()), answer)
+    }
+
+    async fn report_prices(
+        &self,
+        request: Request<v1::ReportPricesRequest>,
+    ) -> Result<Response<v1::ReportPricesResponse>, Status> {
+        let answer = v1::ReportPricesResponse { sequence: 44 };
+        self.noted(format!("{:?}", request.into_inner()), answer)
+    }
+
     async fn freeze(
         &self,
         request: Request<v1::FreezeRequest>,

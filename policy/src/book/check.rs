@@ -66,6 +66,7 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
         callers: names.callers.into_iter().map(owners).collect(),
         groups: names.groups.into_iter().map(group).collect(),
         keys,
+        prices: shared::prices(root, &shared)?,
         shared,
     })
 }
@@ -345,7 +346,7 @@ fn unreadable() -> Fault {
 const ROOT: Vocabulary = Vocabulary {
     known: &[
         "version", "chain", "asset", "address", "list", "contract", "group", "caller", "key",
-        "limit",
+        "limit", "prices",
     ],
     later: &[],
 };

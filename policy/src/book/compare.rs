@@ -153,6 +153,8 @@ fn token_rule(
             limit(&format!("{what} allowance per_tx"), per_tx, lines, |new, limit| {
                 if new { units.1.limit(limit) } else { units.0.limit(limit) }
             });
+            let line = format!("{what} allowance outstanding changed");
+            optional(&line, before.outstanding, after.outstanding, lines);
         }
     }
 }
@@ -170,6 +172,11 @@ fn limits(
     limit(&format!("{what} per_tx"), (old.per_tx, new.per_tx), lines, |is_new, limit| {
         if is_new { new_unit.limit(limit) } else { old_unit.limit(limit) }
     });
+    let shown = |unit: Unit<'_>, amount: Option<Amount>| {
+        amount.map_or("not counted".to_owned(), |amount| unit.amount(amount))
+    };
+    let (before, after) = (shown(old_unit, old.unsettled), shown(new_unit, new.unsettled));
+    optional(&format!("{what} unsettled {before} -> {after}"), old.unsettled, new.unsettled, lines);
     let same_span = |limits: &Limits, window: &Window| {
         limits.windows.iter().find(|other| other.span == window.span).copied()
     };
@@ -186,6 +193,21 @@ fn limits(
             Some(before) => format!("{what} window {} -> {shown}", old_unit.window(&before)),
             None => format!("{what} window {shown} added"),
         });
+    }
+}
+
+/// A bound that is counted only while it is there. A new one begins with nothing, which is no
+/// less than was.
+fn optional<T: Ord>(line: &str, old: Option<T>, new: Option<T>, lines: &mut Lines<'_>) {
+    match (old, new) {
+        (None, None) => {}
+        (None, Some(_)) => lines.narrower(line),
+        (Some(_), None) => lines.wider(line),
+        (Some(old), Some(new)) => match new.cmp(&old) {
+            std::cmp::Ordering::Less => lines.narrower(line),
+            std::cmp::Ordering::Equal => {}
+            std::cmp::Ordering::Greater => lines.wider(line),
+        },
     }
 }
 
@@ -267,6 +289,7 @@ pub(super) fn named_address(address: Address, registry: &Registry) -> String {
 pub(super) fn rates(old: RateRule, new: RateRule, lines: &mut Lines<'_>) {
     rate("rate per_caller", (old.per_caller, new.per_caller), lines);
     rate("rate per_key", (old.per_key, new.per_key), lines);
+    optional("rate nonce_ahead changed", old.nonce_ahead, new.nonce_ahead, lines);
     let line = format!("rate parked {} -> {}", old.parked, new.parked);
     match new.parked.cmp(&old.parked) {
         std::cmp::Ordering::Less => lines.narrower(line),
@@ -355,7 +378,7 @@ fn can_be_charged(rules: &KeyRules, account: Account) -> bool {
         Asset::Native => rules.native.is_some() || rules.fees.is_some(),
         Asset::Fee => rules.fees.is_some(),
         Asset::Token(contract) => rules.tokens.contains_key(&(account.chain, contract)),
-        Asset::Requests => true,
+        Asset::Requests | Asset::Usd => true,
     };
     ruled && rules.chains.contains(&account.chain)
 }

@@ -25,6 +25,7 @@ pub(super) fn difference(old: &Book, new: &Book) -> Difference {
     compare_labels(&old.registry, &new.registry, &mut found);
     compare_owners(old, new, &mut found);
     super::shared_diff::compare(old, new, &mut found);
+    super::shared_diff::prices(old, new, &mut found);
     let labels: BTreeSet<&KeyLabel> = old.keys.keys().chain(new.keys.keys()).collect();
     for label in labels {
         match (old.keys.get(label), new.keys.get(label)) {

@@ -54,6 +54,21 @@ pub struct KeyRules {
 }
 
 impl KeyRules {
+    /// Whether what is signed must be remembered until it is settled.
+    pub(crate) fn watches(&self) -> bool {
+        let native = self.native.iter().map(|rule| &rule.limits);
+        let tokens = self.tokens.values().map(|rule| &rule.limits);
+        native.chain(tokens).any(|limits| limits.unsettled.is_some())
+    }
+
+    /// How long a permit that these rules admit can be good.
+    pub(crate) fn longest_permit(&self) -> Span {
+        let bounds = self.typed.values().flat_map(|rule| &rule.bounds);
+        let within =
+            |bound: &Bound| if let Bound::Within(span) = bound { Some(*span) } else { None };
+        bounds.filter_map(within).max().unwrap_or_default()
+    }
+
     /// All window lists in these rules.
     pub fn window_lists(&self) -> impl Iterator<Item = &Windows> {
         let native = self.native.iter().map(|rule| &rule.limits.windows);
@@ -76,6 +91,15 @@ pub struct SharedLimit {
     pub accounts: Vec<Account>,
     /// All must hold; at least one.
     pub windows: Vec<Window>,
+}
+
+/// What is believed of a price.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PriceRule {
+    /// An older one is none.
+    pub stale: Span,
+    /// How many per cent it may move in any stretch of a day.
+    pub percent: u64,
 }
 
 /// What has a sum of its own in a [`SharedLimit`].
@@ -131,6 +155,8 @@ pub struct AllowanceRule {
     pub spender: Addresses,
     /// How much in one transaction.
     pub per_tx: Limit,
+    /// How much may stand for one spender, signed and not taken back. `None`: not counted.
+    pub outstanding: Option<Amount>,
 }
 
 /// One function of one contract.
@@ -211,6 +237,8 @@ pub struct Limits {
     pub per_tx: Limit,
     /// Over time.
     pub windows: Windows,
+    /// How much may be signed and not known to be mined. `None`: not counted.
+    pub unsettled: Option<Amount>,
 }
 
 /// Bounds over rolling windows. All must hold.
@@ -250,6 +278,8 @@ pub struct RateRule {
     pub per_key: Option<Rate>,
     /// How many requests of one caller may wait for people at once.
     pub parked: u32,
+    /// A nonce may be so far ahead of the first that is not known to be mined. `None`: any.
+    pub nonce_ahead: Option<u64>,
 }
 
 /// So many requests in so much time: "20/s", "100/m".

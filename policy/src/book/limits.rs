@@ -27,7 +27,13 @@ pub(super) fn limits(fields: &Fields<'_>, units: &[UnitDef<'_>]) -> Option<Limit
             Windows::Each(each)
         }
     };
-    Some(Limits { per_tx: per_tx?, windows })
+    let unsettled = fields.optional("unsettled");
+    let unsettled = unsettled.map(|field| amount(&field, field.word()?, units, Zero::Fault));
+    let unsettled = match unsettled {
+        Some(amount) => Some(amount?),
+        None => None,
+    };
+    Some(Limits { per_tx: per_tx?, windows, unsettled })
 }
 
 /// `lifetime`: a window that nothing ever leaves.
@@ -149,7 +155,12 @@ pub(super) fn rate(field: &Field<'_>) -> Option<RateRule> {
     let parked = fields.required("parked", hint);
     let parked = parked.and_then(|field| field.number(0, PARKED_MAX));
     let parked = parked.and_then(|number| u32::try_from(number).ok());
-    Some(RateRule { per_caller: per_caller?, per_key: per_key?, parked: parked? })
+    let nonce_ahead = fields.optional("nonce_ahead").map(|field| field.number(1, 1_000_000));
+    let nonce_ahead = match nonce_ahead {
+        Some(number) => Some(number?),
+        None => None,
+    };
+    Some(RateRule { per_caller: per_caller?, per_key: per_key?, parked: parked?, nonce_ahead })
 }
 
 /// `Some(None)` is "unlimited".
@@ -178,7 +189,7 @@ fn parse_rate(text: &str) -> Option<Rate> {
 }
 
 const RATE: Vocabulary =
-    Vocabulary { known: &["per_caller", "per_key", "parked"], later: &["nonce_ahead"] };
+    Vocabulary { known: &["per_caller", "per_key", "parked", "nonce_ahead"], later: &[] };
 
 /// What a limit of nothing is told.
 pub(super) const LIFETIME_HINT: &str =

@@ -32,8 +32,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::diff::Difference;
 pub use self::key::{
     Addresses, AllowanceRule, AuthorizeRule, CallRule, DenyWord, FeeRule, KeyRules, Limit, Limits,
-    MessageRule, NativeRule, Per, Rate, RateRule, Recipients, SharedLimit, Threshold, Tier,
-    TokenRule, TypedRule, Window, Windows,
+    MessageRule, NativeRule, Per, PriceRule, Rate, RateRule, Recipients, SharedLimit, Threshold,
+    Tier, TokenRule, TypedRule, Window, Windows,
 };
 pub use self::lint::Lint;
 pub use self::quorum::{Quorum, QuorumPart};
@@ -53,6 +53,7 @@ pub struct Book {
     pub(in crate::book) groups: BTreeMap<String, BTreeSet<PersonId>>,
     pub(in crate::book) keys: BTreeMap<KeyLabel, KeyRules>,
     pub(in crate::book) shared: Vec<SharedLimit>,
+    pub(in crate::book) prices: Option<PriceRule>,
 }
 
 impl Book {
@@ -121,6 +122,11 @@ impl Book {
         let limits = self.keys.values().flat_map(KeyRules::window_lists);
         let shared = self.shared.iter().flat_map(|limit| &limit.windows);
         limits.flat_map(Windows::iter).chain(shared).map(|window| window.span).collect()
+    }
+
+    /// What is believed of the pricer. `None`: nothing.
+    pub fn prices(&self) -> Option<PriceRule> {
+        self.prices
     }
 
     /// Limits that count this key among others, or its callers or recipients apart.

@@ -28,6 +28,11 @@ impl Registry {
         self.tokens.get(&(chain, contract))
     }
 
+    /// With how many digits after the point amounts of an account are written.
+    pub(crate) fn decimals(&self, account: crate::money::Account) -> Option<u8> {
+        super::units::decimals(self, account)
+    }
+
     /// How calls to a contract are read. Whatever is not in the registry is plain.
     pub fn contract_kind(&self, chain: ChainId, contract: Address) -> ContractKind {
         self.contracts.get(&(chain, contract)).copied().unwrap_or_default()

@@ -7,7 +7,7 @@ use alloy_primitives::{Address, B256};
 use super::calls::calls;
 use super::check::{chain_named, closed_word};
 use super::file::{Field, Fields, Word};
-use super::limits::{PER_TX_HINT, Zero, ceiling, limit, limits, rate, span_of};
+use super::limits::{PER_TX_HINT, Zero, amount, ceiling, limit, limits, rate, span_of};
 use super::names::{Names, Thing, refuse_repeats};
 use super::units::{UnitDef, coin_units};
 use super::words::{Vocabulary, quoted};
@@ -274,7 +274,13 @@ fn allowance_rule(
     let spender: Option<Addresses> = spender.map(|field| names.addresses(&field, chain));
     let per_tx = fields.required("per_tx", PER_TX_HINT);
     let per_tx = per_tx.and_then(|field| limit(&field, unit, Zero::Fault));
-    Some(AllowanceRule { spender: spender?, per_tx: per_tx? })
+    let outstanding = fields.optional("outstanding");
+    let outstanding = outstanding.map(|field| amount(&field, field.word()?, unit, Zero::Fault));
+    let outstanding = match outstanding {
+        Some(amount) => Some(amount?),
+        None => None,
+    };
+    Some(AllowanceRule { spender: spender?, per_tx: per_tx?, outstanding })
 }
 
 fn recipients(fields: &Fields<'_>, names: &Names, chains: &BTreeSet<ChainId>) -> Recipients {
@@ -358,16 +364,27 @@ const KEY: Vocabulary = Vocabulary {
     later: &[],
 };
 const NATIVE: Vocabulary =
-    Vocabulary { known: &["to", "per_tx", "window", "lifetime"], later: &["unsettled"] };
+    Vocabulary { known: &["to", "per_tx", "window", "lifetime", "unsettled"], later: &[] };
 const FEES: Vocabulary = Vocabulary {
     known: &["per_tx", "window", "lifetime", "max_priority_fee", "counts_as"],
-    later: &["unsettled"],
+    later: &[],
 };
 const TOKEN: Vocabulary = Vocabulary {
-    known: &["to", "per_tx", "window", "lifetime", "from", "allowance", "operator", "convert"],
-    later: &["unsettled"],
+    known: &[
+        "to",
+        "per_tx",
+        "window",
+        "lifetime",
+        "from",
+        "allowance",
+        "operator",
+        "convert",
+        "unsettled",
+    ],
+    later: &[],
 };
-const ALLOWANCE: Vocabulary = Vocabulary { known: &["spender", "per_tx"], later: &["outstanding"] };
+const ALLOWANCE: Vocabulary =
+    Vocabulary { known: &["spender", "per_tx", "outstanding"], later: &[] };
 const DENY: Vocabulary = Vocabulary {
     known: &["contract-creation", "eip7702", "unlimited-allowance", "delegatecall"],
     later: &[],

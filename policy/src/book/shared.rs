@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::file::{Field, Fields};
-use super::limits::{LIFETIME_HINT, lifetime, windows_of};
+use super::limits::{LIFETIME_HINT, lifetime, span_of, windows_of};
 use super::names::{Names, Thing};
-use super::units::{UnitDef, coin_units};
+use super::units::{USD_DECIMALS, UnitDef, coin_units};
 use super::words::{Vocabulary, quoted};
-use super::{KeyRules, Per, SharedLimit, Window, Windows};
+use super::{KeyRules, Per, PriceRule, SharedLimit, Window, Windows};
 use crate::id::KeyLabel;
 use crate::money::{Account, Asset};
 
@@ -57,7 +57,7 @@ fn one<'k>(
         None => Some(Per::All),
         Some(field) => per(&field),
     };
-    let hint = "write asset = \"ETH\", the name of a token, or \"requests\"";
+    let hint = "write asset = \"ETH\", the name of a token, \"USD\" or \"requests\"";
     let asset = fields.required("asset", hint).and_then(|field| asset(&field, names));
     let (accounts, units) = asset?;
     let window = fields.optional("window").map(|field| windows_of(&field, &units));
@@ -95,6 +95,10 @@ fn per(field: &Field<'_>) -> Option<Per> {
 /// Where it is charged, on every chain that the asset's name stands for, and its units.
 fn asset<'n>(field: &Field<'_>, names: &'n Names) -> Option<(Vec<Account>, Vec<UnitDef<'n>>)> {
     let word = field.word()?;
+    if word.text == "USD" {
+        let units = vec![UnitDef { name: "USD", decimals: USD_DECIMALS }];
+        return Some((vec![crate::prices::USD], units));
+    }
     if word.text == "requests" {
         let chains = names.registry.chains.keys();
         let accounts = chains.map(|chain| Account { chain: *chain, asset: Asset::Requests });
@@ -117,6 +121,29 @@ fn asset<'n>(field: &Field<'_>, names: &'n Names) -> Option<(Vec<Account>, Vec<U
     Some((vec![account], vec![unit]))
 }
 
+/// `[prices]`: what is believed of the pricer.
+#[allow(clippy::option_option, reason = "the outer one is a fault, the inner one is absence")]
+pub(super) fn prices(root: &Fields<'_>, limits: &[SharedLimit]) -> Option<Option<PriceRule>> {
+    let Some(field) = root.optional("prices") else {
+        let in_usd = limits.iter().find(|limit| limit.accounts.contains(&crate::prices::USD));
+        if let Some(limit) = in_usd {
+            let hint = "write [prices] with stale = \"1h\" and percent_a_day = 20";
+            root.fault(
+                format!("limit.{} is in USD, and nothing is said of prices", limit.name),
+                hint,
+            );
+        }
+        return Some(None);
+    };
+    let fields = field.fields(PRICES)?;
+    let hint = "write stale = \"1h\": an older price is none";
+    let stale = fields.required("stale", hint).and_then(|field| span_of(&field, field.word()?));
+    let hint = "write percent_a_day = 20: how far a price may move in any day";
+    let percent = fields.required("percent_a_day", hint).and_then(|field| field.number(1, 1_000));
+    Some(Some(PriceRule { stale: stale?, percent: percent? }))
+}
+
+const PRICES: Vocabulary = Vocabulary { known: &["stale", "percent_a_day"], later: &[] };
 const LIMIT: Vocabulary =
     Vocabulary { known: &["keys", "asset", "per", "window", "lifetime"], later: &[] };
 const PER: Vocabulary = Vocabulary { known: &["caller", "recipient"], later: &[] };

@@ -25,6 +25,22 @@ pub(super) fn compare(old: &Book, new: &Book, found: &mut Difference) {
     }
 }
 
+/// A price may be older, or move further: then less is refused. Without prices, whatever is counted
+/// in USD is refused.
+pub(super) fn prices(old: &Book, new: &Book, found: &mut Difference) {
+    let mut lines = found.about("prices".to_owned());
+    match (old.prices, new.prices) {
+        (Some(before), Some(after)) if before != after => {
+            let kept = after.stale <= before.stale && after.percent <= before.percent;
+            let line = "what is believed of a price changed";
+            if kept { lines.narrower(line) } else { lines.wider(line) }
+        }
+        (None, Some(_)) => lines.wider("prices are believed"),
+        (Some(_), None) => lines.narrower("prices are no longer believed"),
+        (None, None) | (Some(_), Some(_)) => {}
+    }
+}
+
 fn windows(book: &Book) -> impl Iterator<Item = (&SharedLimit, &Window)> {
     book.shared.iter().flat_map(|limit| limit.windows.iter().map(move |window| (limit, window)))
 }
@@ -36,9 +52,9 @@ fn covers((by, new): (&SharedLimit, &Window), (limit, old): (&SharedLimit, &Wind
     summed && together && wide && new.limit <= old.limit
 }
 
-/// Requests are counted only while a limit counts them, so another one may know fewer of them.
+/// Requests and worth are counted only while a limit counts them, so another may know less of them.
 fn counts_requests(limit: &SharedLimit) -> bool {
-    limit.accounts.iter().any(|account| account.asset == Asset::Requests)
+    limit.accounts.iter().any(|one| matches!(one.asset, Asset::Requests | Asset::Usd))
 }
 
 fn describe(registry: &Registry, limit: &SharedLimit, window: &Window) -> String {

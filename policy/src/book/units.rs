@@ -11,16 +11,21 @@ use crate::money::{Account, Amount, Asset};
 /// An asset that the registry does not know has no unit, so its base units are counted.
 pub fn format_amount(registry: &Registry, account: Account, amount: Amount) -> String {
     let name = asset_name(registry, account);
-    let decimals = match account.asset {
+    match registry.decimals(account) {
+        Some(decimals) => format!("{} {name}", decimal(amount, decimals)),
+        None => format!("{amount} base units of {name} on chain {}", account.chain),
+    }
+}
+
+/// With how many digits after the point amounts of an account are written.
+pub(super) fn decimals(registry: &Registry, account: Account) -> Option<u8> {
+    match account.asset {
         Asset::Native | Asset::Fee => registry.chain(account.chain).map(|_| NATIVE_DECIMALS),
         Asset::Token(contract) => {
             registry.token(account.chain, contract).map(|token: &Token| token.decimals)
         }
         Asset::Requests => Some(0),
-    };
-    match decimals {
-        Some(decimals) => format!("{} {name}", decimal(amount, decimals)),
-        None => format!("{amount} base units of {name} on chain {}", account.chain),
+        Asset::Usd => Some(USD_DECIMALS),
     }
 }
 
@@ -33,6 +38,7 @@ pub fn asset_name(registry: &Registry, account: Account) -> String {
             .token(account.chain, contract)
             .map_or_else(|| contract.to_checksum(None), |token| token.name.clone()),
         Asset::Requests => "requests".to_owned(),
+        Asset::Usd => "USD".to_owned(),
     }
 }
 
@@ -126,6 +132,9 @@ fn decimal(amount: Amount, decimals: u8) -> String {
 
 /// Every EVM chain counts its native coin in 10^-18.
 pub(super) const NATIVE_DECIMALS: u8 = 18;
+
+/// Worth is counted in millionths.
+pub(super) const USD_DECIMALS: u8 = 6;
 
 const GWEI_DECIMALS: u8 = 9;
 

@@ -82,3 +82,16 @@ pub fn payments(effects: &[Effect], chain: ChainId) -> Vec<(Account, Address, Am
     let payments = effects.iter().filter_map(payment);
     payments.filter(|(_, _, amount)| *amount > Amount::ZERO).collect()
 }
+
+/// What spenders are allowed to take from now on.
+pub fn grants(effects: &[Effect], chain: ChainId) -> Vec<(Account, Address, Amount)> {
+    let token = |contract: &Address| Account { chain, asset: Asset::Token(*contract) };
+    let granted = effects.iter().filter_map(|effect| {
+        if let Effect::GrantAllowance { token: contract, spender, amount } = effect {
+            Some((token(contract), *spender, *amount))
+        } else {
+            None
+        }
+    });
+    granted.filter(|(_, _, amount)| *amount > Amount::ZERO).collect()
+}

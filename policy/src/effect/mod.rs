@@ -15,7 +15,7 @@ mod words;
 use alloy_primitives::{Address, B256, U256, keccak256};
 
 pub(crate) use self::calls::is_opened;
-pub use self::charge::{charges, payments};
+pub use self::charge::{charges, grants, payments};
 pub(crate) use self::permits::deadline as permit_deadline;
 pub use self::words::describe;
 use crate::book::Registry;

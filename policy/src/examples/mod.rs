@@ -250,6 +250,11 @@ fn charged(book: &Book, charges: &Charges) -> Vec<String> {
         let fee = if line.account.asset == Asset::Fee { " as fee" } else { "" };
         match &line.facet {
             Facet::Whole => format!("{amount}{fee}"),
+            Facet::Grant(spender) => {
+                let label = book.registry().label(*spender).map(ToOwned::to_owned);
+                let who = label.unwrap_or_else(|| spender.to_checksum(None));
+                format!("{amount}{fee} standing for {who}")
+            }
             Facet::Caller(caller) => format!("{amount}{fee} by {caller}"),
             Facet::To(to) => {
                 let label = book.registry().label(*to).map(ToOwned::to_owned);

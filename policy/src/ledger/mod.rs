@@ -99,7 +99,11 @@ impl Ledger {
         let horizon = self.forgotten;
         let mut held = self.slots.remove(&slot).unwrap_or_else(|| Held::new(stamp));
         self.stamps.remove(&held.stamp);
-        for (line, amount) in charges.lines().filter(|(_, amount)| *amount > Amount::ZERO) {
+        let counted = |(line, amount): &(&Line, Amount)| {
+            // What is granted is counted until it is settled, not in windows.
+            *amount > Amount::ZERO && !matches!(line.facet, Facet::Grant(_))
+        };
+        for (line, amount) in charges.lines().filter(counted) {
             let log = self.logs.entry((slot.key, line.clone()));
             let log = log.or_insert_with(|| Log::new(&self.spans));
             log.advance(stamp.0);
@@ -124,7 +128,7 @@ impl Ledger {
         let first = Account { chain: ChainId(0), asset: Asset::Native };
         for ((owner, line), log) in self.logs.range_mut((key, first.into())..) {
             // Parts by recipient can be many: they leave when they are charged again.
-            if *owner != key || matches!(line.facet, Facet::To(_)) {
+            if *owner != key || matches!(line.facet, Facet::To(_) | Facet::Grant(_)) {
                 break;
             }
             log.advance(now);

@@ -81,6 +81,66 @@ pub struct GetKeyResponse {
     #[prost(message, optional, tag = "1")]
     pub key: ::core::option::Option<Key>,
 }
+/// What is mined of one key on one chain.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportSettlementRequest {
+    /// The key, by id or label.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// The chain's id.
+    #[prost(uint64, tag = "2")]
+    pub chain_id: u64,
+    /// The account's transaction count: all nonces below it are mined. Never less than before.
+    #[prost(uint64, tag = "3")]
+    pub nonce: u64,
+    /// Allowances as they stand, of those that were granted. One that is not named keeps counting.
+    #[prost(message, repeated, tag = "4")]
+    pub allowances: ::prost::alloc::vec::Vec<StandingAllowance>,
+}
+/// An allowance as it stands on the chain.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StandingAllowance {
+    /// The token's contract, 20 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub token: ::prost::alloc::vec::Vec<u8>,
+    /// Who may take it, 20 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub spender: ::prost::alloc::vec::Vec<u8>,
+    /// How much, in base units: a decimal string.
+    #[prost(string, tag = "3")]
+    pub amount: ::prost::alloc::string::String,
+}
+/// It was recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportSettlementResponse {
+    /// Sequence number of the record.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+}
+/// What things cost.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportPricesRequest {
+    /// Each asset once.
+    #[prost(message, repeated, tag = "1")]
+    pub prices: ::prost::alloc::vec::Vec<ReferencePrice>,
+}
+/// The price of one asset.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReferencePrice {
+    /// Its name in the book.
+    #[prost(string, tag = "1")]
+    pub asset: ::prost::alloc::string::String,
+    /// Millionths of a USD for one whole unit: a decimal string above zero.
+    #[prost(string, tag = "2")]
+    pub micro_usd: ::prost::alloc::string::String,
+}
+/// It was recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportPricesResponse {
+    /// Sequence number of the record.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+}
 /// What a stop covers.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FreezeScope {
@@ -950,6 +1010,58 @@ pub mod control_service_client {
                 .insert(GrpcMethod::new("portcullis.v1.ControlService", "CheckBook"));
             self.inner.unary(req, path, codec).await
         }
+        /// Tells what is mined. Role: watcher. Lowers what is unsettled and outstanding, and nothing else.
+        pub async fn report_settlement(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReportSettlementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportSettlementResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portcullis.v1.ControlService/ReportSettlement",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("portcullis.v1.ControlService", "ReportSettlement"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells what things cost, for limits in USD. Role: pricer.
+        pub async fn report_prices(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReportPricesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportPricesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portcullis.v1.ControlService/ReportPrices",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("portcullis.v1.ControlService", "ReportPrices"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The book in force.
         pub async fn get_book(
             &mut self,
@@ -1060,6 +1172,22 @@ pub mod control_service_server {
             request: tonic::Request<super::CheckBookRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CheckBookResponse>,
+            tonic::Status,
+        >;
+        /// Tells what is mined. Role: watcher. Lowers what is unsettled and outstanding, and nothing else.
+        async fn report_settlement(
+            &self,
+            request: tonic::Request<super::ReportSettlementRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportSettlementResponse>,
+            tonic::Status,
+        >;
+        /// Tells what things cost, for limits in USD. Role: pricer.
+        async fn report_prices(
+            &self,
+            request: tonic::Request<super::ReportPricesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportPricesResponse>,
             tonic::Status,
         >;
         /// The book in force.
@@ -1287,6 +1415,97 @@ pub mod control_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CheckBookSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portcullis.v1.ControlService/ReportSettlement" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportSettlementSvc<T: ControlService>(pub Arc<T>);
+                    impl<
+                        T: ControlService,
+                    > tonic::server::UnaryService<super::ReportSettlementRequest>
+                    for ReportSettlementSvc<T> {
+                        type Response = super::ReportSettlementResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReportSettlementRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControlService>::report_settlement(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportSettlementSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portcullis.v1.ControlService/ReportPrices" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportPricesSvc<T: ControlService>(pub Arc<T>);
+                    impl<
+                        T: ControlService,
+                    > tonic::server::UnaryService<super::ReportPricesRequest>
+                    for ReportPricesSvc<T> {
+                        type Response = super::ReportPricesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReportPricesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControlService>::report_prices(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportPricesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -14,18 +14,20 @@ use portcullis_proto::v1::{
     CreateKeyRequest, CreateKeyResponse, FreezeRequest, FreezeResponse, FreezeScope,
     GetBookRequest, GetBookResponse, GetKeyRequest, GetKeyResponse, GetStatusRequest,
     GetStatusResponse, Key, KeyState, ListKeysRequest, ListKeysResponse, ReadJournalRequest,
+    ReportPricesRequest, ReportPricesResponse, ReportSettlementRequest, ReportSettlementResponse,
     freeze_scope,
 };
 use tonic::{Request, Response, Status};
 
 use super::readers::{Pages, Readers};
+use super::reports;
 use super::signing::peer;
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::keys::{KeyOrder, Keys};
 use crate::refusal::Refusal;
 use crate::roster::{self, Present};
-use crate::sequencer::{KeyView, Sequencer, View};
+use crate::sequencer::{KeyView, Report, Sequencer, View};
 
 /// Serves people.
 #[derive(Clone)]
@@ -180,6 +182,26 @@ impl ControlService for Control {
         let (sequence, changes) = self.sequencer.adopt(Adopted { book, by }).await?;
         let (sequence, book_hash) = (sequence.0, hash.0.to_vec());
         Ok(Response::new(AdoptBookResponse { sequence, book_hash, changes }))
+    }
+
+    async fn report_settlement(
+        &self,
+        request: Request<ReportSettlementRequest>,
+    ) -> Result<Response<ReportSettlementResponse>, Status> {
+        let by = self.present(&request, &[Role::Watcher])?.person().clone();
+        let settled = reports::settled(&self.sequencer.view(), by, &request.into_inner())?;
+        let sequence = self.sequencer.report(Report::Settled(settled)).await?.0;
+        Ok(Response::new(ReportSettlementResponse { sequence }))
+    }
+
+    async fn report_prices(
+        &self,
+        request: Request<ReportPricesRequest>,
+    ) -> Result<Response<ReportPricesResponse>, Status> {
+        let by = self.present(&request, &[Role::Pricer])?.person().clone();
+        let priced = reports::priced(by, request.into_inner())?;
+        let sequence = self.sequencer.report(Report::Priced(priced)).await?.0;
+        Ok(Response::new(ReportPricesResponse { sequence }))
     }
 
     async fn check_book(

@@ -40,6 +40,7 @@ pub use trust::{Reloaded, Trust, TrustStatus, TrustTrouble};
 pub mod control;
 pub mod readers;
 pub mod release;
+mod reports;
 pub mod sign_stream;
 pub mod signing;
 mod status;

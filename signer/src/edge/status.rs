@@ -196,6 +196,13 @@ fn code_of(reason: &str) -> Code {
         "REQUEST_ID_REUSED" => Code::Aborted,
         "FROZEN" | "TOO_MANY_PARKED" | "NOT_APPROVED" => Code::FailedPrecondition,
         reason if reason.ends_with("OVER_WINDOW_LIMIT") => Code::FailedPrecondition,
+        // These pass by themselves, or when somebody reports.
+        "OVER_SHARED_LIMIT" | "OVER_UNSETTLED_LIMIT" | "OVER_OUTSTANDING_LIMIT" => {
+            Code::FailedPrecondition
+        }
+        "NONCE_TOO_FAR_AHEAD" | "PRICE_MISSING" | "RECIPIENT_COOLING_OFF" => {
+            Code::FailedPrecondition
+        }
         _ => Code::PermissionDenied,
     }
 }

@@ -6,7 +6,7 @@ use portcullis_policy::id::{KeyId, Sequence};
 use portcullis_policy::record::{Entry, Frozen, KeyCreated, KeyIntended, Record};
 use portcullis_policy::stops::Subject;
 
-use super::command::{Answer, NewBook, reply};
+use super::command::{Answer, NewBook, Report, reply};
 use super::writer::{Fatal, Writer, done};
 use crate::gate::Who;
 use crate::journal::Space;
@@ -58,6 +58,31 @@ impl Writer {
         let sequence = self.append(entry.at, entry.record, None)?;
         self.changed = true;
         self.after_commit(move |_| reply(answer, Ok((sequence, difference.narrower))));
+        Ok(())
+    }
+
+    pub(super) fn report(&mut self, report: Report, answer: Answer<Sequence>) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        let now = self.clock.now();
+        let (record, told) = match report {
+            Report::Settled(settled) => {
+                let told = self.state.settlements().check(&settled).map(drop);
+                let told = told.map_err(|fault| ("nonce", fault.to_string()));
+                (Record::Settled(settled), told)
+            }
+            Report::Priced(priced) => {
+                let rule = self.state.book().prices();
+                let told = self.state.prices().check(rule, &priced, now.sure);
+                (Record::Priced(priced), told.map_err(|fault| ("prices", fault.to_string())))
+            }
+        };
+        if let Err((field, problem)) = told {
+            return done(answer, Err(Refusal::BadField { field, problem }));
+        }
+        let sequence = self.append(now, record, None)?;
+        self.after_commit(move |_| reply(answer, Ok(sequence)));
         Ok(())
     }
 

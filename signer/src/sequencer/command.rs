@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use portcullis_policy::book::{Book, Difference};
 use portcullis_policy::id::{BookHash, CallerId, DecisionNumber, KeyId, Sequence};
-use portcullis_policy::record::{Adopted, Frozen, KeyIntended};
+use portcullis_policy::record::{Adopted, Frozen, KeyIntended, Priced, Settled};
 use portcullis_policy::request::Request;
 use tokio::sync::oneshot;
 
@@ -30,6 +30,7 @@ pub(super) enum Command {
     Record(Box<Signed>, Answer<Recorded>),
     Fail(DecisionNumber, &'static str, Answer<()>),
     Adopt(Box<NewBook>, Answer<(Sequence, Vec<String>)>),
+    Report(Report, Answer<Sequence>),
     IntendKey(KeyIntended, Answer<()>),
     KeyCreated(KeyId, Arc<PublicPoint>, Answer<()>),
     Note(CallerId, KeyId, &'static str),
@@ -46,6 +47,15 @@ pub(super) struct NewBook {
     /// The book it was compared with.
     pub(super) base: BookHash,
     pub(super) difference: Difference,
+}
+
+/// What somebody outside tells.
+#[derive(Debug)]
+pub enum Report {
+    /// What is mined.
+    Settled(Settled),
+    /// What things cost.
+    Priced(Priced),
 }
 
 /// Wakes the writer up for a stop, which waits in a lane of its own: see [`Lanes`].

@@ -25,6 +25,7 @@ use portcullis_policy::record::{Adopted, Frozen, KeyIntended};
 use portcullis_policy::request::Request;
 use tokio::sync::{oneshot, watch};
 
+pub use self::command::Report;
 use self::command::{Answer, Command, Ended, NewBook, Senders, Urgent};
 pub use self::proof::{Recorded, Reserved, Signed};
 pub use self::start::{StartError, Started, start};
@@ -127,6 +128,11 @@ impl Sequencer {
         let read = move || NewBook::read(adopted, &in_force);
         let new = tokio::task::spawn_blocking(read).await.map_err(|_| Refusal::ShuttingDown)??;
         self.ask(|answer| Command::Adopt(Box::new(new), answer)).await
+    }
+
+    /// Takes in what somebody outside tells, if it can follow what was told before.
+    pub async fn report(&self, report: Report) -> Result<Sequence, Refusal> {
+        self.ask(|answer| Command::Report(report, answer)).await
     }
 
     /// Notes that a key is about to be made.

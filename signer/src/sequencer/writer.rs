@@ -146,6 +146,7 @@ impl Writer {
             Command::Record(signed, answer) => self.record(*signed, answer)?,
             Command::Fail(number, fault, answer) => self.fail(number, fault, answer)?,
             Command::Adopt(new, answer) => self.adopt(*new, answer)?,
+            Command::Report(report, answer) => self.report(report, answer)?,
             Command::IntendKey(intended, answer) => self.intend_key(intended, answer)?,
             Command::KeyCreated(key, point, answer) => self.key_created(key, &point, answer)?,
             Command::Note(caller, key, code) => {

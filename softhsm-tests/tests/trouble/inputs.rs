@@ -12,7 +12,6 @@ use portcullis_softhsm_tests::world::{
 };
 use tonic::Status;
 use tonic_types::StatusExt;
-use v1::sign_request::Input;
 
 use crate::support::{Scene, refused, said, wire};
 
@@ -262,22 +261,6 @@ async fn a_key_id_or_address_that_is_none_is_a_bad_field() -> Result<(), Failure
         let spoil = |request: &mut v1::SignRequest| request.expected_address = vec![1; length];
         assert_eq!(field_of(&scene, spoil).await?, "expected_address");
     }
-    Ok(())
-}
-
-#[tokio::test]
-async fn typed_data_is_answered_with_a_clear_no() -> Result<(), Failure> {
-    let typed = v1::TypedData { json: "{}".into() };
-    let spoil = |request: &mut v1::SignRequest| request.input = Some(Input::TypedData(typed));
-    assert_eq!(field_of(&scene().await?, spoil).await?, "typed_data");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_message_is_answered_with_a_clear_no() -> Result<(), Failure> {
-    let message = v1::Message { text: b"hello".to_vec() };
-    let spoil = |request: &mut v1::SignRequest| request.input = Some(Input::Message(message));
-    assert_eq!(field_of(&scene().await?, spoil).await?, "message");
     Ok(())
 }
 

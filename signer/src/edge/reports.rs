@@ -1,0 +1,68 @@
+//! Reads what watchers and pricers report. Believes nothing of it: that is the sequencer's part.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::Address;
+use portcullis_policy::id::{ChainId, PersonId};
+use portcullis_policy::money::parse_decimal;
+use portcullis_policy::record::{Priced, Settled, SettledAllowance};
+use portcullis_proto::v1::{ReportPricesRequest, ReportSettlementRequest};
+
+use crate::refusal::Refusal;
+use crate::sequencer::View;
+
+/// A watcher's report.
+pub(super) fn settled(
+    view: &View,
+    by: PersonId,
+    request: &ReportSettlementRequest,
+) -> Result<Settled, Refusal> {
+    let name = &request.key;
+    let found = view.key_named(name).map(|(id, _)| id);
+    let key = found.ok_or_else(|| Refusal::NotFound { kind: "key", name: name.clone() })?;
+    let chain = ChainId(request.chain_id);
+    if view.book.registry().chain(chain).is_none() {
+        return Err(bad("chain_id", "is not a chain of the book in force"));
+    }
+    if request.allowances.len() > ALLOWANCES_MAX {
+        return Err(bad("allowances", "are more than 1,000: report them in parts"));
+    }
+    let allowances = request.allowances.iter().map(|one| {
+        let address = |bytes: &[u8]| Address::try_from(bytes).ok();
+        let read = (address(&one.token), address(&one.spender), parse_decimal(&one.amount));
+        match read {
+            (Some(token), Some(spender), Some(amount)) => {
+                Ok(SettledAllowance { amount, spender, token })
+            }
+            _ => Err(bad("allowances", "need 20 bytes, 20 bytes and a decimal amount each")),
+        }
+    });
+    let allowances = allowances.collect::<Result<_, _>>()?;
+    Ok(Settled { allowances, by, chain, key, nonce: request.nonce.to_string() })
+}
+
+/// A pricer's report.
+pub(super) fn priced(by: PersonId, request: ReportPricesRequest) -> Result<Priced, Refusal> {
+    if request.prices.is_empty() || request.prices.len() > PRICES_MAX {
+        return Err(bad("prices", "must be 1 to 1,000"));
+    }
+    let mut prices = BTreeMap::new();
+    for price in request.prices {
+        let named = (1..=64).contains(&price.asset.len()) && price.asset.is_ascii();
+        let amount = parse_decimal(&price.micro_usd).filter(|_| named);
+        let amount =
+            amount.ok_or_else(|| bad("prices", "need a name and a decimal number each"))?;
+        if prices.insert(price.asset, amount).is_some() {
+            return Err(bad("prices", "name an asset twice"));
+        }
+    }
+    Ok(Priced { by, prices })
+}
+
+fn bad(field: &'static str, problem: &str) -> Refusal {
+    Refusal::BadField { field, problem: problem.into() }
+}
+
+const ALLOWANCES_MAX: usize = 1_000;
+
+const PRICES_MAX: usize = 1_000;
