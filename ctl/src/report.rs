@@ -1,5 +1,5 @@
-//! `report settled | prices`: what watchers and pricers tell the signer. Control plane; a certificate
-//! of a person with that role.
+//! `report settled | prices`: what watchers and pricers tell the signer. Control plane; a
+//! certificate of a person with that role.
 
 use alloy_primitives::Address;
 use clap::{Args, Subcommand};

@@ -317,6 +317,8 @@ fn asked(record: &mut Record) -> &mut Asked {
         | Record::KeyIntended(_)
         | Record::KeyCreated(_)
         | Record::Adopted(_)
+        | Record::Settled(_)
+        | Record::Priced(_)
         | Record::Frozen(_)
         | Record::Suppressed(_) => panic!("decides nothing"),
     }

@@ -23,6 +23,7 @@ mod shared_diff;
 mod signed;
 mod spelling;
 mod tiers;
+mod tokens;
 mod units;
 mod warnings;
 mod words;

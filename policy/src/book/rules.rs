@@ -7,13 +7,13 @@ use alloy_primitives::{Address, B256};
 use super::calls::calls;
 use super::check::{chain_named, closed_word};
 use super::file::{Field, Fields, Word};
-use super::limits::{PER_TX_HINT, Zero, amount, ceiling, limit, limits, rate, span_of};
-use super::names::{Names, Thing, refuse_repeats};
+use super::limits::{Zero, ceiling, limit, limits, rate, span_of};
+use super::names::{Names, refuse_repeats};
+use super::tokens::tokens;
 use super::units::{UnitDef, coin_units};
 use super::words::{Vocabulary, quoted};
 use super::{
-    Addresses, AllowanceRule, DenyWord, FeeRule, KeyRules, Limit, NativeRule, Recipients, Token,
-    TokenKind, TokenRule, offchain, tiers,
+    Addresses, DenyWord, FeeRule, KeyRules, Limit, NativeRule, Recipients, offchain, tiers,
 };
 use crate::id::{CallerId, ChainId, KeyLabel};
 
@@ -187,103 +187,11 @@ fn fee_rule(field: &Field<'_>, units: &[UnitDef<'_>]) -> Option<FeeRule> {
     Some(FeeRule { limits: limits?, max_priority_fee: priority? })
 }
 
-/// `token.NAME = { .. }`.
-fn tokens<'a>(field: &Field<'a>, scope: &mut Scope<'a>) -> BTreeMap<(ChainId, Address), TokenRule> {
-    let mut rules = BTreeMap::new();
-    for (word, field) in field.entries(TOKENS_MAX) {
-        let Some((account, token)) = token(&field, word, scope) else { continue };
-        let chain = BTreeSet::from([account.0]);
-        let unit = [UnitDef { name: word.text, decimals: token.decimals }];
-        let rule = token_rule(&field, scope.names, &chain, token.kind, &unit);
-        scope.ceilings.insert(word.text, rule.as_ref().map(|rule| ceiling(&rule.limits)));
-        rules.extend(rule.map(|rule| (account, rule)));
-    }
-    rules
-}
-
-fn token<'a>(
-    field: &Field<'_>,
-    word: Word<'_>,
-    scope: &Scope<'a>,
-) -> Option<((ChainId, Address), &'a Token)> {
-    let tokens = &scope.names.registry.tokens;
-    let Some(thing) = scope.names.things.get(word.text) else {
-        let hint = match field.nearest(word.text, tokens.values().map(|token| token.name.as_str()))
-        {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => "register it as [asset.NAME]".to_owned(),
-        };
-        field.fault_at(word.at, "unknown asset", hint);
-        return None;
-    };
-    let Thing::Token(chain, contract) = *thing.as_ref()? else {
-        field.fault_at(word.at, "not an asset", "register it as [asset.NAME]");
-        return None;
-    };
-    if !scope.chains.is_empty() && !scope.chains.contains(&chain) {
-        let hint = "add the chain to the key's chains, or leave the rule out";
-        field.fault_at(word.at, "the token is on a chain this key may not use", hint);
-    }
-    Some(((chain, contract), scope.names.registry.token(chain, contract)?))
-}
-
-fn token_rule(
-    field: &Field<'_>,
+pub(super) fn recipients(
+    fields: &Fields<'_>,
     names: &Names,
-    chain: &BTreeSet<ChainId>,
-    kind: TokenKind,
-    unit: &[UnitDef<'_>],
-) -> Option<TokenRule> {
-    let fields = field.fields(TOKEN)?;
-    let to = recipients(&fields, names, chain);
-    let from = fields.optional("from").map(|field| names.addresses(&field, chain));
-    let limits = limits(&fields, unit);
-    let given = fields.optional("allowance");
-    let allowance = given.as_ref().map(|field| allowance_rule(field, names, chain, unit));
-    let allowance = match allowance {
-        Some(rule) => Some(rule?),
-        None => None,
-    };
-    let operator = fields.optional("operator").map(|field| names.addresses(&field, chain));
-    let convert = fields.optional("convert").map(|field| {
-        let known = Vocabulary { known: &["allowed"], later: &[] };
-        let wrapped = kind == TokenKind::Wrapped;
-        if !wrapped {
-            field.fault("the token stands for no coin", "leave it out: it is for wrapped-native");
-        }
-        closed_word(&field, "word", known) && wrapped
-    });
-    Some(TokenRule {
-        to,
-        from: from.unwrap_or_default(),
-        limits: limits?,
-        allowance,
-        operator: operator.unwrap_or_default(),
-        convert: convert.unwrap_or_default(),
-    })
-}
-
-fn allowance_rule(
-    field: &Field<'_>,
-    names: &Names,
-    chain: &BTreeSet<ChainId>,
-    unit: &[UnitDef<'_>],
-) -> Option<AllowanceRule> {
-    let fields = field.fields(ALLOWANCE)?;
-    let spender = fields.required("spender", "write spender = \"@NAME\": who may be allowed");
-    let spender: Option<Addresses> = spender.map(|field| names.addresses(&field, chain));
-    let per_tx = fields.required("per_tx", PER_TX_HINT);
-    let per_tx = per_tx.and_then(|field| limit(&field, unit, Zero::Fault));
-    let outstanding = fields.optional("outstanding");
-    let outstanding = outstanding.map(|field| amount(&field, field.word()?, unit, Zero::Fault));
-    let outstanding = match outstanding {
-        Some(amount) => Some(amount?),
-        None => None,
-    };
-    Some(AllowanceRule { spender: spender?, per_tx: per_tx?, outstanding })
-}
-
-fn recipients(fields: &Fields<'_>, names: &Names, chains: &BTreeSet<ChainId>) -> Recipients {
+    chains: &BTreeSet<ChainId>,
+) -> Recipients {
     let hint = "write to = \"@NAME\", an array, or \"anyone\"; what is absent permits nothing";
     let Some(field) = fields.required("to", hint) else {
         return Recipients::Only(Addresses::default());
@@ -369,22 +277,6 @@ const FEES: Vocabulary = Vocabulary {
     known: &["per_tx", "window", "lifetime", "max_priority_fee", "counts_as"],
     later: &[],
 };
-const TOKEN: Vocabulary = Vocabulary {
-    known: &[
-        "to",
-        "per_tx",
-        "window",
-        "lifetime",
-        "from",
-        "allowance",
-        "operator",
-        "convert",
-        "unsettled",
-    ],
-    later: &[],
-};
-const ALLOWANCE: Vocabulary =
-    Vocabulary { known: &["spender", "per_tx", "outstanding"], later: &[] };
 const DENY: Vocabulary = Vocabulary {
     known: &["contract-creation", "eip7702", "unlimited-allowance", "delegatecall"],
     later: &[],
@@ -403,9 +295,6 @@ const KEYS_MAX: usize = 10_000;
 
 /// Callers or chains of one key.
 const MEMBERS_MAX: usize = 10_000;
-
-/// Each token has windows that every transfer is checked against.
-const TOKENS_MAX: usize = 1_000;
 
 /// Contracts of one key that people have read.
 const DEPLOY_MAX: usize = 10_000;
