@@ -95,20 +95,23 @@ fn per(field: &Field<'_>) -> Option<Per> {
 /// Where it is charged, on every chain that the asset's name stands for, and its units.
 fn asset<'n>(field: &Field<'_>, names: &'n Names) -> Option<(Vec<Account>, Vec<UnitDef<'n>>)> {
     let word = field.word()?;
-    if word.text == "USD" {
-        let units = vec![UnitDef { name: "USD", decimals: USD_DECIMALS }];
-        return Some((vec![crate::prices::USD], units));
-    }
-    if word.text == "requests" {
-        let chains = names.registry.chains.keys();
-        let accounts = chains.map(|chain| Account { chain: *chain, asset: Asset::Requests });
-        return Some((accounts.collect(), vec![UnitDef { name: "requests", decimals: 0 }]));
-    }
     let mut coins = names.registry.chains.values().map(|chain| chain.native.as_str());
     if let Some(coin) = coins.find(|coin| *coin == word.text) {
         let chains = names.registry.chains_with_native(coin);
         let accounts = chains.map(|chain| Account { chain, asset: Asset::Native }).collect();
         return Some((accounts, coin_units([coin].into_iter())));
+    }
+    // An asset of that name is older than these words.
+    if !names.things.contains_key(word.text) {
+        if word.text == "USD" {
+            let units = vec![UnitDef { name: "USD", decimals: USD_DECIMALS }];
+            return Some((vec![crate::prices::USD], units));
+        }
+        if word.text == "requests" {
+            let chains = names.registry.chains.keys();
+            let accounts = chains.map(|chain| Account { chain: *chain, asset: Asset::Requests });
+            return Some((accounts.collect(), vec![UnitDef { name: "requests", decimals: 0 }]));
+        }
     }
     let Some(Some(Thing::Token(chain, contract))) = names.things.get(word.text) else {
         let hint = "write a coin's symbol, the name of an [asset], or \"requests\"";

@@ -30,7 +30,7 @@ pub(super) fn symbol<'n>(
         field.fault_at(word.at, format!("{} is not a symbol", quoted(word.text)), hint);
         return false;
     }
-    let reserved = ["wei", "gwei", "USD", "requests"].into_iter();
+    let reserved = ["wei", "gwei"].into_iter();
     let taken = reserved.chain(&mut others).find(|other| other.eq_ignore_ascii_case(word.text));
     if let Some(other) = taken {
         let message = match other == word.text {
