@@ -49,7 +49,8 @@ fn book(more: &str) -> String {
         "version = 1\n[chain.main]\nid = 1\nnative = \"ETH\"\n\
          [asset.USDC]\nkind = \"erc20\"\nchain = \"main\"\naddress = \"{USDC:#x}\"\ndecimals = 6\n\
          [contract.safe]\nchain = \"main\"\naddress = \"{SAFE:#x}\"\nkind = \"safe\"\n\
-         [contract.multisend]\nchain = \"main\"\naddress = \"{MULTISEND:#x}\"\nkind = \"multisend\"\n\
+         [contract.multisend]\nchain = \"main\"\naddress = \"{MULTISEND:#x}\"\n\
+         kind = \"multisend\"\n\
          [contract.pool]\nchain = \"main\"\naddress = \"{POOL:#x}\"\n\
          [list]\npayees = [\"{ONE:#x}\", \"{TWO:#x}\"]\n\
          [caller.\"spiffe://acme/payouts\"]\nowners = [\"carol\"]\n{}{}{more}",
@@ -62,7 +63,7 @@ fn vault(more: &str) -> Vault {
     Vault::new(&book(more))
 }
 
-fn by(number: u8, tx: &Tx) -> Ask {
+fn ask(number: u8, tx: &Tx) -> Ask {
     let asked = Ask::of(tx);
     Ask { key: key(number), name: format!("{}-{number}", asked.name), ..asked }
 }
@@ -93,7 +94,7 @@ fn exec(nonce: u64, to: Address, value: U256, data: Vec<u8>, operation: u8, gas_
         Value::Bytes(vec![1; 65]),
     ];
     let data = [&function.selector()[..], &abi::encode(function.parameters(), &values)].concat();
-    by(1, &Tx { nonce, to: Some(SAFE), data, ..Tx::default() })
+    ask(1, &Tx { nonce, to: Some(SAFE), data, ..Tx::default() })
 }
 
 /// A batch of MultiSend, packed as the contract reads it.
@@ -181,7 +182,7 @@ fn batches_in_batches_are_opened_to_a_bound_and_refused_beyond_it() {
             data = [&function.selector()[..], &arguments].concat();
             to = SAFE;
         }
-        by(1, &Tx { to: Some(SAFE), data, ..Tx::default() })
+        ask(1, &Tx { to: Some(SAFE), data, ..Tx::default() })
     };
     assert!(vault.sign(&nested(4)).is_ok());
     assert_eq!(vault.sign(&nested(5)).unwrap_err(), ["NOT_UNDERSTOOD"]);
@@ -196,7 +197,7 @@ fn a_book_of_other_names_forgets_nothing_that_was_spent() {
     let mut vault = vault("");
     let pay = |nonce, dollars: u64| {
         let data = transfer(ONE, U256::from(dollars * 1_000_000));
-        by(1, &Tx { nonce, to: Some(USDC), data, ..Tx::default() })
+        ask(1, &Tx { nonce, to: Some(USDC), data, ..Tx::default() })
     };
     vault.sign(&pay(0, 400)).unwrap();
     // The list is called otherwise, the limit is lower by a dollar, and the process starts anew.
@@ -217,7 +218,7 @@ fn a_book_of_other_names_forgets_nothing_that_was_spent() {
 fn what_was_spent_in_a_lifetime_never_leaves_it() {
     let mut vault = vault("");
     let pay = |nonce, amount| {
-        by(1, &Tx { nonce, to: Some(ONE), value: milli_eth(amount), ..Tx::default() })
+        ask(1, &Tx { nonce, to: Some(ONE), value: milli_eth(amount), ..Tx::default() })
     };
     vault.sign(&pay(0, 40_000)).unwrap();
     for nonce in 1..6 {
@@ -238,7 +239,7 @@ fn a_recipient_that_a_book_adds_waits_before_it_is_paid() {
     let mut vault = Vault::new(&short);
     let pay = |nonce, to| {
         let value = U256::ONE;
-        self::by(1, &Tx { nonce, to: Some(to), value, ..Tx::default() })
+        ask(1, &Tx { nonce, to: Some(to), value, ..Tx::default() })
     };
     vault.sign(&pay(0, ONE)).unwrap();
     // Widening takes a quorum; here it is written as one would have it.
@@ -319,7 +320,7 @@ proptest! {
             let to = if one { ONE } else { TWO };
             let value = milli_eth(milli);
             let tx = Tx { nonce, to: Some(to), value, ..Tx::default() };
-            if vault.sign(&by(number, &tx)).is_ok() {
+            if vault.sign(&ask(number, &tx)).is_ok() {
                 let cost = value + tx.max_fee * U256::from(tx.gas);
                 paid.push(Paid { at: now, to, value, cost });
             }
@@ -387,7 +388,7 @@ fn call_rule(bound: &Bound) -> String {
             let words: Vec<String> = values.iter().map(|value| format!("\"{value}\"")).collect();
             format!("[{}]", words.join(", "))
         }
-        other => panic!("{other:?}"),
+        Bound::Addresses { .. } | Bound::Members(_) | Bound::Each(..) => panic!("{bound:?}"),
     };
     format!(
         "[[key.cold.call]]\ncontract = \"@pool\"\nfunction = \"f(uint256 a)\"\n\
