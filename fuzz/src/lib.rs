@@ -6,7 +6,9 @@
 use alloy_primitives::keccak256;
 use alloy_rlp::Header;
 use portcullis_policy::abi::{self, Erc20};
+use portcullis_policy::book::{Book, Difference, Faults};
 use portcullis_policy::tx::{Malformed, TX_BYTES_MAX, TxKind, UnsignedTx};
+use portcullis_policy::typed::{StructType, TypedData};
 
 /// Runs a claim over the files named on the command line.
 ///
@@ -115,4 +117,58 @@ pub fn function(input: &[u8]) {
     };
     assert_eq!(kinds(&again), kinds(&function));
     assert!(again.parameters().iter().all(|parameter| parameter.name.is_none()));
+}
+
+/// Arguments that are accepted are exactly what their values encode to. The input is a signature, a
+/// line feed, and bytes.
+pub fn arguments(input: &[u8]) {
+    let Some(at) = input.iter().position(|byte| *byte == b'\n') else { return };
+    let (signature, data) = input.split_at(at);
+    let data = data.get(1..).unwrap_or_default();
+    let Ok(signature) = std::str::from_utf8(signature) else { return };
+    let Ok(function) = abi::function(signature) else { return };
+    match abi::decode(function.parameters(), data) {
+        Ok(values) => {
+            assert_eq!(values.len(), function.parameters().len());
+            assert_eq!(abi::encode(function.parameters(), &values), data);
+        }
+        Err(fault) => assert!(!fault.to_string().is_empty()),
+    }
+}
+
+/// Typed data that is accepted has one digest and a full type that reads as itself; what is refused
+/// has a code and a text.
+pub fn typed(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    match TypedData::decode(text) {
+        Ok(data) => {
+            assert_eq!(data.text(), text);
+            assert_eq!(data.fields().len(), data.primary().members().len());
+            let Ok(again) = StructType::parse(data.primary().text()) else {
+                panic!("{} is not canonical", data.primary().text())
+            };
+            assert_eq!(again.hash(), data.primary().hash());
+            assert_eq!(TypedData::decode(text).map(|again| again.digest()), Ok(data.digest()));
+        }
+        Err(fault) => {
+            assert!(fault.code().starts_with("TYPED_DATA_") && !fault.to_string().is_empty());
+        }
+    }
+}
+
+/// A book that is sound differs from itself in nothing and can be asked about; one that is not says
+/// why, with a hint for each fault.
+pub fn book(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    match Book::parse(text) {
+        Ok(book) => {
+            assert_eq!(book.difference(&book), Difference::default());
+            assert_eq!(book.text(), text);
+            let (_lints, _warnings) = (book.lints(), book.warnings());
+        }
+        Err(Faults(faults)) => {
+            assert!(!faults.is_empty());
+            assert!(faults.iter().all(|fault| !fault.message.is_empty() && !fault.hint.is_empty()));
+        }
+    }
 }

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use portcullis_policy::abi::{self, Erc20};
+use portcullis_policy::book::Book;
 use portcullis_policy::tx::UnsignedTx;
+use portcullis_policy::typed::TypedData;
 
 /// Every seed of a target: its name and its bytes.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -47,5 +49,29 @@ fn the_seeds_of_abi_hold_and_are_what_their_names_say() {
 fn the_seeds_of_function_hold_and_are_what_their_names_say() {
     assert_named("function", portcullis_fuzz::function, |bytes| {
         std::str::from_utf8(bytes).is_ok_and(|text| abi::selector_of(text).is_ok())
+    });
+}
+
+#[test]
+fn the_seeds_of_arguments_hold_and_are_what_their_names_say() {
+    assert_named("arguments", portcullis_fuzz::arguments, |bytes| {
+        let at = bytes.iter().position(|byte| *byte == b'\n').unwrap();
+        let signature = std::str::from_utf8(&bytes[..at]).unwrap();
+        let function = abi::function(signature).unwrap();
+        abi::decode(function.parameters(), &bytes[at + 1..]).is_ok()
+    });
+}
+
+#[test]
+fn the_seeds_of_typed_hold_and_are_what_their_names_say() {
+    assert_named("typed", portcullis_fuzz::typed, |bytes| {
+        std::str::from_utf8(bytes).is_ok_and(|text| TypedData::decode(text).is_ok())
+    });
+}
+
+#[test]
+fn the_seeds_of_book_hold_and_are_what_their_names_say() {
+    assert_named("book", portcullis_fuzz::book, |bytes| {
+        std::str::from_utf8(bytes).is_ok_and(|text| Book::parse(text).is_ok())
     });
 }

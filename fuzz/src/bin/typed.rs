@@ -1,0 +1,10 @@
+//! Fuzzes or replays [`portcullis_fuzz::typed`].
+#![cfg_attr(feature = "libfuzzer", no_main)]
+
+#[cfg(feature = "libfuzzer")]
+libfuzzer_sys::fuzz_target!(|input: &[u8]| portcullis_fuzz::typed(input));
+
+#[cfg(not(feature = "libfuzzer"))]
+fn main() -> std::io::Result<()> {
+    portcullis_fuzz::replay(portcullis_fuzz::typed)
+}
