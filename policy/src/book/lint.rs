@@ -1,7 +1,9 @@
 //! Foot-guns: a sound book that says something nobody should mean. `portctl policy lint` refuses
 //! them; the signer does not, since somebody may mean it all the same.
 
-use super::{Book, KeyRules, Limit, Limits, Quorum, Recipients, Registry, Windows};
+use alloy_primitives::{Address, address};
+
+use super::{Book, ContractKind, KeyRules, Limit, Limits, Quorum, Recipients, Registry, Windows};
 use crate::bounds::Bound;
 use crate::id::KeyLabel;
 use crate::money::{Account, Asset};
@@ -23,6 +25,7 @@ pub struct Lint {
 /// All of them, key by key.
 pub(super) fn lints(book: &Book) -> Vec<Lint> {
     let mut found = Vec::new();
+    well_known(&book.registry, &mut found);
     for (label, rules) in &book.keys {
         key(label, rules, &book.registry, &mut found);
     }
@@ -75,6 +78,31 @@ fn key(label: &KeyLabel, rules: &KeyRules, registry: &Registry, out: &mut Vec<Li
         quorum(&at("approve"), &tier.need, out);
     }
 }
+
+/// A contract that moves what others hold, and that is read as if it did not.
+fn well_known(registry: &Registry, out: &mut Vec<Lint>) {
+    for ((chain, contract), kind) in &registry.contracts {
+        let known = WELL_KNOWN.iter().find(|(address, _)| address == contract);
+        if known.is_some_and(|(_, known)| known != kind) {
+            let name = registry.label(*contract).unwrap_or_default();
+            let at = format!("contract.{name} (chain {chain})");
+            let message = "calls to it move tokens or run other calls, and are not opened";
+            let hint = "write its kind: \"permit2\", \"multicall3\" or \"multisend\"";
+            lint(out, "contract-without-its-kind", at, message, hint);
+        }
+    }
+}
+
+/// The same address on every chain. Permit2, Multicall3; MultiSend and MultiSendCallOnly of Safe
+/// 1.3.0 and 1.4.1.
+const WELL_KNOWN: [(Address, ContractKind); 6] = [
+    (address!("000000000022d473030f116ddee9f6b43ac78ba3"), ContractKind::Permit2),
+    (address!("ca11bde05977b3631167028862be2a173976ca11"), ContractKind::Multicall3),
+    (address!("a238cbeb142c10ef7ad8442c6d1f9e89e07e7761"), ContractKind::MultiSend),
+    (address!("40a2accbd92bca938b02010e17a5b8929b49130d"), ContractKind::MultiSend),
+    (address!("38869bf66a61cf6bdb996a6ae40d5853fd43b526"), ContractKind::MultiSend),
+    (address!("9641d764fc13c8b624c04430c7356c1c7c8102e2"), ContractKind::MultiSend),
+];
 
 /// Neither a transaction nor a window has a bound.
 fn amounts(at: &str, limits: &Limits, out: &mut Vec<Lint>) {
@@ -234,6 +262,12 @@ where = { asset = "@USDC", amount = "<= 5 USDC" }
                 "security = [\"dave\", \"bob\"]",
                 "person-twice-in-a-quorum",
                 "approve",
+            ),
+            (
+                "0x87870bca3f3fd6335c3f4ce8392d69350b4fa4e2",
+                "0x000000000022d473030f116ddee9f6b43ac78ba3",
+                "contract-without-its-kind",
+                "contract.pool",
             ),
         ] {
             let text = SAFE.replacen(from, to, 1);
