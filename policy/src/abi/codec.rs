@@ -31,7 +31,7 @@ pub enum NotCanonical {
 ///
 /// Any bytes that are not the one canonical encoding of values of these types.
 pub fn decode(types: &[Member], data: &[u8]) -> Result<Vec<Value>, NotCanonical> {
-    let mut reader = Reader { values: 0 };
+    let mut reader = Reader { values: 0, bytes: data.len() };
     let values = reader.members(types, data)?;
     // The proof, whatever the reader does.
     if encode(types, &values) == data { Ok(values) } else { Err(NotCanonical::Form) }
@@ -45,9 +45,12 @@ pub fn encode(types: &[Member], values: &[Value]) -> Vec<u8> {
     out
 }
 
-/// Counts what it has read, so that nested empty arrays cost an attacker as much as us.
+/// Counts what it has read, so that nested empty arrays cost an attacker as much as us, and that a
+/// long text is not copied once for each of many offsets to it.
 struct Reader {
     values: usize,
+    /// What texts and bytes may still take: no two of them share any.
+    bytes: usize,
 }
 
 impl Reader {
@@ -84,9 +87,9 @@ impl Reader {
             Kind::Bool => Value::Bool(word(data, 0)? != [0; WORD]),
             Kind::Address => Value::Address(Address::from_word(B256::from(word(data, 0)?))),
             Kind::FixedBytes(_) => Value::FixedBytes(B256::from(word(data, 0)?)),
-            Kind::Bytes => Value::Bytes(counted(data)?.to_vec()),
+            Kind::Bytes => Value::Bytes(self.own(counted(data)?)?.to_vec()),
             Kind::String => {
-                let text = std::str::from_utf8(counted(data)?);
+                let text = std::str::from_utf8(self.own(counted(data)?)?);
                 Value::String(text.map_err(|_| NotCanonical::Text)?.to_owned())
             }
             Kind::Array(element, Some(count)) => {
@@ -99,6 +102,12 @@ impl Reader {
             }
             Kind::Tuple(_, members) => Value::List(self.members(members, data)?),
         })
+    }
+
+    /// Bytes that nothing else was read from, as far as their number tells.
+    fn own<'d>(&mut self, bytes: &'d [u8]) -> Result<&'d [u8], NotCanonical> {
+        self.bytes = self.bytes.checked_sub(bytes.len()).ok_or(NotCanonical::Form)?;
+        Ok(bytes)
     }
 
     fn elements(&mut self, kind: &Kind, count: usize, block: &[u8]) -> Result<Value, NotCanonical> {
@@ -315,6 +324,19 @@ mod tests {
         assert!(decode(&kinds, &apart).is_ok());
         let swapped = words(&[0x80, 0x40, 1, 7, 1, 7]);
         assert_eq!(decode(&kinds, &swapped), Err(NotCanonical::Form));
+    }
+
+    #[test]
+    fn one_text_is_not_copied_for_every_offset_to_it() {
+        // 1,000 offsets to one text of 60,000 bytes: 60 MB, if each were read.
+        let count = 1_000_u64;
+        let mut data = words(&[0x20, count]);
+        data.extend(words(&vec![count * 32; 1_000]));
+        data.extend(words(&[60_000]));
+        data.extend(vec![b'a'; 60_000]);
+        let mut reader = Reader { values: 0, bytes: data.len() };
+        assert_eq!(reader.members(&types("f(bytes[])"), &data), Err(NotCanonical::Form));
+        assert!(reader.values < 5, "it stops at the second");
     }
 
     #[test]

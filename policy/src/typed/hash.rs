@@ -1,5 +1,7 @@
 //! `hashStruct` and the digest of EIP-712.
 
+use std::collections::BTreeMap;
+
 use alloy_primitives::{B256, keccak256};
 
 use super::types::{StructType, encode_type};
@@ -10,7 +12,7 @@ use crate::value::{Kind, Value};
 /// What is signed.
 pub(super) fn digest(domain: &Domain, primary: &StructType, message: &Value) -> Digest {
     let separator = domain_separator(domain);
-    let message = encoded(primary.kind(), message);
+    let message = encoded(primary.kind(), message, &mut TypeHashes::new());
     Digest::from(keccak256([&[0x19, 0x01][..], &separator.0, &message].concat()))
 }
 
@@ -33,8 +35,11 @@ fn domain_separator(domain: &Domain) -> B256 {
     keccak256(type_hash.0.into_iter().chain(words).collect::<Vec<u8>>())
 }
 
+/// `typeHash` by struct: each is computed once, however many of it there are.
+type TypeHashes<'k> = BTreeMap<&'k str, [u8; 32]>;
+
 /// `encodeData` of one value: always 32 bytes.
-fn encoded(kind: &Kind, value: &Value) -> [u8; 32] {
+fn encoded<'k>(kind: &'k Kind, value: &Value, hashes: &mut TypeHashes<'k>) -> [u8; 32] {
     match (kind, value) {
         (_, Value::Uint(number) | Value::Int(number)) => number.to_be_bytes(),
         (_, Value::Bool(value)) => {
@@ -49,13 +54,14 @@ fn encoded(kind: &Kind, value: &Value) -> [u8; 32] {
         (_, Value::Bytes(bytes)) => keccak256(bytes).0,
         (_, Value::String(text)) => keccak256(text).0,
         (Kind::Array(element, _), Value::List(values)) => {
-            let words = values.iter().flat_map(|value| encoded(element, value));
+            let words = values.iter().flat_map(|value| encoded(element, value, hashes));
             keccak256(words.collect::<Vec<u8>>()).0
         }
-        (Kind::Tuple(_, members), Value::List(values)) => {
-            let type_hash = keccak256(encode_type(kind)).0;
+        (Kind::Tuple(name, members), Value::List(values)) => {
+            let name = name.as_deref().unwrap_or_default();
+            let type_hash = *hashes.entry(name).or_insert_with(|| keccak256(encode_type(kind)).0);
             let fields = members.iter().zip(values);
-            let words = fields.flat_map(|(member, value)| encoded(&member.kind, value));
+            let words = fields.flat_map(|(member, value)| encoded(&member.kind, value, hashes));
             keccak256(type_hash.into_iter().chain(words).collect::<Vec<u8>>()).0
         }
         // A list is never read against another type.
