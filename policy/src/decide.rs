@@ -12,7 +12,7 @@ use crate::bounds::Moment;
 use crate::effect::{self, Effect};
 use crate::finding::{Findings, Rule, Seen};
 use crate::id::{BookHash, DecisionNumber, Digest, KeyId, KeyLabel, PersonId, Sequence, Tag};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Repeat};
 use crate::limits;
 use crate::money::{Account, Amount, Asset, Charges};
 use crate::payees::Payees;
@@ -35,7 +35,8 @@ pub fn decide(book: &Book, facts: &Facts<'_>, request: Request) -> Decision {
         let revision = book.hash();
         let repeat = facts.repeats(&request);
         let first = verdict.first;
-        let allowed = Allowed { request, charge, first, revision, repeat, findings };
+        let known = facts.known(&request);
+        let allowed = Allowed { request, charge, first, revision, repeat, known, findings };
         return Decision::Allow(Box::new(allowed));
     }
     Decision::Park(Parked { request, findings, missing: verdict.missing, expires: verdict.expires })
@@ -81,6 +82,7 @@ pub struct Allowed {
     first: Vec<Address>,
     revision: BookHash,
     repeat: Option<Sequence>,
+    known: Repeat,
     findings: Findings,
 }
 
@@ -108,6 +110,11 @@ impl Allowed {
     /// The record that first signed the same digest: then it is not charged again.
     pub fn repeat(&self) -> Option<Sequence> {
         self.repeat
+    }
+
+    /// What of its charge was charged before.
+    pub fn known(&self) -> Repeat {
+        self.known
     }
 
     /// The trace.
@@ -190,11 +197,16 @@ impl Facts<'_> {
         self.ledger.held(request.slot()).and_then(|held| held.signed_at(request.digest()))
     }
 
+    fn known(&self, request: &Request) -> Repeat {
+        let held = self.ledger.held(request.slot());
+        held.map_or(Repeat::No, |held| held.repeat(request.digest(), &request.asker().caller))
+    }
+
     /// What was reserved as new stays new, although the same digest was recorded meanwhile: it will
     /// be stamped when it is recorded.
-    fn counts_as_repeat(&self, request: &Request) -> bool {
+    fn counts_as(&self, request: &Request) -> Repeat {
         let own = self.own.and_then(|number| self.open.get(number));
-        own.map_or_else(|| self.repeats(request).is_some(), |own| own.repeat)
+        own.map_or_else(|| self.known(request), |own| own.repeat)
     }
 }
 
@@ -246,11 +258,8 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     });
     findings.note(Rule::NoOverflow, Seen::Nothing, charge.is_some());
     let Some(charge) = charge else { return Verdict::refused(findings) };
-    let asked = limits::Asked {
-        slot: request.slot(),
-        charge: &charge,
-        repeat: facts.counts_as_repeat(request),
-    };
+    let asked =
+        limits::Asked { slot: request.slot(), charge: &charge, repeat: facts.counts_as(request) };
     limits::check(book.registry(), rules, facts, &asked, &mut findings);
     limits::check_shared(&shared, facts, &asked, &mut findings);
     limits::check_outstanding(rules, facts, &asked, &mut findings);

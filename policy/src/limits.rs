@@ -9,7 +9,7 @@ use crate::decide::Facts;
 use crate::effect::Effect;
 use crate::finding::{Findings, Rule, Seen};
 use crate::id::{CallerId, ChainId, KeyId};
-use crate::ledger::{Ledger, Place, Slot};
+use crate::ledger::{Ledger, Place, Repeat, Slot};
 use crate::money::{Account, Amount, Asset, Charges, Facet, Line, Total};
 use crate::time::{Millis, Span};
 
@@ -67,11 +67,11 @@ pub struct Asked<'a> {
     /// What it may cost at most.
     pub charge: &'a Charges,
     /// Whether the same digest was signed before: then it is charged already.
-    pub repeat: bool,
+    pub repeat: Repeat,
 }
 
 /// No rule for an asset permits none of it.
-fn absent(account: Account, amount: Amount, rule: Rule, out: &mut Findings) {
+pub fn absent(account: Account, amount: Amount, rule: Rule, out: &mut Findings) {
     let bound = Some(Amount::ZERO);
     out.note(rule, Seen::Amount { account, sum: amount, bound }, amount == Amount::ZERO);
 }
@@ -199,13 +199,12 @@ impl<'a> Exposure<'a> {
         let (fresh, again) = (Total::ZERO, Vec::new());
         let mut exposure = Self { ledger, now, keys, scope: scope.clone(), fresh, again };
         for line in &scope {
-            let mut own = if asked.repeat { Amount::ZERO } else { asked.charge.of_line(line) };
+            let mut own = asked.repeat.added(asked.charge, line);
             let slots = keys.iter().flat_map(|key| facts.open.slots_of(*key));
             for (slot, numbers) in slots {
                 let others = numbers.iter().filter(|number| Some(**number) != facts.own);
                 let others = others.filter_map(|number| facts.open.get(*number));
-                let charged =
-                    others.filter(|open| !open.repeat).map(|open| open.charges.of_line(line));
+                let charged = others.map(|open| open.repeat.added(&open.charges, line));
                 let most = charged.max().unwrap_or(Amount::ZERO);
                 if slot == asked.slot {
                     own = own.max(most);

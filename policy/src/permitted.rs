@@ -10,6 +10,7 @@ use crate::effect::Effect;
 use crate::finding::{Findings, Rule, Seen};
 use crate::id::ChainId;
 use crate::limits;
+use crate::money::{Account, Asset};
 use crate::request::{Request, Signable};
 use crate::typed::TypedData;
 
@@ -104,7 +105,15 @@ fn token(ground: &Ground<'_>, effect: &Effect, out: &mut Findings) {
             let known = rule.operator.contains(operator);
             out.note(Rule::OperatorAllowed, Seen::Address(*operator), known);
         }
-        Effect::Wrap { token, .. } | Effect::Unwrap { token, .. } => {
+        Effect::Wrap { token, amount } => {
+            out.note(Rule::ConvertAllowed, Seen::Address(*token), rule.convert);
+            // What is absent permits nothing: without a native rule nothing bounds the amount.
+            if ground.rules.native.is_none() {
+                let account = Account { chain: ground.chain, asset: Asset::Native };
+                limits::absent(account, *amount, Rule::NativePerTx, out);
+            }
+        }
+        Effect::Unwrap { token, .. } => {
             out.note(Rule::ConvertAllowed, Seen::Address(*token), rule.convert);
         }
         // Taking back what was granted is always within the rules; the rest is none of a token's.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{CallerId, ChainId, DecisionNumber, Digest, KeyId, RequestId, Sequence};
-use crate::ledger::{Place, Slot};
+use crate::ledger::{Place, Repeat, Slot};
 use crate::money::Charges;
 use crate::request::Asker;
 
@@ -24,8 +24,9 @@ pub struct Open {
     pub charges: Charges,
     /// The last record folded when it was decided.
     pub seen: Sequence,
-    /// Whether its digest was signed before: then it adds nothing to its slot.
-    pub repeat: bool,
+    /// Whether its digest was signed before: then it adds nothing to its slot, or only what counts
+    /// for its caller alone.
+    pub repeat: Repeat,
 }
 
 /// All open reservations, by decision number; and which are of one slot, and of one name.

@@ -320,8 +320,11 @@ impl State {
         // Everything that has left a window must have left before something is stamped anew.
         self.ledger.advance(by.key, entry.at.sure);
         self.ledger.forget(entry.at.sure);
+        let whose = (signed.asked.digest, &by.caller);
         if signed.repeats.is_none() {
-            self.ledger.charge(slot, &signed.charge, signed.asked.digest, stamp);
+            self.ledger.charge(slot, &signed.charge, whose, stamp);
+        } else {
+            self.ledger.repeat(slot, &signed.charge, whose, stamp);
         }
         let rules = self.keys.get(&by.key).and_then(|key| self.book.rules(&key.label));
         if let Some(rules) = rules.filter(|_| signed.repeats.is_none()) {
@@ -434,7 +437,7 @@ impl State {
             slot: request.slot(),
             charges: allowed.charge().clone(),
             seen: self.head,
-            repeat: allowed.repeat().is_some(),
+            repeat: allowed.known(),
         };
         self.open.open(number, open);
     }

@@ -38,6 +38,12 @@ impl Registry {
         self.contracts.get(&(chain, contract)).copied().unwrap_or_default()
     }
 
+    /// Whether the registry has it as a token or a contract, of whatever kind.
+    pub fn is_contract(&self, chain: ChainId, address: Address) -> bool {
+        let place = (chain, address);
+        self.tokens.contains_key(&place) || self.contracts.contains_key(&place)
+    }
+
     /// The address of this name, if just one has it. For examples: rules are resolved already.
     pub(crate) fn address_named(&self, name: &str) -> Option<Address> {
         let named = |label: &String| label.split(", ").any(|one| one == name);

@@ -57,8 +57,7 @@ fn one<'k>(
         None => Some(Per::All),
         Some(field) => per(&field),
     };
-    let hint = "write asset = \"ETH\", the name of a token, \"USD\" or \"requests\"";
-    let asset = fields.required("asset", hint).and_then(|field| asset(&field, names));
+    let asset = fields.required("asset", ASSET_HINT).and_then(|field| asset(&field, names));
     let (accounts, units) = asset?;
     let window = fields.optional("window").map(|field| windows_of(&field, &units));
     let lifetime = fields.optional("lifetime").map(|field| lifetime(&field, &units));
@@ -77,6 +76,9 @@ fn one<'k>(
         windows.push(read?);
     }
     let (keys, per) = (keys?, per?);
+    if per == Per::Recipient && accounts.iter().any(|account| account.asset == Asset::Fee) {
+        fields.fault("fees go to the chain, to no recipient", "leave per = \"recipient\" out");
+    }
     Some(SharedLimit { name: name.to_owned(), keys, per, accounts, windows })
 }
 
@@ -95,10 +97,14 @@ fn per(field: &Field<'_>) -> Option<Per> {
 /// Where it is charged, on every chain that the asset's name stands for, and its units.
 fn asset<'n>(field: &Field<'_>, names: &'n Names) -> Option<(Vec<Account>, Vec<UnitDef<'n>>)> {
     let word = field.word()?;
+    let (symbol, asset) = match word.text.strip_suffix(" fees") {
+        Some(symbol) => (symbol, Asset::Fee),
+        None => (word.text, Asset::Native),
+    };
     let mut coins = names.registry.chains.values().map(|chain| chain.native.as_str());
-    if let Some(coin) = coins.find(|coin| *coin == word.text) {
+    if let Some(coin) = coins.find(|coin| *coin == symbol) {
         let chains = names.registry.chains_with_native(coin);
-        let accounts = chains.map(|chain| Account { chain, asset: Asset::Native }).collect();
+        let accounts = chains.map(|chain| Account { chain, asset }).collect();
         return Some((accounts, coin_units([coin].into_iter())));
     }
     // An asset of that name is older than these words.
@@ -114,8 +120,7 @@ fn asset<'n>(field: &Field<'_>, names: &'n Names) -> Option<(Vec<Account>, Vec<U
         }
     }
     let Some(Some(Thing::Token(chain, contract))) = names.things.get(word.text) else {
-        let hint = "write a coin's symbol, the name of an [asset], or \"requests\"";
-        field.fault(format!("{} is no asset", quoted(word.text)), hint);
+        field.fault(format!("{} is no asset", quoted(word.text)), ASSET_HINT);
         return None;
     };
     let token = names.registry.token(*chain, *contract)?;
@@ -150,6 +155,9 @@ const PRICES: Vocabulary = Vocabulary { known: &["stale", "percent_a_day"], late
 const LIMIT: Vocabulary =
     Vocabulary { known: &["keys", "asset", "per", "window", "lifetime"], later: &[] };
 const PER: Vocabulary = Vocabulary { known: &["caller", "recipient"], later: &[] };
+
+const ASSET_HINT: &str = "write a coin's symbol, \"ETH fees\" for its fees alone, the name of an \
+                          [asset], \"USD\" or \"requests\"";
 
 /// Each is summed for every decision on its keys.
 const LIMITS_MAX: usize = 1_000;

@@ -7,7 +7,8 @@ use crate::id::{ChainId, KeyLabel};
 use crate::money::{Account, Asset};
 
 /// A limit is kept if a new one sums at least as much: the same asset over at least the same keys,
-/// and as finely or all together. What all callers spend together bounds what one of them spends.
+/// and as finely or all together. What goes to all recipients bounds what goes to one of them; what
+/// all callers spend does not bound one of them, who is charged for what others had signed before.
 pub(super) fn compare(old: &Book, new: &Book, found: &mut Difference) {
     for (limit, window) in windows(old) {
         // What no key of the new book can spend needs no limit.
@@ -47,7 +48,8 @@ fn windows(book: &Book) -> impl Iterator<Item = (&SharedLimit, &Window)> {
 
 fn covers((by, new): (&SharedLimit, &Window), (limit, old): (&SharedLimit, &Window)) -> bool {
     let summed = limit.accounts.iter().all(|account| by.accounts.contains(account));
-    let together = by.per == limit.per || (by.per == Per::All && !counts_requests(limit));
+    let together = by.per == limit.per
+        || (by.per == Per::All && limit.per == Per::Recipient && !counts_requests(limit));
     let wide = limit.keys.is_subset(&by.keys) && new.span >= old.span;
     summed && together && wide && new.limit <= old.limit
 }
@@ -67,5 +69,6 @@ fn describe(registry: &Registry, limit: &SharedLimit, window: &Window) -> String
         Per::Recipient => ", each recipient",
     };
     let amount = format_amount(registry, account, window.limit);
+    let amount = if account.asset == Asset::Fee { format!("{amount} of fees") } else { amount };
     format!("{amount} / {} over {}{per}", window.span, keys.join(", "))
 }

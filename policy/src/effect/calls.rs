@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 
 use alloy_primitives::{Address, U256};
 
-use super::tokens::pinned;
 use super::{Effect, multisend, tokens};
 use crate::abi::{self, Function};
 use crate::book::{ContractKind, Registry};
@@ -24,7 +23,7 @@ pub(super) fn open(
     value: Amount,
     data: &[u8],
 ) -> Vec<Effect> {
-    let mut opener = Opener { registry, chain, out: Vec::new(), left: LEAVES_MAX };
+    let mut opener = Opener::new(registry, chain);
     opener.call(to, value, data, 0);
     opener.out
 }
@@ -36,7 +35,7 @@ pub(super) fn open_safe_tx(
     safe: Address,
     data: &TypedData,
 ) -> Vec<Effect> {
-    let mut opener = Opener { registry, chain, out: Vec::new(), left: LEAVES_MAX };
+    let mut opener = Opener::new(registry, chain);
     opener.out.push(Effect::Via { contract: safe });
     opener.safe_call(safe, data.fields(), 0);
     opener.out
@@ -59,10 +58,8 @@ pub(super) fn opaque(contract: Address, data: &[u8]) -> Effect {
 pub(crate) fn is_opened(kind: ContractKind, selector: [u8; 4]) -> bool {
     let functions: &[&LazyLock<Function>] = match kind {
         ContractKind::Plain => &[],
-        ContractKind::Multicall => &[&MULTICALL, &MULTICALL_DEADLINE],
-        ContractKind::Multicall3 => {
-            &[&AGGREGATE, &TRY_AGGREGATE, &AGGREGATE_3, &AGGREGATE_3_VALUE, &BLOCK, &TRY_BLOCK]
-        }
+        ContractKind::Multicall => &MULTICALLS,
+        ContractKind::Multicall3 => &MULTICALLS_3,
         ContractKind::Safe => &[&EXEC_TRANSACTION],
         ContractKind::MultiSend => &[&MULTI_SEND],
         ContractKind::Permit2 => &[&P2_APPROVE, &P2_TRANSFER, &P2_TRANSFER_BATCH, &P2_LOCKDOWN],
@@ -75,14 +72,24 @@ struct Opener<'r> {
     chain: ChainId,
     out: Vec<Effect>,
     left: usize,
+    /// Whether Multicall3 is who calls: what it is credited, anybody may take.
+    pooled: bool,
 }
 
-impl Opener<'_> {
+impl<'r> Opener<'r> {
+    fn new(registry: &'r Registry, chain: ChainId) -> Self {
+        Self { registry, chain, out: Vec::new(), left: LEAVES_MAX, pooled: false }
+    }
+
     fn call(&mut self, to: Address, value: Amount, data: &[u8], depth: usize) {
         let Some(left) = self.left.checked_sub(1) else {
             return self.unknown(to, "more calls in one than are opened");
         };
         self.left = left;
+        let contract = !data.is_empty() || self.registry.is_contract(self.chain, to);
+        if self.pooled && value > Amount::ZERO && contract {
+            return self.unknown(to, "coin through Multicall3 to a contract is Multicall3's there");
+        }
         if let Some(token) = self.registry.token(self.chain, to) {
             return self.out.extend(tokens::effects(token.kind, to, value, data));
         }
@@ -130,15 +137,19 @@ impl Opener<'_> {
         depth: usize,
     ) {
         self.paid(to, value);
-        let plain = selector == MULTICALL.selector();
-        let function = if plain { &MULTICALL } else { &MULTICALL_DEADLINE };
+        let known = MULTICALLS.iter().find(|function| function.selector() == selector);
+        let Some(function) = known else {
+            return self.unknown(to, "no function of a multicall");
+        };
         let values = self.read(function, to, data);
         for inner in values.last().and_then(Value::as_list).unwrap_or_default() {
             self.call(to, Amount::ZERO, inner.as_bytes().unwrap_or_default(), depth);
         }
     }
 
-    /// Multicall3: each call may carry coin; together they carry what came.
+    /// Multicall3: each call may carry coin; together they carry what came. Multicall3 calls as
+    /// itself and keeps nothing for anybody: coin of a call that fails, or that is credited to who
+    /// calls, belongs to whoever comes next.
     fn multicall3(
         &mut self,
         to: Address,
@@ -147,13 +158,13 @@ impl Opener<'_> {
         data: &[u8],
         depth: usize,
     ) {
-        let all =
-            [&AGGREGATE, &TRY_AGGREGATE, &AGGREGATE_3, &AGGREGATE_3_VALUE, &BLOCK, &TRY_BLOCK];
-        let Some(function) = all.iter().find(|function| function.selector() == selector) else {
+        let known = MULTICALLS_3.iter().find(|function| function.selector() == selector);
+        let Some(function) = known else {
             return self.unknown(to, "no function of Multicall3");
         };
         let values = self.read(function, to, data);
         let mut sum = Some(Amount::ZERO);
+        let before = std::mem::replace(&mut self.pooled, true);
         for inner in values.last().and_then(Value::as_list).unwrap_or_default() {
             let parts = inner.as_list().unwrap_or_default();
             let target = parts.first().and_then(Value::as_address);
@@ -162,8 +173,12 @@ impl Opener<'_> {
             let data = parts.last().and_then(Value::as_bytes);
             let (Some(target), Some(data)) = (target, data) else { continue };
             sum = sum.and_then(|sum| sum.checked_add(carried));
+            if carried > Amount::ZERO && parts.contains(&Value::Bool(true)) {
+                self.unknown(to, "coin of a call that may fail: set allowFailure to false");
+            }
             self.call(target, carried, data, depth);
         }
+        self.pooled = before;
         if sum != Some(value) {
             self.unknown(to, "Multicall3 is sent other coin than its calls carry");
         }
@@ -186,22 +201,33 @@ impl Opener<'_> {
         if values.get(6).and_then(Value::as_uint) != Some(U256::ZERO) {
             return self.unknown(safe, "a Safe that refunds gas: set gasPrice to 0");
         }
-        let value = Amount::from_units(*value);
+        let before = std::mem::replace(&mut self.pooled, false);
+        self.run_as_safe(safe, (*to, Amount::from_units(*value), data), *operation, depth);
+        self.pooled = before;
+    }
+
+    fn run_as_safe(
+        &mut self,
+        safe: Address,
+        (to, value, data): (Address, Amount, &[u8]),
+        operation: U256,
+        depth: usize,
+    ) {
         if operation.is_zero() {
-            return self.call(*to, value, data, depth);
+            return self.call(to, value, data, depth);
         }
-        let multisend = self.registry.contract_kind(self.chain, *to) == ContractKind::MultiSend;
+        let multisend = self.registry.contract_kind(self.chain, to) == ContractKind::MultiSend;
         let batch = data.split_first_chunk::<4>().filter(|(found, _)| {
-            multisend && *operation == U256::ONE && **found == MULTI_SEND.selector()
+            multisend && operation == U256::ONE && **found == MULTI_SEND.selector()
         });
         let Some((_, arguments)) = batch else {
-            return self.out.push(Effect::DelegateCall { account: safe, target: *to });
+            return self.out.push(Effect::DelegateCall { account: safe, target: to });
         };
-        self.out.push(Effect::Via { contract: *to });
-        let values = self.read(&MULTI_SEND, *to, arguments);
+        self.out.push(Effect::Via { contract: to });
+        let values = self.read(&MULTI_SEND, to, arguments);
         let packed = values.first().and_then(Value::as_bytes).unwrap_or_default();
         let Some(parts) = multisend::parts(packed) else {
-            return self.unknown(*to, "a MultiSend batch that ends in the middle");
+            return self.unknown(to, "a MultiSend batch that ends in the middle");
         };
         for part in parts {
             if part.delegate {
@@ -277,18 +303,10 @@ impl Opener<'_> {
     }
 }
 
-/// A function whose signature stands here: parsed once.
-macro_rules! functions {
-    ($($name:ident = $signature:literal;)*) => {
-        $(static $name: LazyLock<Function> = LazyLock::new(|| pinned($signature));)*
-        #[cfg(test)]
-        const SIGNATURES: &[&str] = &[$($signature),*];
-    };
-}
-
 functions! {
     MULTICALL = "multicall(bytes[] data)";
     MULTICALL_DEADLINE = "multicall(uint256 deadline, bytes[] data)";
+    MULTICALL_BLOCK = "multicall(bytes32 previousBlockhash, bytes[] data)";
     AGGREGATE = "aggregate((address target, bytes callData)[] calls)";
     TRY_AGGREGATE = "tryAggregate(bool requireSuccess, (address target, bytes callData)[] calls)";
     AGGREGATE_3 = "aggregate3((address target, bool allowFailure, bytes callData)[] calls)";
@@ -308,6 +326,12 @@ functions! {
         "transferFrom((address from, address to, uint160 amount, address token)[] details)";
     P2_LOCKDOWN = "lockdown((address token, address spender)[] approvals)";
 }
+
+/// Uniswap's routers have all three.
+static MULTICALLS: [&LazyLock<Function>; 3] = [&MULTICALL, &MULTICALL_DEADLINE, &MULTICALL_BLOCK];
+
+static MULTICALLS_3: [&LazyLock<Function>; 6] =
+    [&AGGREGATE, &TRY_AGGREGATE, &AGGREGATE_3, &AGGREGATE_3_VALUE, &BLOCK, &TRY_BLOCK];
 
 /// Batches in batches.
 const DEPTH_MAX: usize = 4;

@@ -5,6 +5,17 @@
 //! from the book's registry, never from a selector: `approve` and `transferFrom` are shared by
 //! ERC-20 and ERC-721.
 
+/// Functions whose signatures stand here, each parsed once. One that could not be parsed would match
+/// nothing; tests hold that all can.
+macro_rules! functions {
+    ($($name:ident = $signature:literal;)*) => {
+        $(static $name: LazyLock<Function> =
+            LazyLock::new(|| $crate::abi::function($signature).unwrap_or_default());)*
+        #[cfg(test)]
+        const SIGNATURES: &[&str] = &[$($signature),*];
+    };
+}
+
 mod calls;
 mod charge;
 mod multisend;

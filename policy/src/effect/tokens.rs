@@ -180,15 +180,6 @@ fn unknown(contract: Address, why: impl ToString) -> Effect {
     Effect::Unknown { contract, why: why.to_string() }
 }
 
-/// A function whose signature stands here: parsed once.
-macro_rules! functions {
-    ($($name:ident = $signature:literal;)*) => {
-        $(static $name: LazyLock<Function> = LazyLock::new(|| pinned($signature));)*
-        #[cfg(test)]
-        const SIGNATURES: &[&str] = &[$($signature),*];
-    };
-}
-
 functions! {
     INCREASE = "increaseAllowance(address spender, uint256 addedValue)";
     DECREASE = "decreaseAllowance(address spender, uint256 subtractedValue)";
@@ -202,12 +193,6 @@ functions! {
     SAFE_TRANSFER_1155 = "safeTransferFrom(address f, address t, uint256 id, uint256 a, bytes d)";
     SAFE_BATCH_1155 =
         "safeBatchTransferFrom(address f, address t, uint256[] ids, uint256[] a, bytes d)";
-}
-
-/// A signature that stands in this crate. One that could not be parsed would match nothing; a test
-/// holds that all can.
-pub(super) fn pinned(signature: &str) -> Function {
-    abi::function(signature).unwrap_or_default()
 }
 
 /// Tokens of one batch: whoever approves has to read every one.

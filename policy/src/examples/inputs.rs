@@ -53,6 +53,8 @@ pub struct CallStep {
     pub to: Option<String>,
     /// Coin that it carries.
     pub value: Option<String>,
+    /// Whether the rest of the batch goes on if it fails, in a batch that says so of each call.
+    pub may_fail: Option<bool>,
     /// A function as in its source.
     pub function: Option<String>,
     /// What it is called with.
@@ -206,13 +208,12 @@ impl Words<'_> {
         let data = Json::from(format!("0x{}", hex::encode(data)));
         let Some(to) = &call.to else { return Ok(data) };
         let to = Json::from(self.address(to)?.to_checksum(None));
-        Ok(match &call.value {
-            None => Json::Array(vec![to, data]),
-            Some(value) => {
-                let value = Json::from(self.amount(value)?.to_string());
-                Json::Array(vec![to, true.into(), value, data])
-            }
-        })
+        let may_fail = call.may_fail.unwrap_or_default().into();
+        Ok(Json::Array(match &call.value {
+            None if call.may_fail.is_none() => vec![to, data],
+            None => vec![to, may_fail, data],
+            Some(value) => vec![to, may_fail, self.amount(value)?.to_string().into(), data],
+        }))
     }
 
     fn typed(&self, step: &TypedStep) -> Result<Input, Problem> {

@@ -16,7 +16,7 @@ mod log;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::log::{Log, Stamp, Step};
-use crate::id::{ChainId, Digest, KeyId, Sequence};
+use crate::id::{CallerId, ChainId, Digest, KeyId, Sequence};
 use crate::money::{Account, Amount, Asset, Charges, Facet, Line, Total};
 use crate::time::{Millis, Span};
 
@@ -57,12 +57,45 @@ pub struct Ledger {
     faded: Option<Millis>,
 }
 
+/// What of a digest is charged already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Repeat {
+    /// Nothing: it was never signed.
+    No,
+    /// All but what counts for this caller alone: others asked for it.
+    ByAnother,
+    /// All of it.
+    ByCaller,
+}
+
+impl Repeat {
+    /// What of a charge is still to be charged.
+    pub fn added(self, charges: &Charges, line: &Line) -> Amount {
+        let added = match self {
+            Self::No => true,
+            Self::ByAnother => matches!(line.facet, Facet::Caller(_)),
+            Self::ByCaller => false,
+        };
+        if added { charges.of_line(line) } else { Amount::ZERO }
+    }
+}
+
 /// What a slot is charged, account by account.
 #[derive(Clone, Debug)]
 pub struct Held {
     charges: Vec<(Line, Vec<Step>)>,
     stamp: Stamp,
-    digests: Vec<(Digest, Sequence)>,
+    digests: Vec<Signed>,
+}
+
+/// A digest that was signed.
+#[derive(Clone, Debug)]
+struct Signed {
+    digest: Digest,
+    /// First.
+    at: Sequence,
+    /// For whom it was charged, if a limit counts callers apart.
+    callers: Vec<CallerId>,
 }
 
 impl Held {
@@ -73,8 +106,20 @@ impl Held {
 
     /// The record that first signed this digest, if it is remembered.
     pub fn signed_at(&self, digest: Digest) -> Option<Sequence> {
-        let mut digests = self.digests.iter();
-        digests.find(|(known, _)| *known == digest).map(|(_, sequence)| *sequence)
+        self.signed(digest).map(|signed| signed.at)
+    }
+
+    /// What of a digest is charged already, if this caller asks for it.
+    pub fn repeat(&self, digest: Digest, caller: &CallerId) -> Repeat {
+        match self.signed(digest) {
+            None => Repeat::No,
+            Some(signed) if signed.callers.contains(caller) => Repeat::ByCaller,
+            Some(_) => Repeat::ByAnother,
+        }
+    }
+
+    fn signed(&self, digest: Digest) -> Option<&Signed> {
+        self.digests.iter().find(|signed| signed.digest == digest)
     }
 }
 
@@ -95,27 +140,63 @@ impl Ledger {
     }
 
     /// Records a charge that is no repeat.
-    pub fn charge(&mut self, slot: Slot, charges: &Charges, digest: Digest, stamp: Stamp) {
-        let horizon = self.forgotten;
+    pub fn charge(
+        &mut self,
+        slot: Slot,
+        charges: &Charges,
+        (digest, caller): (Digest, &CallerId),
+        stamp: Stamp,
+    ) {
         let mut held = self.slots.remove(&slot).unwrap_or_else(|| Held::new(stamp));
         self.stamps.remove(&held.stamp);
-        let counted = |(line, amount): &(&Line, Amount)| {
-            // What is granted is counted until it is settled, not in windows.
-            *amount > Amount::ZERO && !matches!(line.facet, Facet::Grant(_))
-        };
-        for (line, amount) in charges.lines().filter(counted) {
-            let log = self.logs.entry((slot.key, line.clone()));
-            let log = log.or_insert_with(|| Log::new(&self.spans));
-            log.advance(stamp.0);
-            let steps = log.step(held.steps(line), Step { amount, stamp }, horizon);
-            held.set(line, steps);
-        }
+        self.add(slot, &mut held, charges, Repeat::No, stamp);
         held.stamp = stamp;
         self.stamps.insert(stamp, slot);
-        self.slots.insert(slot, held.with(digest, stamp.1));
+        held.sign(digest, stamp.1);
+        held.count(digest, caller, charges);
+        self.slots.insert(slot, held);
         while self.slots.len() > SLOTS_MAX {
             let Some((_, oldest)) = self.stamps.pop_first() else { return };
             self.slots.remove(&oldest);
+        }
+    }
+
+    /// Records a repeat: it is charged to a caller that others asked for it before, if limits count
+    /// callers apart, and to nobody else.
+    pub fn repeat(
+        &mut self,
+        slot: Slot,
+        charges: &Charges,
+        (digest, caller): (Digest, &CallerId),
+        stamp: Stamp,
+    ) {
+        let Some(mut held) = self.slots.remove(&slot) else { return };
+        if held.repeat(digest, caller) == Repeat::ByAnother {
+            self.add(slot, &mut held, charges, Repeat::ByAnother, stamp);
+            held.count(digest, caller, charges);
+        }
+        self.slots.insert(slot, held);
+    }
+
+    fn add(
+        &mut self,
+        slot: Slot,
+        held: &mut Held,
+        charges: &Charges,
+        repeat: Repeat,
+        stamp: Stamp,
+    ) {
+        for (line, _) in charges.lines() {
+            let amount = repeat.added(charges, line);
+            // What is granted is counted until it is settled, not in windows.
+            if amount == Amount::ZERO || matches!(line.facet, Facet::Grant(_)) {
+                continue;
+            }
+            let log = self.logs.entry((slot.key, line.clone()));
+            let log = log.or_insert_with(|| Log::new(&self.spans));
+            log.advance(stamp.0);
+            let steps = log.step(held.steps(line), Step { amount, stamp }, self.forgotten);
+            held.set(line, steps);
         }
     }
 
@@ -200,14 +281,23 @@ impl Held {
         self.charges.push((line.clone(), steps));
     }
 
-    fn with(mut self, digest: Digest, sequence: Sequence) -> Self {
-        if self.signed_at(digest).is_none() {
+    fn sign(&mut self, digest: Digest, at: Sequence) {
+        if self.signed(digest).is_none() {
             if self.digests.len() >= DIGESTS_PER_SLOT_MAX {
                 self.digests.remove(0);
             }
-            self.digests.push((digest, sequence));
+            self.digests.push(Signed { digest, at, callers: Vec::new() });
         }
-        self
+    }
+
+    /// Remembers for whom a digest is charged. Beyond the bound it is charged again, each time.
+    fn count(&mut self, digest: Digest, caller: &CallerId, charges: &Charges) {
+        let apart = charges.lines().any(|(line, _)| matches!(line.facet, Facet::Caller(_)));
+        let signed = self.digests.iter_mut().find(|signed| signed.digest == digest);
+        let Some(signed) = signed.filter(|_| apart) else { return };
+        if signed.callers.len() < CALLERS_PER_DIGEST_MAX && !signed.callers.contains(caller) {
+            signed.callers.push(caller.clone());
+        }
     }
 }
 
@@ -224,6 +314,9 @@ pub(crate) const FADING: Span = Span(3_600_000);
 /// How many alternatives of one nonce are recognised as repeats. More are signed all the same, as
 /// new alternatives that raise nothing.
 const DIGESTS_PER_SLOT_MAX: usize = 16;
+
+/// Callers of one digest that are told apart.
+const CALLERS_PER_DIGEST_MAX: usize = 16;
 
 /// Slots that are recognised, over all keys: about 400 bytes each.
 const SLOTS_MAX: usize = 200_000;
