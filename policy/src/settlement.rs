@@ -100,6 +100,11 @@ impl Settlements {
             below && slot.key == key && slot.chain == chain
         };
         self.pending.retain(|slot, _| !done(slot));
+        // What was granted before the book counted it stands all the same.
+        for one in &settled.allowances {
+            let account = Account { chain, asset: Asset::Token(one.token) };
+            self.granted.entry((key, account, one.spender)).or_default();
+        }
         for ((owner, account, spender), standing) in &mut self.granted {
             if *owner != key || account.chain != chain {
                 continue;
@@ -126,6 +131,8 @@ impl Settlements {
                 }
             }
         }
+        self.granted
+            .retain(|_, standing| standing.settled != Total::ZERO || !standing.pending.is_empty());
         Ok(())
     }
 
