@@ -397,7 +397,8 @@ fn call_rule(bound: &Bound) -> String {
 }
 
 /// Everywhere tests of traps are.
-const TESTS: [&str; 22] = [
+const TESTS: [&str; 23] = [
+    include_str!("laws/main.rs"),
     include_str!("traps.rs"),
     include_str!("windows.rs"),
     include_str!("slots.rs"),

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, U256};
 use portcullis_policy::decide::Decision;
+use portcullis_policy::request::Input;
 use proptest::prelude::*;
 use support::tx::{Tx, transfer};
 use support::{Ask, Said, Vault, key};
@@ -242,7 +243,7 @@ type Place = (u64, u64);
 struct Open {
     place: Place,
     units: Units,
-    preimage: Vec<u8>,
+    input: Input,
     repeat: bool,
 }
 
@@ -253,7 +254,7 @@ struct Model {
     stamps: Vec<(u64, Place, Units)>,
     open: BTreeMap<u64, Open>,
     /// What is recognised as a repeat, by slot; and when the slot was last stamped.
-    known: BTreeMap<Place, (u64, Vec<Vec<u8>>)>,
+    known: BTreeMap<Place, (u64, Vec<Input>)>,
     /// How long a slot is remembered, in milliseconds.
     memory: u64,
     /// What was stamped no later than this is forgotten for good.
@@ -261,10 +262,10 @@ struct Model {
 }
 
 impl Model {
-    fn is_repeat(&self, place: Place, preimage: &[u8], now: u64) -> bool {
+    fn is_repeat(&self, place: Place, input: &Input, now: u64) -> bool {
         let known = self.known.get(&place);
         known.is_some_and(|(last, known)| {
-            last + self.memory > now + HOUR && known.iter().any(|known| known == preimage)
+            last + self.memory > now + HOUR && known.iter().any(|known| known == input)
         })
     }
 
@@ -284,7 +285,7 @@ impl Model {
     }
 
     fn record(&mut self, number: u64, now: u64) {
-        let Open { place, units, preimage, repeat } = self.open.remove(&number).unwrap();
+        let Open { place, units, input, repeat } = self.open.remove(&number).unwrap();
         self.forgotten = self.forgotten.max(now.saturating_sub(self.memory));
         self.known.retain(|_, (last, _)| *last > self.forgotten);
         if repeat {
@@ -293,8 +294,8 @@ impl Model {
         self.stamps.push((now, place, units));
         let (last, known) = self.known.entry(place).or_default();
         *last = now;
-        if !known.contains(&preimage) {
-            known.push(preimage);
+        if !known.contains(&input) {
+            known.push(input);
             known.drain(..known.len().saturating_sub(16));
         }
     }
@@ -365,8 +366,8 @@ impl Run {
 
     fn ask(&mut self, ask: &Ask, place: Place, units: Units) -> Result<(), TestCaseError> {
         let now = self.now();
-        let repeat = self.model.is_repeat(place, &ask.preimage, now);
-        let asked = Open { place, units, preimage: ask.preimage.clone(), repeat };
+        let repeat = self.model.is_repeat(place, &ask.input, now);
+        let asked = Open { place, units, input: ask.input.clone(), repeat };
         let limits = [&self.limits.native, &self.limits.usdc];
         let fits = limits.iter().enumerate().all(|(asset, all)| {
             all.iter().all(|(hours, limit)| {

@@ -5,8 +5,8 @@
 //! from the book's registry, never from a selector: `approve` and `transferFrom` are shared by
 //! ERC-20 and ERC-721.
 
-/// Functions whose signatures stand here, each parsed once. One that could not be parsed would match
-/// nothing; tests hold that all can.
+/// Functions whose signatures stand here, each parsed once. One that could not be parsed would
+/// match nothing; tests hold that all can.
 macro_rules! functions {
     ($($name:ident = $signature:literal;)*) => {
         $(static $name: LazyLock<Function> =

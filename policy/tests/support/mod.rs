@@ -64,14 +64,18 @@ pub struct Ask {
     pub key: KeyId,
     /// What the caller takes for the key's address; `None`: what it is.
     pub expected: Option<Address>,
-    pub preimage: Vec<u8>,
+    pub input: Input,
 }
 
 impl Ask {
     pub fn of(tx: &tx::Tx) -> Self {
         let preimage = tx.bytes();
         let name = hex::encode(&keccak256(&preimage)[..8]);
-        Self { caller: CALLER.into(), name, key: key(1), expected: None, preimage }
+        Self::input(&name, Input::Transaction(preimage))
+    }
+
+    pub fn input(name: &str, input: Input) -> Self {
+        Self { caller: CALLER.into(), name: name.into(), key: key(1), expected: None, input }
     }
 
     pub fn request(&self) -> Request {
@@ -81,7 +85,7 @@ impl Ask {
             key: self.key,
             request: self.name.parse().unwrap(),
         };
-        Request::decode(asker, &Input::Transaction(self.preimage.clone())).unwrap()
+        Request::decode(asker, &self.input).unwrap()
     }
 }
 
