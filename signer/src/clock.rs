@@ -16,15 +16,19 @@ pub struct Clock {
 impl Clock {
     /// For the first record of a vault: there is nothing before it to hold on to.
     pub fn genesis() -> Self {
-        Self { sure_at_base: wall(), boot_at_base: boot() }
+        let Reading { wall, boot } = Reading::now();
+        Self { sure_at_base: wall, boot_at_base: boot }
     }
 
     /// Goes on from the journal. Within the same boot of the machine the boot clock says how long
     /// it was; across a boot, only a gap of minutes is believed. Otherwise sure time stands where
     /// the journal ended, and windows and delays end that much later.
     pub fn resume(state: &State, boot_name: &str) -> Self {
+        Self::resume_at(state, boot_name, Reading::now())
+    }
+
+    fn resume_at(state: &State, boot_name: &str, Reading { wall, boot }: Reading) -> Self {
         let last = state.at();
-        let (wall, boot) = (wall(), boot());
         let within_boot =
             state.started().filter(|(started, _)| same_boot(&started.boot, boot_name));
         let passed = match within_boot {
@@ -42,9 +46,26 @@ impl Clock {
 
     /// Now.
     pub fn now(&self) -> Interval {
-        let passed = Span(boot().0.saturating_sub(self.boot_at_base.0));
+        self.at(Reading::now())
+    }
+
+    fn at(&self, Reading { wall, boot }: Reading) -> Interval {
+        let passed = Span(boot.0.saturating_sub(self.boot_at_base.0));
         let sure = self.sure_at_base.plus(passed);
-        Interval { possible: sure.max(wall()), sure }
+        Interval { possible: sure.max(wall), sure }
+    }
+}
+
+/// What the machine's clocks say.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    wall: Millis,
+    boot: Millis,
+}
+
+impl Reading {
+    fn now() -> Self {
+        Self { wall: wall(), boot: boot() }
     }
 }
 
@@ -151,6 +172,41 @@ mod tests {
         let resumed = |then, now| Clock::resume(&started_in(then), now).sure_at_base;
         assert!(resumed("one", "one") > LAST.sure);
         assert_eq!(resumed("one", "two"), LAST.sure);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_by_an_hour_or_a_year_moves_no_sure_time() {
+        const HOUR: i64 = 3_600_000;
+        let journal = |boot: &str| {
+            let mut state = started_in(boot);
+            let years = Millis(50 * 365 * 24 * 3_600_000);
+            let at = Interval { sure: years, possible: years };
+            let started = state.started().unwrap().0.clone();
+            let (epoch, boot_clock) = (Epoch(2), Millis(60_000));
+            let record = Record::Started(Started { epoch, boot_clock, ..started });
+            state.apply(&Entry { at, record, seq: Sequence(3) }).unwrap();
+            (state, years)
+        };
+        let (state, last) = journal("one");
+        for step in [HOUR, -HOUR, 365 * 24 * HOUR, -365 * 24 * HOUR] {
+            let wall = Millis(last.0.checked_add_signed(step).unwrap());
+            // While it runs, and in a process that is started anew five seconds later.
+            let reading = |boot| Reading { wall, boot: Millis(boot) };
+            let running = Clock { sure_at_base: last, boot_at_base: Millis(60_000) };
+            let restarted = Clock::resume_at(&state, "one", reading(65_000));
+            for clock in [running, restarted] {
+                let now = clock.at(reading(67_000));
+                assert_eq!(now.sure, last.plus(Span(7_000)), "{step}");
+                assert_eq!(now.possible, now.sure.max(wall), "{step}");
+            }
+            // After the machine was started anew: its boot clock says nothing of before.
+            let rebooted = Clock::resume_at(&state, "two", reading(9_000));
+            assert_eq!(rebooted.at(reading(10_000)).sure, last.plus(Span(1_000)), "{step}");
+        }
+        // Minutes are a restart of the machine, and are believed.
+        let wall = last.plus(Span(14 * 60_000));
+        let rebooted = Clock::resume_at(&state, "two", Reading { wall, boot: Millis(9_000) });
+        assert_eq!(rebooted.sure_at_base, wall);
     }
 
     #[test]
