@@ -44,6 +44,12 @@ impl Registry {
         self.tokens.contains_key(&place) || self.contracts.contains_key(&place)
     }
 
+    /// Whether a coin or a token has this name.
+    pub fn has_asset(&self, name: &str) -> bool {
+        self.chains.values().any(|chain| chain.native == name)
+            || self.tokens.values().any(|token| token.name == name)
+    }
+
     /// The address of this name, if just one has it. For examples: rules are resolved already.
     pub(crate) fn address_named(&self, name: &str) -> Option<Address> {
         let named = |label: &String| label.split(", ").any(|one| one == name);

@@ -199,7 +199,7 @@ impl ControlService for Control {
         request: Request<ReportPricesRequest>,
     ) -> Result<Response<ReportPricesResponse>, Status> {
         let by = self.present(&request, &[Role::Pricer])?.person().clone();
-        let priced = reports::priced(by, request.into_inner())?;
+        let priced = reports::priced(&self.sequencer.view(), by, request.into_inner())?;
         let sequence = self.sequencer.report(Report::Priced(priced)).await?.0;
         Ok(Response::new(ReportPricesResponse { sequence }))
     }

@@ -1,6 +1,6 @@
 //! Reads what watchers and pricers report. Believes nothing of it: that is the sequencer's part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 use portcullis_policy::id::{ChainId, PersonId};
@@ -37,12 +37,20 @@ pub(super) fn settled(
             _ => Err(bad("allowances", "need 20 bytes, 20 bytes and a decimal amount each")),
         }
     });
-    let allowances = allowances.collect::<Result<_, _>>()?;
+    let allowances: Vec<SettledAllowance> = allowances.collect::<Result<_, _>>()?;
+    let named: BTreeSet<_> = allowances.iter().map(|one| (one.token, one.spender)).collect();
+    if named.len() != allowances.len() {
+        return Err(bad("allowances", "name a token and spender twice"));
+    }
     Ok(Settled { allowances, by, chain, key, nonce: request.nonce.to_string() })
 }
 
 /// A pricer's report.
-pub(super) fn priced(by: PersonId, request: ReportPricesRequest) -> Result<Priced, Refusal> {
+pub(super) fn priced(
+    view: &View,
+    by: PersonId,
+    request: ReportPricesRequest,
+) -> Result<Priced, Refusal> {
     if request.prices.is_empty() || request.prices.len() > PRICES_MAX {
         return Err(bad("prices", "must be 1 to 1,000"));
     }
@@ -52,6 +60,10 @@ pub(super) fn priced(by: PersonId, request: ReportPricesRequest) -> Result<Price
         let amount = parse_decimal(&price.micro_usd).filter(|_| named);
         let amount =
             amount.ok_or_else(|| bad("prices", "need a name and a decimal number each"))?;
+        if !view.book.registry().has_asset(&price.asset) {
+            let problem = format!("{} is no coin or asset of the book in force", price.asset);
+            return Err(bad("prices", &problem));
+        }
         if prices.insert(price.asset, amount).is_some() {
             return Err(bad("prices", "name an asset twice"));
         }

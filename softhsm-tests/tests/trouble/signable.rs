@@ -305,14 +305,16 @@ async fn what_a_spender_may_take_stands_until_a_watcher_tells_what_is_left() -> 
     let wanda = scene.vault.control(&scene.server, "wanda").await?;
     let standing =
         StandingAllowance { token: USDC.to_vec(), spender: SUPPLIER.to_vec(), amount: "0".into() };
-    wanda
-        .report_settlement(ReportSettlementRequest {
-            key: "hot".into(),
-            chain_id: CHAIN,
-            nonce: 2,
-            allowances: vec![standing],
-        })
-        .await?;
+    let report = |allowances| ReportSettlementRequest {
+        key: "hot".into(),
+        chain_id: CHAIN,
+        nonce: 2,
+        allowances,
+    };
+    // Which of the two would be true?
+    let twice = wanda.report_settlement(report(vec![standing.clone(), standing.clone()])).await;
+    assert_eq!(call_refused(twice).code(), Code::InvalidArgument);
+    wanda.report_settlement(report(vec![standing])).await?;
     assert_eq!(scene.outcome(&payouts, &approve(2, 1_000)).await, "signed");
     scene.journal().await?;
     Ok(())
@@ -338,6 +340,10 @@ window = "20_000 USD / 24h"
             micro_usd: (dollars * 1_000_000).to_string(),
         }],
     };
+    let mut misspelt = report(3_000);
+    misspelt.prices[0].asset = "Eth".into();
+    let refusal = call_refused(petra.report_prices(misspelt).await);
+    assert_eq!(refusal.code(), Code::InvalidArgument);
     petra.report_prices(report(3_000)).await?;
     let refusal = call_refused(petra.report_prices(report(300)).await);
     assert_eq!(refusal.code(), Code::InvalidArgument);
