@@ -34,7 +34,7 @@ impl Function {
 /// A text that is not a full function signature. `at` counts bytes from 0.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadSignature {
-    /// Longer than [`SIGNATURE_BYTES_MAX`].
+    /// Longer than [`SIGNATURE_BYTES_MAX`], as written or in its canonical form.
     #[error("a function signature has at most {SIGNATURE_BYTES_MAX} bytes")]
     TooLong,
     /// Something else than a name.
@@ -125,10 +125,12 @@ pub fn function(signature: &str) -> Result<Function, BadSignature> {
     if text.at < signature.len() {
         return Err(BadSignature::Trailing { at: text.at });
     }
-    Ok(Function {
-        canonical: format!("{name}{}", Kind::Tuple(None, parameters.clone())),
-        parameters,
-    })
+    let canonical = format!("{name}{}", Kind::Tuple(None, parameters.clone()));
+    // `int` is written shorter than what is hashed.
+    if canonical.len() > SIGNATURE_BYTES_MAX {
+        return Err(BadSignature::TooLong);
+    }
+    Ok(Function { canonical, parameters })
 }
 
 /// Everything up to the closing parenthesis, which is taken.
@@ -307,6 +309,7 @@ mod tests {
         };
         let deep = format!("f{}{}", "(".repeat(10), ")".repeat(10));
         let long = format!("f({})", "address,".repeat(200));
+        let long_in_full = format!("f({}int)", "int,".repeat(200));
         for (text, expected) in [
             ("", Name { at: 0 }),
             ("1f()", Name { at: 0 }),
@@ -336,6 +339,7 @@ mod tests {
             ("f(addressé)", Expected { at: 9, expected: ',' }),
             (&deep, TooDeep { at: 10 }),
             (&long, TooLong),
+            (&long_in_full, TooLong),
         ] {
             assert_eq!(function(text), Err(expected), "{text}");
         }
