@@ -47,7 +47,7 @@ pub fn decide(book: &Book, facts: &Facts<'_>, request: Request) -> Decision {
 pub fn still_allows(book: &Book, facts: &Facts<'_>, request: &Request) -> Result<(), Findings> {
     let Verdict { mut findings, missing, .. } = judge(book, facts, request);
     for quorum in &missing {
-        findings.note(Rule::Approved, Seen::Words(quorum.to_string()), false);
+        findings.note(Rule::Approved, Seen::Words(quorum.to_string().into()), false);
     }
     if findings.all_passed() { Ok(()) } else { Err(findings) }
 }
@@ -226,14 +226,14 @@ impl Verdict {
 }
 
 fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
-    let mut findings = Findings::default();
+    let mut findings = Findings::with_room();
     let Some(key) = facts.key else {
-        findings.note(Rule::KeyUsable, Seen::Words(request.asker().key.to_string()), false);
+        findings.note(Rule::KeyUsable, Seen::Words(request.asker().key.to_string().into()), false);
         return Verdict::refused(findings);
     };
     check_standing(facts, &key, request, &mut findings);
     let rules = book.rules(key.label);
-    findings.note(Rule::KeyHasRules, Seen::Words(key.label.to_string()), rules.is_some());
+    findings.note(Rule::KeyHasRules, Seen::Words(key.label.shared()), rules.is_some());
     let Some(rules) = rules else { return Verdict::refused(findings) };
     check_caller_and_chain(book, rules, request, &mut findings);
 
@@ -280,7 +280,7 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
         unmet.chain(always.map(|rule| (&rule.need, rule.expires))).collect();
     if !unmet.is_empty() {
         let room = facts.parked < rules.rate.parked;
-        findings.note(Rule::ParkedPerCaller, Seen::Words(facts.parked.to_string()), room);
+        findings.note(Rule::ParkedPerCaller, Seen::Words(facts.parked.to_string().into()), room);
     }
     let expires = unmet.iter().map(|(_, expires)| *expires).min().unwrap_or(Span(0));
     let missing = unmet.iter().map(|(need, _)| (*need).clone()).collect();
@@ -292,21 +292,21 @@ fn check_standing(facts: &Facts<'_>, key: &KeyFacts<'_>, request: &Request, out:
     let asker = request.asker();
     let subject = Subject { key: asker.key, tags: key.tags, caller: &asker.caller };
     let stop = facts.stops.covering(&subject);
-    let seen = stop.map_or(Seen::Nothing, |scope| Seen::Words(scope.to_string()));
+    let seen = stop.map_or(Seen::Nothing, |scope| Seen::Words(scope.to_string().into()));
     out.note(Rule::NotFrozen, seen, stop.is_none());
     let meant = asker.expected == key.address;
     out.note(Rule::ExpectedAddress, Seen::Address(asker.expected), meant);
     let same = facts.bound.is_none_or(|digest| digest == request.digest());
-    out.note(Rule::RequestId, Seen::Words(asker.request.to_string()), same);
+    out.note(Rule::RequestId, Seen::Words(asker.request.shared()), same);
 }
 
 fn check_caller_and_chain(book: &Book, rules: &KeyRules, request: &Request, out: &mut Findings) {
     let caller = &request.asker().caller;
     let known = rules.callers.contains(caller) && book.caller(caller).is_some();
-    out.note(Rule::CallerAllowed, Seen::Words(caller.to_string()), known);
+    out.note(Rule::CallerAllowed, Seen::Words(caller.shared()), known);
     let chain = request.chain();
     let known = rules.chains.contains(&chain) && book.registry().chain(chain).is_some();
-    out.note(Rule::ChainAllowed, Seen::Words(chain.to_string()), known);
+    out.note(Rule::ChainAllowed, Seen::Chain(chain), known);
 }
 
 /// Adds what everything is worth, if a limit counts in USD. What has no price is refused.
@@ -326,7 +326,7 @@ fn add_worth(
     let worth = match facts.prices.worth_of(registry, &charge, when) {
         Ok(worth) => worth?,
         Err(asset) => {
-            out.note(Rule::Priced, Seen::Words(asset), false);
+            out.note(Rule::Priced, Seen::Words(asset.into()), false);
             return Some(charge);
         }
     };

@@ -1,11 +1,13 @@
 //! What each rule saw and said: the trace of a decision, and its reasons.
 
 use std::fmt;
+use std::sync::Arc;
 
 use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
 
 use crate::book::{Registry, format_amount};
+use crate::id::ChainId;
 use crate::money::{Account, Amount};
 use crate::time::Span;
 
@@ -39,7 +41,7 @@ pub enum Seen {
     /// An amount, against a limit that has a name.
     Shared {
         /// Its name.
-        limit: String,
+        limit: Arc<str>,
         /// One of the accounts that it sums.
         account: Account,
         /// The sum, this request included.
@@ -48,7 +50,9 @@ pub enum Seen {
         bound: Amount,
     },
     /// A few words.
-    Words(String),
+    Words(Arc<str>),
+    /// A chain.
+    Chain(ChainId),
 }
 
 /// Every rule there is. Its failure is a reason with a stable code. Closed: a new rule must find
@@ -285,7 +289,8 @@ impl From<&Finding> for Reason {
             Seen::Address(address) => (address.to_checksum(None), None),
             Seen::Amount { sum, bound, .. } => (sum.to_string(), *bound),
             Seen::Shared { sum, bound, .. } => (sum.to_string(), Some(*bound)),
-            Seen::Words(words) => (words.clone(), None),
+            Seen::Words(words) => (words.to_string(), None),
+            Seen::Chain(chain) => (chain.to_string(), None),
         };
         Self { code: finding.rule.code().into(), limit, rule: finding.name(), saw }
     }
@@ -313,6 +318,7 @@ pub fn describe(finding: &Finding, registry: &Registry) -> String {
             format!(": {} of at most {}", amount(*sum), amount(*bound))
         }
         Seen::Words(words) => format!(": {words}"),
+        Seen::Chain(chain) => format!(": {chain}"),
     };
     format!("{}{saw}", finding.name())
 }
@@ -322,6 +328,11 @@ pub fn describe(finding: &Finding, registry: &Registry) -> String {
 pub struct Findings(Vec<Finding>);
 
 impl Findings {
+    /// None yet, and room for as many as most requests have.
+    pub(crate) fn with_room() -> Self {
+        Self(Vec::with_capacity(24))
+    }
+
     /// Notes one verdict.
     pub fn note(&mut self, rule: Rule, saw: Seen, passed: bool) {
         self.0.push(Finding { rule, saw, passed });

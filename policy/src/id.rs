@@ -3,6 +3,7 @@
 //! After the edge nobody asks again whether one of these is well formed.
 
 use std::fmt;
+use std::sync::Arc;
 
 use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
@@ -19,18 +20,23 @@ pub struct InvalidName {
     pub form: &'static str,
 }
 
-/// Makes a newtype over `String` whose only way in is a check.
+/// Makes a newtype over a shared text whose only way in is a check.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $form:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// The text, without a copy.
+            pub fn shared(&self) -> Arc<str> {
+                Arc::clone(&self.0)
             }
         }
 
@@ -40,7 +46,7 @@ macro_rules! name {
             fn try_from(text: String) -> Result<Self, Self::Error> {
                 let check: fn(&str) -> bool = $check;
                 if check(&text) {
-                    return Ok(Self(text));
+                    return Ok(Self(text.into()));
                 }
                 let text = text.chars().take(80).collect();
                 Err(InvalidName { kind: $kind, text, form: $form })
@@ -57,7 +63,7 @@ macro_rules! name {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                name.as_str().to_owned()
             }
         }
 

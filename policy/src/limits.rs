@@ -165,7 +165,7 @@ pub fn check_nonce(rules: &KeyRules, facts: &Facts<'_>, slot: Slot, out: &mut Fi
     let (Some(ahead), Place::Nonce(nonce)) = (rules.rate.nonce_ahead, slot.place) else { return };
     let mined = facts.settlements.mined(slot.key, slot.chain);
     let words = format!("nonce {nonce}, {mined} mined, at most {ahead} ahead");
-    out.note(Rule::NonceAhead, Seen::Words(words), nonce < mined.saturating_add(ahead));
+    out.note(Rule::NonceAhead, Seen::Words(words.into()), nonce < mined.saturating_add(ahead));
 }
 
 /// The accounts a limit sums over: a native coin on every registered chain that has it; a token

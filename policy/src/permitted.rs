@@ -65,14 +65,14 @@ pub(crate) fn check(ground: &Ground<'_>, effect: &Effect, out: &mut Findings) {
         }
         Effect::Deploy { init_code, value } => {
             let known = rules.deploy.contains(init_code) && value.units().is_zero();
-            out.note(Rule::DeployAllowed, Seen::Words(init_code.to_string()), known);
+            out.note(Rule::DeployAllowed, Seen::Words(init_code.to_string().into()), known);
         }
         Effect::Delegate { chain: on, to } => {
             let known = rules.delegate.contains(to) && *on == chain;
             out.note(Rule::DelegateAllowed, Seen::Address(*to), known);
         }
         Effect::Unknown { contract: _, why } => {
-            out.note(Rule::Understood, Seen::Words(why.clone()), false);
+            out.note(Rule::Understood, Seen::Words(why.as_str().into()), false);
         }
     }
 }
@@ -140,15 +140,17 @@ fn call(
 ) {
     let rule = ground.rules.calls.get(&(ground.chain, contract, selector));
     let words = rule.map_or_else(
-        || format!("0x{} of {}", hex::encode(selector), contract.to_checksum(None)),
-        |rule| rule.function.canonical().to_owned(),
+        || format!("0x{} of {}", hex::encode(selector), contract.to_checksum(None)).into(),
+        |rule| rule.function.canonical().into(),
     );
     out.note(Rule::CallAllowed, Seen::Words(words), rule.is_some());
     let Some(rule) = rule else { return };
     let members = rule.function.parameters();
     let values = match abi::decode(members, arguments) {
         Ok(values) => values,
-        Err(fault) => return out.note(Rule::Understood, Seen::Words(fault.to_string()), false),
+        Err(fault) => {
+            return out.note(Rule::Understood, Seen::Words(fault.to_string().into()), false);
+        }
     };
     let broken = bounds::broken(&rule.bounds, members, &values, ground.moment);
     note_arguments(broken, out);
@@ -165,7 +167,7 @@ fn typed(
     let rule = contract
         .and_then(|contract| ground.rules.typed.get(&(ground.chain, contract, type_hash)))
         .filter(|rule| is_of(data, rule));
-    out.note(Rule::TypedAllowed, Seen::Words(name.to_owned()), rule.is_some());
+    out.note(Rule::TypedAllowed, Seen::Words(name.into()), rule.is_some());
     let Some(rule) = rule else { return };
     let members = rule.kind.members();
     note_arguments(bounds::broken(&rule.bounds, members, data.fields(), ground.moment), out);
@@ -180,7 +182,7 @@ fn note_arguments(broken: Option<(&str, &crate::value::Value)>, out: &mut Findin
     match broken {
         None => out.note(Rule::Arguments, Seen::Nothing, true),
         Some((name, value)) => {
-            out.note(Rule::Arguments, Seen::Words(format!("{name} is {value}")), false);
+            out.note(Rule::Arguments, Seen::Words(format!("{name} is {value}").into()), false);
         }
     }
 }
@@ -190,7 +192,7 @@ fn sign_in(ground: &Ground<'_>, domain: &str, address: Address, out: &mut Findin
     let own = address == ground.moment.own;
     out.note(Rule::SignInAs, Seen::Address(address), own);
     let rule = ground.rules.messages.iter().find(|rule| rule.domains.contains(domain));
-    out.note(Rule::SignInAllowed, Seen::Words(domain.to_owned()), rule.is_some());
+    out.note(Rule::SignInAllowed, Seen::Words(domain.into()), rule.is_some());
     let Some(rule) = rule else { return };
     let latest = ground.moment.now.plus(rule.expires);
     let ends = message.expires().is_some_and(|expires| expires <= latest);
@@ -198,5 +200,5 @@ fn sign_in(ground: &Ground<'_>, domain: &str, address: Address, out: &mut Findin
         || "no expiration time".to_owned(),
         |expires| format!("until {} ms, at most {} ms", expires.0, latest.0),
     );
-    out.note(Rule::SignInExpires, Seen::Words(seen), ends);
+    out.note(Rule::SignInExpires, Seen::Words(seen.into()), ends);
 }

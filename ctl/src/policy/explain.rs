@@ -181,7 +181,7 @@ fn left(finding: &Finding, registry: &book::Registry) -> Option<String> {
     let (account, sum, bound) = match &finding.saw {
         Seen::Amount { account, sum, bound } => (*account, *sum, (*bound)?),
         Seen::Shared { account, sum, bound, .. } => (*account, *sum, *bound),
-        Seen::Nothing | Seen::Address(_) | Seen::Words(_) => return None,
+        Seen::Nothing | Seen::Address(_) | Seen::Words(_) | Seen::Chain(_) => return None,
     };
     let left = bound.checked_sub(sum)?;
     Some(book::format_amount(registry, account, left))

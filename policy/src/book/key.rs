@@ -82,7 +82,7 @@ impl KeyRules {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SharedLimit {
     /// What it is called.
-    pub name: String,
+    pub name: Arc<str>,
     /// Over which keys it sums.
     pub keys: BTreeSet<KeyLabel>,
     /// What has a sum of its own.

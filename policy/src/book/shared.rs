@@ -79,7 +79,7 @@ fn one<'k>(
     if per == Per::Recipient && accounts.iter().any(|account| account.asset == Asset::Fee) {
         fields.fault("fees go to the chain, to no recipient", "leave per = \"recipient\" out");
     }
-    Some(SharedLimit { name: name.to_owned(), keys, per, accounts, windows })
+    Some(SharedLimit { name: name.into(), keys, per, accounts, windows })
 }
 
 fn per(field: &Field<'_>) -> Option<Per> {
