@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use alloy_primitives::B256;
+use base64ct::{Base64Unpadded, Base64UrlUnpadded, Encoding as _};
 use serde::{Deserialize, Serialize};
 
 /// A text that does not have the form its kind of name must have.
@@ -94,10 +95,33 @@ name! {
     PersonId, "person", "1 to 64 of a-z, 0-9 and -", plain
 }
 name! {
+    /// What a person signs with: an SSH key's fingerprint as OpenSSH writes it, or `passkey:` and a
+    /// hash of the id that its authenticator gave it.
+    CredentialId, "credential id", "1 to 80 visible ASCII characters", |text| {
+        (1..=80).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+    }
+}
+name! {
     /// What a caller calls one of its requests.
     RequestId, "request id", "1 to 64 of A-Z a-z 0-9 . _ : -", |text| {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
         (1..=64).contains(&text.len()) && text.bytes().all(plain)
+    }
+}
+
+impl CredentialId {
+    /// `SHA256:` and the hash of a key blob, as `ssh-keygen -l` prints it.
+    pub(crate) fn of_ssh_key(blob: &[u8]) -> Self {
+        use sha2::Digest as _;
+        let hash = Base64Unpadded::encode_string(&sha2::Sha256::digest(blob));
+        Self(format!("SHA256:{hash}").into())
+    }
+
+    /// `passkey:` and the hash of the id that the authenticator gave it.
+    pub(crate) fn of_passkey(id: &[u8]) -> Self {
+        use sha2::Digest as _;
+        let hash = Base64UrlUnpadded::encode_string(&sha2::Sha256::digest(id));
+        Self(format!("passkey:{hash}").into())
     }
 }
 

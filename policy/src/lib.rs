@@ -8,6 +8,7 @@ pub mod abi;
 pub mod book;
 pub mod bounds;
 mod canonical;
+pub mod credential;
 pub mod decide;
 pub mod effect;
 pub mod examples;
