@@ -17,7 +17,6 @@ mod report;
 mod sign;
 mod status;
 mod transaction;
-mod utc;
 
 use std::process::ExitCode;
 

@@ -17,7 +17,7 @@ use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, fields, hex0x};
 use crate::transaction::{Transaction, TransactionFault};
-use crate::utc::rfc3339;
+use portcullis_policy::utc::rfc3339;
 
 #[derive(Args, Debug)]
 pub(crate) struct SignArgs {

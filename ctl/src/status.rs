@@ -7,7 +7,7 @@ use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::freeze;
 use crate::output::{Output, fields, hex0x};
-use crate::utc::rfc3339;
+use portcullis_policy::utc::rfc3339;
 
 pub(crate) async fn run(connection: &ConnectionArgs, output: &Output) -> Result<Exit, Failure> {
     let status = connection.control().await?.status().await?;

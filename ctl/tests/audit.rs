@@ -34,13 +34,16 @@ use serde_json::{Value, json};
 fn records(count: u64) -> Vec<Vec<u8>> {
     let ada = || PersonId::try_from("ada".to_owned()).expect("id");
     let roles = BTreeSet::from([Role::Security, Role::Operator]);
-    let person = Person { control: "ada.example".into(), id: ada(), roles };
+    let control = "ada.example".into();
+    let person = Person { control, credentials: Vec::new(), id: ada(), roles };
     let genesis = Genesis {
         book: "version = 1\n".into(),
         environment: Environment::Development,
         format: FORMAT,
+        governance: None,
         people: vec![person],
         salt: B256::repeat_byte(5),
+        signatures: Vec::new(),
     };
     let line = |seq: u64, record| {
         let at = Millis(1_763_924_007_042 + seq);

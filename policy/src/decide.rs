@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 
-use crate::book::{Book, KeyRules, Quorum, SharedLimit};
+use crate::book::{Book, KeyRules, Registry, SharedLimit, Tier, format_amount};
 use crate::bounds::Moment;
 use crate::effect::{self, Effect};
 use crate::finding::{Findings, Rule, Seen};
@@ -18,7 +18,9 @@ use crate::money::{Account, Amount, Asset, Charges};
 use crate::payees::Payees;
 use crate::permitted::{self, Ground};
 use crate::prices::{self, Prices};
-use crate::request::Request;
+use crate::quorum::{Terms, Vote};
+use crate::record::INLINE_BYTES_MAX;
+use crate::request::{Request, Signable};
 use crate::reservation::Reservations;
 use crate::settlement::Settlements;
 use crate::stops::{Stops, Subject};
@@ -32,22 +34,24 @@ pub fn decide(book: &Book, facts: &Facts<'_>, request: Request) -> Decision {
         return Decision::Deny(Denial { request, findings });
     };
     if verdict.missing.is_empty() {
+        let votes = if verdict.asked { facts.approval.records.clone() } else { Vec::new() };
         let revision = book.hash();
         let repeat = facts.repeats(&request);
         let first = verdict.first;
         let known = facts.known(&request);
-        let allowed = Allowed { request, charge, first, revision, repeat, known, findings };
+        let allowed = Allowed { request, charge, first, revision, repeat, known, votes, findings };
         return Decision::Allow(Box::new(allowed));
     }
-    Decision::Park(Parked { request, findings, missing: verdict.missing, expires: verdict.expires })
+    let (missing, expires, execute) = (verdict.missing, verdict.expires, verdict.execute);
+    Decision::Park(Parked { request, findings, missing, expires, execute })
 }
 
 /// Decides again, without charging: is what was allowed still allowed at this moment? If not, at
 /// least one finding says why.
 pub fn still_allows(book: &Book, facts: &Facts<'_>, request: &Request) -> Result<(), Findings> {
     let Verdict { mut findings, missing, .. } = judge(book, facts, request);
-    for quorum in &missing {
-        findings.note(Rule::Approved, Seen::Words(quorum.to_string().into()), false);
+    for one in &missing {
+        findings.note(Rule::Approved, Seen::Words(one.terms.need.to_string().into()), false);
     }
     if findings.all_passed() { Ok(()) } else { Err(findings) }
 }
@@ -83,6 +87,7 @@ pub struct Allowed {
     revision: BookHash,
     repeat: Option<Sequence>,
     known: Repeat,
+    votes: Vec<Sequence>,
     findings: Findings,
 }
 
@@ -117,6 +122,11 @@ impl Allowed {
         self.known
     }
 
+    /// The records of the votes that counted, if people were asked.
+    pub fn votes(&self) -> &[Sequence] {
+        &self.votes
+    }
+
     /// The trace.
     pub fn findings(&self) -> &Findings {
         &self.findings
@@ -144,14 +154,43 @@ pub struct Parked {
     pub request: Request,
     /// The trace.
     pub findings: Findings,
-    /// The quorums that are not met.
-    pub missing: Vec<Quorum>,
-    /// How long it may wait.
+    /// What is asked of people and not met.
+    pub missing: Vec<Missing>,
+    /// How long votes are taken.
     pub expires: Span,
+    /// How much longer it may be signed.
+    pub execute: Span,
+}
+
+/// Something that is asked of people, and why.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Missing {
+    /// Why, in the words of the book: `approve above 1 ETH`.
+    pub rule: String,
+    /// What is asked.
+    pub terms: Terms,
+}
+
+impl std::fmt::Display for Missing {
+    /// Who: `2 of treasury`.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.terms.need.fmt(out)
+    }
+}
+
+/// What people said to a request, as far as it counts at this moment.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Approval {
+    /// Votes in favour.
+    pub votes: Vec<Vote>,
+    /// Their records.
+    pub records: Vec<Sequence>,
+    /// Who said no.
+    pub rejected: Option<PersonId>,
 }
 
 /// Everything a decision may depend on besides book and request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// What time it is.
     pub now: Interval,
@@ -177,8 +216,12 @@ pub struct Facts<'a> {
     pub bound: Option<Digest>,
     /// Requests of this caller that wait for people, this one not counted.
     pub parked: u32,
-    /// Who voted for exactly this request. Always empty until votes are records.
-    pub votes: &'a BTreeSet<PersonId>,
+    /// Whether so much waits that no more may.
+    pub full: bool,
+    /// What people said to exactly this request.
+    pub approval: Approval,
+    /// Keys that were ended for good.
+    pub revoked: &'a BTreeSet<KeyId>,
 }
 
 /// A key, as far as decisions go.
@@ -214,14 +257,18 @@ struct Verdict {
     findings: Findings,
     charge: Option<Charges>,
     first: Vec<Address>,
-    missing: Vec<Quorum>,
+    /// Whether people are asked at all.
+    asked: bool,
+    missing: Vec<Missing>,
     expires: Span,
+    execute: Span,
 }
 
 impl Verdict {
     fn refused(findings: Findings) -> Self {
         let (first, missing) = (Vec::new(), Vec::new());
-        Self { findings, charge: None, first, missing, expires: Span(0) }
+        let (expires, execute) = (Span(0), Span(0));
+        Self { findings, charge: None, first, asked: false, missing, expires, execute }
     }
 }
 
@@ -266,31 +313,90 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     limits::check_nonce(rules, facts, request.slot(), &mut findings);
 
     let first = first_payments(rules, facts, request, &payments);
-    let tiers = rules
-        .approve
-        .iter()
-        .filter(|tier| limits::reaches(tier, &charge) || (tier.first_payment && !first.is_empty()));
-    let unmet = tiers.filter(|tier| !met(&tier.need, book, facts, request));
-    let unmet = unmet.map(|tier| (&tier.need, tier.expires));
-    let always = rules.authorize.as_ref().filter(|rule| {
-        let asks = effects.iter().any(|effect| matches!(effect, Effect::Authorize { .. }));
-        asks && !met(&rule.need, book, facts, request)
-    });
-    let unmet: Vec<(&Quorum, Span)> =
-        unmet.chain(always.map(|rule| (&rule.need, rule.expires))).collect();
-    if !unmet.is_empty() {
-        let room = facts.parked < rules.rate.parked;
-        findings.note(Rule::ParkedPerCaller, Seen::Words(facts.parked.to_string().into()), room);
+    let asks = asks(rules, &charge, &first, &effects);
+    if let (Some(by), false) = (&facts.approval.rejected, asks.is_empty()) {
+        findings.note(Rule::NotRejected, Seen::Words(by.shared()), false);
     }
-    let expires = unmet.iter().map(|(_, expires)| *expires).min().unwrap_or(Span(0));
-    let missing = unmet.iter().map(|(need, _)| (*need).clone()).collect();
-    Verdict { findings, charge: Some(charge), first, missing, expires }
+    let owners = book.caller(&request.asker().caller).map(|caller| &caller.owners);
+    let owns = |person: &PersonId| owners.is_some_and(|owners| owners.contains(person));
+    let met = |terms: &Terms| terms.are_met(&facts.approval.votes, facts.now, owns);
+    let asked = !asks.is_empty();
+    let unmet: Vec<Ask<'_>> = asks.into_iter().filter(|ask| !met(ask.terms)).collect();
+    if !unmet.is_empty() {
+        let room = facts.parked < rules.rate.parked && !facts.full;
+        findings.note(Rule::ParkedPerCaller, Seen::Words(facts.parked.to_string().into()), room);
+        check_readable(request, &effects, &mut findings);
+    }
+    let expires = unmet.iter().map(|ask| ask.terms.expires).min().unwrap_or(Span(0));
+    let execute = unmet.iter().map(|ask| ask.terms.execute).min().unwrap_or(Span(0));
+    let missing = unmet.iter().map(|ask| Missing {
+        rule: ask.why(book.registry(), &charge),
+        terms: ask.terms.clone(),
+    });
+    let missing = missing.collect();
+    Verdict { findings, charge: Some(charge), first, asked, missing, expires, execute }
 }
+
+/// Something for which the book asks people.
+struct Ask<'a> {
+    terms: &'a Terms,
+    /// `None`: it always asks.
+    tier: Option<&'a Tier>,
+}
+
+impl Ask<'_> {
+    /// Why, in the words of the book.
+    fn why(&self, registry: &Registry, charge: &Charges) -> String {
+        let Some(tier) = self.tier else { return "authorize".into() };
+        let above = limits::reached(tier, charge).map(|(account, amount)| {
+            format!("approve above {}", format_amount(registry, account, amount))
+        });
+        above.unwrap_or_else(|| "approve a first payment".into())
+    }
+}
+
+/// Everything for which the book asks people, of what this request would do.
+fn asks<'a>(
+    rules: &'a KeyRules,
+    charge: &Charges,
+    first: &[Address],
+    effects: &[Effect],
+) -> Vec<Ask<'a>> {
+    let reached = |tier: &&Tier| {
+        limits::reached(tier, charge).is_some() || (tier.first_payment && !first.is_empty())
+    };
+    let tiers = rules.approve.iter().filter(reached);
+    let always = rules.authorize.as_ref().filter(|_| {
+        effects.iter().any(|effect| matches!(effect, Effect::Authorize { .. }))
+    });
+    let tiers = tiers.map(|tier| Ask { terms: &tier.terms, tier: Some(tier) });
+    tiers.chain(always.map(|rule| Ask { terms: &rule.terms, tier: None })).collect()
+}
+
+/// What nobody can read, nobody can approve.
+fn check_readable(request: &Request, effects: &[Effect], out: &mut Findings) {
+    let bytes = match request.signable() {
+        Signable::Transaction(tx) => tx.preimage().len(),
+        Signable::Typed(data) => data.text().len(),
+        Signable::Message(message) => message.text().len(),
+        Signable::Delegation(_) => 0,
+    };
+    if bytes > INLINE_BYTES_MAX || effects.len() > EFFECTS_MAX {
+        let words = format!("{bytes} bytes, {} effects", effects.len());
+        out.note(Rule::Readable, Seen::Words(words.into()), false);
+    }
+}
+
+/// More effects of one request are not read by people.
+const EFFECTS_MAX: usize = 64;
 
 /// Who asks, for which key, under which name: nothing of what.
 fn check_standing(facts: &Facts<'_>, key: &KeyFacts<'_>, request: &Request, out: &mut Findings) {
     let asker = request.asker();
     let subject = Subject { key: asker.key, tags: key.tags, caller: &asker.caller };
+    if facts.revoked.contains(&asker.key) {
+        out.note(Rule::NotRevoked, Seen::Nothing, false);
+    }
     let stop = facts.stops.covering(&subject);
     let seen = stop.map_or(Seen::Nothing, |scope| Seen::Words(scope.to_string().into()));
     out.note(Rule::NotFrozen, seen, stop.is_none());
@@ -373,24 +479,18 @@ fn check_cooling(
     }
 }
 
-/// Whom the key never paid on this chain, if a tier asks.
+/// Whom the key never paid on this chain, if people are ever asked about its payments.
 fn first_payments(
     rules: &KeyRules,
     facts: &Facts<'_>,
     request: &Request,
     payments: &[(Account, Address, Amount)],
 ) -> Vec<Address> {
-    if !rules.approve.iter().any(|tier| tier.first_payment) {
+    // Whoever is asked is told whether somebody was ever paid before.
+    if rules.approve.is_empty() {
         return Vec::new();
     }
     let whom: BTreeSet<Address> = payments.iter().map(|(_, whom, _)| *whom).collect();
     let (key, chain) = (request.asker().key, request.chain());
     whom.into_iter().filter(|who| !facts.payees.were_paid(key, chain, *who)).collect()
-}
-
-/// Whether enough distinct people of each group voted, the caller's owners not counted.
-fn met(quorum: &Quorum, book: &Book, facts: &Facts<'_>, request: &Request) -> bool {
-    let owners = book.caller(&request.asker().caller).map(|caller| &caller.owners);
-    let owns = |person: &PersonId| owners.is_some_and(|owners| owners.contains(person));
-    quorum.is_met(|person| facts.votes.contains(person) && !owns(person))
 }

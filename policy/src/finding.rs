@@ -61,6 +61,8 @@ pub enum Seen {
 pub enum Rule {
     /// No stop covers key, caller, tags or everything.
     NotFrozen,
+    /// The key was not ended for good.
+    NotRevoked,
     /// The key exists. One whose object drifted in the token is frozen.
     KeyUsable,
     /// The caller meant the key's own address.
@@ -147,6 +149,10 @@ pub enum Rule {
     Cooling,
     /// Fewer requests wait for people than may.
     ParkedPerCaller,
+    /// Nobody rejected it.
+    NotRejected,
+    /// People can read what they would approve.
+    Readable,
     /// People agreed. Asked at the last look only: before that, a request waits for them.
     Approved,
 }
@@ -156,6 +162,9 @@ impl Rule {
     pub fn code(self) -> &'static str {
         match self {
             Self::NotFrozen => "FROZEN",
+            Self::NotRevoked => "KEY_REVOKED",
+            Self::NotRejected => "REJECTED",
+            Self::Readable => "TOO_LONG_TO_APPROVE",
             Self::KeyUsable => "KEY_UNKNOWN",
             Self::ExpectedAddress => "ADDRESS_MISMATCH",
             Self::RequestId => "REQUEST_ID_REUSED",
@@ -209,6 +218,9 @@ impl fmt::Display for Rule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFrozen => out.write_str("not frozen"),
+            Self::NotRevoked => out.write_str("not revoked"),
+            Self::NotRejected => out.write_str("not rejected by"),
+            Self::Readable => out.write_str("readable for whoever approves"),
             Self::KeyUsable => out.write_str("key exists"),
             Self::ExpectedAddress => out.write_str("expected address"),
             Self::RequestId => out.write_str("request id"),

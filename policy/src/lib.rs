@@ -5,6 +5,7 @@
 //! functions answer a live request, `portctl policy explain`, and a replay of last year.
 
 pub mod abi;
+pub mod act;
 pub mod book;
 pub mod bounds;
 mod canonical;
@@ -13,23 +14,29 @@ pub mod decide;
 pub mod effect;
 pub mod examples;
 pub mod finding;
+pub mod governance;
 pub mod id;
 pub mod ledger;
 pub mod limits;
 pub mod message;
 pub mod money;
 pub mod payees;
+pub mod pending;
+pub mod people;
 mod permitted;
 pub mod prices;
+pub mod quorum;
 pub mod record;
 pub mod request;
 pub mod reservation;
 pub mod settlement;
 pub mod state;
+pub mod statement;
 pub mod stops;
 pub mod time;
 pub mod tree;
 pub mod tx;
 pub mod typed;
+pub mod utc;
 pub mod value;
 pub mod verify;

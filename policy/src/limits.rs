@@ -377,9 +377,10 @@ pub fn check_shared(
     }
 }
 
-/// Whether a charge is above what may be signed without people.
-pub fn reaches(tier: &Tier, charge: &Charges) -> bool {
-    let above = |account: &Account, amount| charge.of(*account) > amount;
-    let mut thresholds = tier.above.iter();
-    thresholds.any(|one| one.accounts.iter().any(|account| above(account, one.amount)))
+/// The first amount of a tier that a charge is above: more may not be signed without people.
+pub fn reached(tier: &Tier, charge: &Charges) -> Option<(Account, Amount)> {
+    let mut all = tier.above.iter().flat_map(|one| {
+        one.accounts.iter().map(move |account| (*account, one.amount))
+    });
+    all.find(|(account, amount)| charge.of(*account) > *amount)
 }

@@ -42,6 +42,11 @@ impl Stops {
         self.0.insert(scope);
     }
 
+    /// Takes one away: exactly this one, and no other that covers the same.
+    pub fn remove(&mut self, scope: &Scope) {
+        self.0.remove(scope);
+    }
+
     /// All scopes, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.iter()

@@ -11,7 +11,7 @@ use crate::book::Book;
 use crate::decide::{Decision, decide, still_allows};
 use crate::id::{DecisionNumber, Sequence, VaultId};
 use crate::record::{
-    Actor, Asked, Entry, Frozen, ParkedRecord, Record, RecordedInput, RecordedSlot, Role,
+    Actor, Asked, Entry, Frozen, Record, RecordedInput, RecordedSlot, Role,
 };
 use crate::request::{Request, sha256};
 use crate::state::State;
@@ -253,6 +253,7 @@ impl Replay<'_> {
                     && signed.first_payments == allowed.first_payments()
                     && signed.repeats == allowed.repeat()
                     && signed.book == allowed.revision()
+                    && signed.votes == allowed.votes()
                     && signed.slot == RecordedSlot::of(request.slot())
             }
             (Record::Withheld(_) | Record::Failed(_), Decision::Allow(_)) => true,
@@ -270,12 +271,8 @@ impl Replay<'_> {
                     return Ok(());
                 }
                 let Decision::Park(again) = decision else { return Err(mismatch(decision)) };
-                let missing: Vec<String> = again.missing.iter().map(ToString::to_string).collect();
-                let asked = &parked.asked;
-                let name = ParkedRecord::name(&asked.by, asked.digest);
-                let expires = asked.at.possible.plus(again.expires);
-                let named = parked.counted == counted && parked.parked == name;
-                book && named && parked.missing == missing && parked.expires == expires
+                // Name, quorums, times, bounds, and every word that people signed.
+                self.state.parking(again, parked.asked.clone()) == **parked
             }
             (Record::Signed(_) | Record::Withheld(_) | Record::Failed(_), _) => {
                 return Err(mismatch(decision));
@@ -289,7 +286,14 @@ impl Replay<'_> {
                 | Record::Settled(_)
                 | Record::Priced(_)
                 | Record::Frozen(_)
-                | Record::Suppressed(_),
+                | Record::Suppressed(_)
+                | Record::Voted(_)
+                | Record::Proposed(_)
+                | Record::Executed(_)
+                | Record::Withdrawn(_)
+                | Record::Suspended(_)
+                | Record::RecoveryBegun(_)
+                | Record::Recovered(_),
                 _,
             ) => return Ok(()),
         };
@@ -373,10 +377,7 @@ impl Replay<'_> {
 
     /// People may do only what their roles allow, and books may only narrow.
     fn authority(&mut self, entry: &Entry) {
-        let may = |person, roles: &[Role]| {
-            let person = self.state.people().get(person);
-            person.is_some_and(|person| roles.iter().any(|role| person.roles.contains(role)))
-        };
+        let may = |person, roles: &[Role]| self.state.people().may(person, roles);
         let wrong = if let Record::KeyIntended(key) = &entry.record {
             let wrong = !may(&key.by, &[Role::Operator]);
             wrong.then(|| "a key made by somebody who may not".to_owned())

@@ -19,7 +19,7 @@ use alloy_primitives::{Address, U256, keccak256};
 use portcullis_policy::book::{
     Book, Difference, Faults, Limit, Recipients, Window, Windows, format_amount,
 };
-use portcullis_policy::decide::{Decision, Facts, KeyFacts, decide};
+use portcullis_policy::decide::{Approval, Decision, Facts, KeyFacts, decide};
 use portcullis_policy::effect::{Effect, charges, describe, of_transaction};
 use portcullis_policy::id::{BookHash, ChainId, KeyLabel};
 use portcullis_policy::ledger::Ledger;
@@ -94,8 +94,8 @@ fn a_threshold_of_native_coin_counts_on_every_chain_of_that_coin() {
     let tier = &book.rules(&label("payouts-hot")).unwrap().approve[1];
     let chains: Vec<ChainId> = tier.above[0].accounts.iter().map(|one| one.chain).collect();
     assert_eq!(chains, [ChainId(1), ChainId(8453)]);
-    assert_eq!(tier.need.to_string(), "2 of treasury + 1 of security");
-    assert_eq!(tier.expires, Span(1_800_000));
+    assert_eq!(tier.terms.need.to_string(), "2 of treasury + 1 of security");
+    assert_eq!(tier.terms.expires, Span(1_800_000));
 }
 
 #[test]
@@ -642,7 +642,7 @@ fn probes() -> Vec<Request> {
 /// 2 signed.
 fn outcome(book: &Book, request: &Request) -> u8 {
     let (stops, ledger, open) = (Stops::default(), Ledger::default(), Reservations::default());
-    let (hot, tags, votes) = (label("hot"), BTreeSet::new(), BTreeSet::new());
+    let (hot, tags, revoked) = (label("hot"), BTreeSet::new(), BTreeSet::new());
     let key = KeyFacts { label: &hot, address: request.asker().expected, tags: &tags };
     let facts = Facts {
         now: support::at(support::DAWN),
@@ -657,7 +657,9 @@ fn outcome(book: &Book, request: &Request) -> u8 {
         own: None,
         bound: None,
         parked: 0,
-        votes: &votes,
+        full: false,
+        approval: Approval::default(),
+        revoked: &revoked,
     };
     match decide(book, &facts, request.clone()) {
         Decision::Deny(_) => 0,

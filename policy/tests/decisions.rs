@@ -16,10 +16,11 @@ use std::fmt::Write as _;
 
 use alloy_primitives::{Address, U256, keccak256};
 use portcullis_policy::book::{Book, format_amount};
-use portcullis_policy::decide::{Decision, Facts, decide};
+use portcullis_policy::credential::{Channel, Strength};
+use portcullis_policy::decide::{Approval, Decision, Facts, decide};
 use portcullis_policy::finding::{Findings, Rule};
-use portcullis_policy::id::PersonId;
 use portcullis_policy::money::Charges;
+use portcullis_policy::quorum::Vote;
 use portcullis_policy::stops::Scope;
 use portcullis_policy::time::Span;
 use proptest::prelude::*;
@@ -359,13 +360,23 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Decides with votes, which no record can cast yet.
+/// Decides with votes, whoever cast them.
 fn decided(vault: &mut Vault, ask: &Ask, votes: &[&str]) -> Decision {
-    let votes: BTreeSet<PersonId> = votes.iter().map(|vote| vote.parse().unwrap()).collect();
+    let at = vault.now.sure;
+    let vote = |person: &&str| Vote {
+        person: person.parse().unwrap(),
+        strength: Strength::Presence,
+        channel: Channel::Terminal,
+        at,
+    };
+    let votes: Vec<Vote> = votes.iter().map(vote).collect();
     let request = ask.request();
     vault.state.advance(ask.key, vault.now);
     let book = vault.state.book().clone();
-    let facts = Facts { votes: &votes, ..vault.state.facts(&request, vault.now, None) };
+    let facts = Facts {
+        approval: Approval { votes, ..Approval::default() },
+        ..vault.state.facts(&request, vault.now, None)
+    };
     decide(&book, &facts, request)
 }
 
@@ -492,6 +503,8 @@ fn known(rule: Rule) -> Rule {
         Rule::SignInAllowed | Rule::SignInExpires | Rule::AuthorizeAllowed => rule,
         Rule::Shared(_) | Rule::Cooling | Rule::Unsettled | Rule::Outstanding => rule,
         Rule::NonceAhead | Rule::Priced => rule,
+        // Shown by tests/approvals.
+        Rule::NotRevoked | Rule::NotRejected | Rule::Readable => rule,
     }
 }
 

@@ -13,18 +13,29 @@ mod support;
 use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, B256, U256};
+use portcullis_policy::act::{
+    Act, AddCredential, AdoptBook, CancelRecovery, DropCredential, Enrol, Govern, Reinstate, Remove,
+    Revoke, SetRoles, Thaw,
+};
+use portcullis_policy::credential::{
+    Assertion, Credential, Evidence, Passkey, PasskeyKey, Purpose, Strength,
+};
 use portcullis_policy::finding::Reason;
-use portcullis_policy::id::{BookHash, ChainId, DecisionNumber, Epoch, Sequence};
+use portcullis_policy::governance::{Deed, Governance, Recovery, Requirement};
+use portcullis_policy::id::{BookHash, ChainId, DecisionNumber, Epoch, PersonId, Sequence};
 use portcullis_policy::money::{Account, Amount, Asset, Charges, Facet, Line};
 use portcullis_policy::record::{
-    Actor, Adopted, Asked, Denied, Entry, Environment, FORMAT, Failed, Frozen, Genesis,
-    INLINE_BYTES_MAX, KeyCreated, KeyIntended, ParkedRecord, Person, Record, RecordedInput,
-    RecordedSlot, Role, SignedRecord, Started, Suppressed, UnreadableEntry, Withheld,
+    Actor, Adopted, Asked, Choice, Denied, Entry, Environment, Executed, FORMAT, Failed, Frozen,
+    Genesis, INLINE_BYTES_MAX, KeyCreated, KeyIntended, Matter, ParkedRecord, Party, Person,
+    Proposed, Record, RecordedInput, RecordedSlot, Recovered, RecoveryBegun, Renewal, Role,
+    Signature, SignedRecord, Started, Suppressed, Suspended, UnreadableEntry, Voted, Withdrawn,
+    Withheld,
 };
 use portcullis_policy::request::{Input, sha256};
 use portcullis_policy::stops::Scope;
-use portcullis_policy::time::{Interval, Millis};
+use portcullis_policy::time::{Interval, Millis, Span};
 use proptest::prelude::*;
+use support::people::{Pen, person};
 use support::tx::Tx;
 use support::{Ask, CALLER, key};
 
@@ -69,18 +80,16 @@ fn hash(byte: u8) -> BookHash {
 /// One of each kind, and of each form that a kind has.
 fn every_record() -> Vec<Record> {
     let frozen = |by, scope| Record::Frozen(Frozen { by, reason: "drill".into(), scope });
-    let sam = || Actor::Person("sam".parse().unwrap());
+    let sam = || Actor::Person(sam());
     let mut records = vec![
         Record::Genesis(Genesis {
             book: "version = 1\n".into(),
             environment: Environment::Production,
             format: FORMAT,
-            people: vec![Person {
-                control: "spiffe://acme/people/sam".into(),
-                id: "sam".parse().unwrap(),
-                roles: BTreeSet::from([Role::Security, Role::Approver]),
-            }],
+            governance: Some(governance()),
+            people: vec![sam_of_security()],
             salt: B256::repeat_byte(4),
+            signatures: vec![signature()],
         }),
         Record::Started(Started {
             boot: "b".into(),
@@ -117,6 +126,138 @@ fn every_record() -> Vec<Record> {
         }),
     ];
     records.extend(decisions());
+    records.extend(by_people());
+    records
+}
+
+fn sam() -> PersonId {
+    "sam".parse().unwrap()
+}
+
+fn pen() -> Pen {
+    Pen::new("sam", 1, true)
+}
+
+fn passkey() -> Credential {
+    // The generator of P-256, which is on the curve.
+    let point = "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296\
+                 4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
+    Credential::Passkey(Passkey {
+        backup_eligible: true,
+        id: "00112233445566778899aabbccddeeff".into(),
+        key: PasskeyKey::Es256(point.into()),
+        origins: BTreeSet::from(["https://console.acme".to_owned()]),
+        rp_id: "console.acme".into(),
+    })
+}
+
+fn sam_of_security() -> Person {
+    let mut person = person("sam", &[Role::Security, Role::Approver], &[pen()]);
+    person.credentials.push(passkey());
+    person
+}
+
+fn governance() -> Governance {
+    let requirement = Requirement {
+        channels: 2,
+        credentials: Strength::Verified,
+        delay: Span(1),
+        execute: Span(2),
+        expires: Span(3),
+        need: "2 of security".into(),
+    };
+    let recovery =
+        Recovery { credentials: vec![pen().credential()], delay: Span(4), need: 1 };
+    let quorums = Deed::ALL.into_iter().map(|deed| (deed, requirement.clone())).collect();
+    Governance { quorums, recovery: Some(recovery) }
+}
+
+fn signature() -> Signature {
+    let evidence = pen().sign(Purpose::Genesis, "text");
+    Signature { credential: pen().credential().id(), evidence }
+}
+
+fn assertion() -> Evidence {
+    Evidence::Passkey(Assertion {
+        authenticator_data: "00".into(),
+        client_data: "{\"type\":\"webauthn.get\"}".into(),
+        signature: "30".into(),
+    })
+}
+
+/// One of each act.
+fn acts() -> Vec<Act> {
+    let (person, credential) = (sam(), passkey().id());
+    vec![
+        Act::AddCredential(AddCredential {
+            credential: passkey(),
+            person: sam(),
+            possession: assertion(),
+        }),
+        Act::Adopt(AdoptBook { book: "version = 1\n".into() }),
+        Act::CancelRecovery(CancelRecovery {}),
+        Act::DropCredential(DropCredential {
+            credential: credential.clone(),
+            person: person.clone(),
+        }),
+        Act::Enrol(Enrol { person: sam_of_security(), possession: vec![assertion()] }),
+        Act::Govern(Govern { governance: governance() }),
+        Act::Reinstate(Reinstate { credential: Some(credential), person: person.clone() }),
+        Act::Reinstate(Reinstate { credential: None, person: person.clone() }),
+        Act::Remove(Remove { person: person.clone() }),
+        Act::Revoke(Revoke { key: key(1) }),
+        Act::SetRoles(SetRoles { person, roles: BTreeSet::from([Role::Auditor, Role::Approver]) }),
+        Act::Thaw(Thaw { scope: Scope::All }),
+    ]
+}
+
+/// Those that tell of people.
+fn by_people() -> Vec<Record> {
+    let voted = |matter, choice, reason: &str| {
+        Record::Voted(Box::new(Voted {
+            by: sam(),
+            choice,
+            credential: pen().credential().id(),
+            evidence: pen().sign(Purpose::Vote, "text"),
+            matter,
+            reason: reason.into(),
+        }))
+    };
+    let proposed = |act| {
+        Record::Proposed(Box::new(Proposed {
+            act,
+            by: sam(),
+            execute_until: Millis(3),
+            expires: Millis(2),
+            reason: "é".into(),
+            statement: "Portcullis approval\n".into(),
+        }))
+    };
+    let withdrawn = |by, matter| Record::Withdrawn(Withdrawn { by, matter });
+    let parked = || Matter::Parked("00".into());
+    let suspended = |credential| {
+        let reason = "lost".into();
+        Record::Suspended(Suspended { by: sam(), credential, person: sam(), reason })
+    };
+    let renewal = Renewal {
+        expires: Millis(5),
+        governance: governance(),
+        people: vec![sam_of_security()],
+        reason: "all lost".into(),
+    };
+    let signatures = vec![signature()];
+    let mut records: Vec<Record> = acts().into_iter().map(proposed).collect();
+    records.extend([
+        voted(parked(), Choice::Approve, ""),
+        voted(Matter::Proposal(Sequence(4)), Choice::Reject, "no"),
+        Record::Executed(Executed { by: sam(), proposal: Sequence(4), votes: vec![Sequence(5)] }),
+        withdrawn(Party::Caller(CALLER.parse().unwrap()), parked()),
+        withdrawn(Party::Person(sam()), Matter::Proposal(Sequence(4))),
+        suspended(None),
+        suspended(Some(passkey().id())),
+        Record::RecoveryBegun(Box::new(RecoveryBegun { renewal, signatures })),
+        Record::Recovered(Recovered { begun: Sequence(9) }),
+    ]);
     records
 }
 
@@ -131,6 +272,7 @@ fn decisions() -> Vec<Record> {
             repeats,
             signature_sha256: B256::repeat_byte(2),
             slot: RecordedSlot { chain: ChainId(1), nonce: Some("18446744073709551614".into()) },
+            votes: repeats.into_iter().collect(),
         }))
     };
     let counted = vec![DecisionNumber(5), DecisionNumber(6)];
@@ -149,9 +291,12 @@ fn decisions() -> Vec<Record> {
             asked: large,
             book: hash(1),
             counted: counted.clone(),
+            execute_until: Millis(10),
             expires: Millis(9),
+            fee_most: Some(Amount::MAX),
             missing: vec!["2 of treasury".into()],
             parked: "00".into(),
+            statement: "Portcullis approval\n".into(),
         })),
         Record::Withheld(Box::new(Withheld { asked: asked(), counted, reasons: reasons() })),
         Record::Failed(Box::new(Failed { asked: asked(), fault: "TOKEN_TIMED_OUT".into() })),
@@ -181,6 +326,7 @@ fn typed(input: RecordedInput) -> Record {
         repeats: None,
         signature_sha256: B256::repeat_byte(2),
         slot: RecordedSlot { chain: ChainId(1), nonce: None },
+        votes: Vec::new(),
     }))
 }
 
@@ -207,7 +353,7 @@ fn every_kind_of_record_is_read_back_as_it_was_written() {
         let named = format!("\"record\":{{\"{}\":", entry.record.kind());
         assert!(String::from_utf8(line).unwrap().contains(&named), "{named}");
     }
-    assert_eq!(kinds.len(), 12);
+    assert_eq!(kinds.len(), 19);
 }
 
 /// Checks the form without the code that wrote it.

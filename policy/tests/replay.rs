@@ -320,7 +320,14 @@ fn asked(record: &mut Record) -> &mut Asked {
         | Record::Settled(_)
         | Record::Priced(_)
         | Record::Frozen(_)
-        | Record::Suppressed(_) => panic!("decides nothing"),
+        | Record::Suppressed(_)
+        | Record::Voted(_)
+        | Record::Proposed(_)
+        | Record::Executed(_)
+        | Record::Withdrawn(_)
+        | Record::Suspended(_)
+        | Record::RecoveryBegun(_)
+        | Record::Recovered(_) => panic!("decides nothing"),
     }
 }
 

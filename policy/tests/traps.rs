@@ -407,7 +407,7 @@ const TESTS: [&str; 23] = [
     include_str!("../src/abi/codec.rs"),
     include_str!("../src/bounds.rs"),
     include_str!("../src/book/names.rs"),
-    include_str!("../src/book/quorum.rs"),
+    include_str!("../src/quorum.rs"),
     include_str!("../src/message.rs"),
     include_str!("../src/money.rs"),
     include_str!("../src/prices.rs"),

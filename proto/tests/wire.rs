@@ -136,7 +136,7 @@ fn message<'a>(set: &'a mut FileDescriptorSet, name: &str) -> &'a mut Descriptor
 }
 
 fn compile() -> FileDescriptorSet {
-    let files = ["portcullis/v1/signing.proto", "portcullis/v1/control.proto"];
+    let files = ["signing", "control", "approvals"].map(|name| format!("portcullis/v1/{name}.proto"));
     let mut compiler = protox::Compiler::new([home()]).expect("compiler");
     compiler.include_imports(true).include_source_info(true);
     compiler.open_files(files).expect("the .proto files compile");

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use portcullis_policy::id::KeyId;
 use portcullis_proto::v1::FILE_DESCRIPTOR_SET;
+use portcullis_proto::v1::approval_service_server::ApprovalServiceServer;
 use portcullis_proto::v1::control_service_server::ControlServiceServer;
 use portcullis_proto::v1::key_service_server::KeyServiceServer;
+use portcullis_proto::v1::people_service_server::PeopleServiceServer;
 use portcullis_proto::v1::signing_service_server::SigningServiceServer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +22,7 @@ use tonic::service::Routes;
 
 use crate::clock;
 use crate::config::{Config, ConfigError, Listener};
+use crate::edge::approvals::Approvals;
 use crate::edge::control::Control;
 use crate::edge::readers::Readers;
 use crate::edge::release::Release;
@@ -140,6 +143,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let forgetting = tokio::spawn(forget_signatures(pipeline.clone()));
     let signing = Signing::new(pipeline, sequencer.clone());
     let readers = Readers::new(reader);
+    let approvals = Approvals::new(sequencer.clone());
     let people =
         Control { sequencer: sequencer.clone(), keys, readers, health: health.clone(), clock };
 
@@ -149,7 +153,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     };
     let mut planes = JoinSet::new();
     planes.spawn(data.serve(Release(data_routes(signing)?), stopped(stop.subscribe())));
-    planes.spawn(control.serve(Release(control_routes(people)?), stopped(stop.subscribe())));
+    planes.spawn(control.serve(Release(control_routes(people, approvals)?), stopped(stop.subscribe())));
     planes.spawn(loopback.serve(probe(&health), stopped(stop.subscribe())));
     tracing::info!(?addresses, "serving");
 
@@ -256,11 +260,15 @@ fn data_routes(signing: Signing) -> Result<Routes, AppError> {
     Ok(Routes::new(signing).add_service(reflection()?).add_service(serving_health()))
 }
 
-fn control_routes(control: Control) -> Result<Routes, AppError> {
+fn control_routes(control: Control, approvals: Approvals) -> Result<Routes, AppError> {
     let keys = KeyServiceServer::new(control.clone());
     let control = ControlServiceServer::new(control).max_decoding_message_size(BOOK_BYTES_MAX);
+    let people = PeopleServiceServer::new(approvals.clone());
+    let approvals = ApprovalServiceServer::new(approvals).max_decoding_message_size(BOOK_BYTES_MAX);
     Ok(Routes::new(keys)
         .add_service(control)
+        .add_service(approvals)
+        .add_service(people)
         .add_service(reflection()?)
         .add_service(serving_health()))
 }

@@ -149,8 +149,10 @@ mod tests {
             book: "version = 1\n".into(),
             environment: Environment::Development,
             format: FORMAT,
+            governance: None,
             people: Vec::new(),
             salt: BookHash::of("salt").0,
+            signatures: Vec::new(),
         };
         let started = Started {
             boot: boot.into(),

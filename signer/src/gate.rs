@@ -25,6 +25,8 @@ use portcullis_policy::stops::{Scope, Stops, Subject};
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     stops: Arc<RwLock<Stops>>,
+    /// Stops that closed the gate and have no record yet: nothing opens it to them.
+    unrecorded: Arc<Mutex<BTreeMap<Scope, usize>>>,
     traffic: Arc<Mutex<Traffic>>,
 }
 
@@ -71,9 +73,43 @@ impl Gate {
         gate
     }
 
-    /// Stops a scope: at once, in memory. Its record comes after.
+    /// Stops a scope: at once, in memory. Its record comes after, and until [`Gate::recorded`] says
+    /// so, a thaw of an earlier stop does not open the gate again.
     pub fn close(&self, scope: &Scope) -> Closed {
         let mut stops = self.stops.write();
+        let mut unrecorded = self.unrecorded.lock();
+        let count = unrecorded.entry(scope.clone()).or_default();
+        *count = count.saturating_add(1);
+        drop(unrecorded);
+        self.shut(&mut stops, scope)
+    }
+
+    /// Stops a scope of which the writer itself writes the record, right now.
+    pub fn close_for_good(&self, scope: &Scope) {
+        let _closed = self.shut(&mut self.stops.write(), scope);
+    }
+
+    /// A stop that closed the gate has its place in the order: whatever thaws it comes after.
+    pub fn recorded(&self, scope: &Scope) {
+        let mut unrecorded = self.unrecorded.lock();
+        let left = unrecorded.get(scope).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            unrecorded.remove(scope);
+        } else {
+            unrecorded.insert(scope.clone(), left);
+        }
+    }
+
+    /// Opens the gate again to exactly this scope, if no newer stop of it is on its way into the
+    /// journal. Call it when the thaw's record is durable.
+    pub fn open(&self, scope: &Scope) {
+        let mut stops = self.stops.write();
+        if !self.unrecorded.lock().contains_key(scope) {
+            stops.remove(scope);
+        }
+    }
+
+    fn shut(&self, stops: &mut Stops, scope: &Scope) -> Closed {
         stops.add(scope.clone());
         let traffic = self.traffic.lock();
         let released = traffic.released.iter().filter(|(who, _)| who.subject().is_in(scope));

@@ -78,7 +78,7 @@ impl Keys {
     /// Makes a key: intent on record, then the token, which also proves it by a signature, then the
     /// outcome on record.
     pub async fn create(&self, order: KeyOrder) -> Result<KeyId, Refusal> {
-        let known = self.sequencer.view().people.contains_key(&order.owner);
+        let known = self.sequencer.view().people.get(&order.owner).is_some();
         if !known {
             let name = order.owner.to_string();
             return Err(Refusal::NotFound { kind: "person", name });

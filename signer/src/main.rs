@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use portcullis::app::{self, AppError};
 use portcullis::config::{Config, ConfigError};
-use portcullis::genesis::{self, InitError};
+use portcullis::genesis::{self, InitError, Made, Outstanding};
 use portcullis::hsm::HsmError;
 
 /// Portcullis: signs Ethereum transactions with keys that never leave an HSM, under a policy.
@@ -14,7 +14,7 @@ use portcullis::hsm::HsmError;
 #[command(
     version,
     after_help = "Exit codes: 0 ok; 64 usage; 65 journal; 69 token; 74 I/O; \
-    78 configuration. Start with deploy/quickstart, which sets everything up."
+    75 genesis waits for signatures; 78 configuration. Start with deploy/quickstart, which sets everything up."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -23,7 +23,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Make a vault's journal from a genesis proposal: environment, people, first book.
+    /// Make a vault's journal from a genesis proposal: environment, people, what it takes to change
+    /// the vault, first book. Everybody in it signs first: run it again when they have.
     Init {
         /// The signer's configuration.
         #[arg(long)]
@@ -31,6 +32,10 @@ enum Verb {
         /// The proposal.
         #[arg(long)]
         genesis: PathBuf,
+        /// Where the draft, its statement and the signatures (*.sig) are; made if it is missing.
+        /// Left out: `ceremony` beside the proposal.
+        #[arg(long)]
+        ceremony: Option<PathBuf>,
     },
     /// Serve until SIGTERM.
     Serve {
@@ -73,6 +78,14 @@ enum Failure {
     Config(#[from] ConfigError),
     #[error("no vault was made")]
     Init(#[from] InitError),
+    #[error(
+        "not made yet: these have still to read {statement:?} and sign it, each on a machine of \
+         their own:{}\nHow, with an SSH key: ssh-keygen -Y sign -n genesis.v1@portcullis -f KEY \
+         < {} > NAME.sig\nPut the .sig files beside it and run this again",
+        missing.iter().map(|one| format!("\n  {} with {}", one.person, one.credential)).collect::<String>(),
+        statement.display()
+    )]
+    Unsigned { statement: PathBuf, missing: Vec<Outstanding> },
     #[error("the signer stopped")]
     App(#[from] AppError),
     #[error("the asynchronous runtime cannot be started")]
@@ -83,6 +96,7 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Init(_) => 78,
+            Self::Unsigned { .. } => 75,
             Self::Runtime(_) => 74,
             Self::App(error) => match error {
                 AppError::Journal(_) | AppError::Start(_) => 65,
@@ -106,10 +120,14 @@ impl Failure {
 
 fn run(verb: Verb) -> Result<(), Failure> {
     match verb {
-        Verb::Init { config, genesis } => {
-            let vault = genesis::init(&Config::read(&config)?, &genesis)?;
-            tracing::info!(%vault, "vault made; serve it with `portcullis serve`");
-            Ok(())
+        Verb::Init { config, genesis, ceremony } => {
+            match genesis::init(&Config::read(&config)?, &genesis, ceremony.as_deref())? {
+                Made::Vault(vault) => {
+                    tracing::info!(%vault, "vault made; serve it with `portcullis serve`");
+                    Ok(())
+                }
+                Made::Waits { statement, missing } => Err(Failure::Unsigned { statement, missing }),
+            }
         }
         Verb::Check { config } => {
             Config::read(&config)?;

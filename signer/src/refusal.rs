@@ -5,6 +5,7 @@ use std::time::Duration;
 use portcullis_policy::finding::Reason;
 use portcullis_policy::id::{InvalidName, Sequence};
 use portcullis_policy::request::Unreadable;
+use portcullis_policy::state::{ExecutionFault, ProposalFault, RecoveryFault, VoteFault};
 use portcullis_policy::stops::Scope;
 
 /// A request that was not answered with a signature.
@@ -101,8 +102,20 @@ pub enum Refusal {
     #[error("the book has {} fault(s)", .0.0.len())]
     FaultyBook(portcullis_policy::book::Faults),
     /// A book that widens, which takes a quorum.
-    #[error("the book widens what is allowed, which takes a quorum")]
+    #[error("the book widens what is allowed, which takes a quorum: propose it")]
     Widens(Vec<String>),
+    /// A vote that is none.
+    #[error("not a vote that counts")]
+    Vote(#[source] VoteFault),
+    /// A proposal that cannot be made.
+    #[error("this cannot be proposed")]
+    Proposal(#[source] ProposalFault),
+    /// A proposal that cannot be executed now.
+    #[error("this cannot be done now")]
+    Execution(#[source] ExecutionFault),
+    /// A recovery that cannot be announced or carried out.
+    #[error("no recovery")]
+    Recovery(#[source] RecoveryFault),
 }
 
 impl Refusal {

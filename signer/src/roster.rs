@@ -51,25 +51,15 @@ pub fn authenticate(view: &View, name: &str) -> Result<Authenticated, Refusal> {
 /// Reads the name in a certificate as a person with any one of these roles. A service is nobody
 /// here, whatever the book says of it.
 pub fn person(view: &View, name: &str, roles: &[Role]) -> Result<Present, Refusal> {
-    let found = view.people.values().find(|person| person.control == name);
+    let mut people = view.people.iter().map(|(_, member)| &member.person);
+    let found = people.find(|person| person.control == name);
     let Some(person) = found else {
         return Err(Refusal::UnknownPeer { name: name.to_owned() });
     };
     if roles.iter().any(|role| person.roles.contains(role)) {
         return Ok(Present { person: person.id.clone() });
     }
-    let role = roles.first().map_or("none", |role| role_name(*role));
+    let role = roles.first().map_or("none", |role| role.name());
     Err(Refusal::NotAuthorised { person: person.id.to_string(), role })
 }
 
-/// A role as people call it.
-pub fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Approver => "approver",
-        Role::Auditor => "auditor",
-        Role::Operator => "operator",
-        Role::Pricer => "pricer",
-        Role::Security => "security",
-        Role::Watcher => "watcher",
-    }
-}

@@ -61,8 +61,10 @@ impl Vault {
             book: "version = 1\n".into(),
             environment: Environment::Development,
             format: FORMAT,
-            people: vec![Person { control, id: olga(), roles }],
+            governance: None,
+            people: vec![Person { control, credentials: Vec::new(), id: olga(), roles }],
             salt: BookHash::of("salt").0,
+            signatures: Vec::new(),
         };
         let record = Record::Genesis(genesis);
         let entry = Entry { at: Clock::genesis().now(), record, seq: Sequence(1) };

@@ -9,7 +9,7 @@ use portcullis_policy::record::{Actor, Asked, Entry, Record};
 use portcullis_policy::request::{Request, Signable};
 use portcullis_policy::tx::{Destination, UnsignedTx};
 
-use crate::utc::rfc3339;
+use portcullis_policy::utc::rfc3339;
 
 /// Sequence number, time, kind and what matters; below a decision, what its input would do. A
 /// record of a newer format is shown as it is.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, address, fields, hex0x};
-use crate::utc::rfc3339;
+use portcullis_policy::utc::rfc3339;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyVerb {

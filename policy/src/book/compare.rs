@@ -341,7 +341,7 @@ pub(super) fn tiers_kept(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) 
 
 fn asks_first(tier: &Tier, by: &KeyRules) -> bool {
     let mut others = by.approve.iter().filter(|other| other.first_payment);
-    others.any(|other| other.expires <= tier.expires && other.need.at_least_as_hard_as(&tier.need))
+    others.any(|other| other.terms.at_least_as_hard_as(&tier.terms))
 }
 
 /// A recipient that is added must wait at least as long as before.
@@ -367,8 +367,7 @@ fn asked(threshold: &Threshold, tier: &Tier, by: &KeyRules, charged: &KeyRules) 
         thresholds(by).any(|(other, above)| {
             above.accounts.contains(account)
                 && above.amount <= threshold.amount
-                && other.expires <= tier.expires
-                && other.need.at_least_as_hard_as(&tier.need)
+                && other.terms.at_least_as_hard_as(&tier.terms)
         })
     })
 }
@@ -387,10 +386,10 @@ fn describe(key: Rules<'_>, tier: &Tier, threshold: &Threshold) -> String {
     let account = threshold.accounts.first().copied();
     let account = account.map_or_else(|| key.native(), |account| key.unit(account));
     let amount = account.amount(threshold.amount);
-    let people = tier.need.parts.iter().map(|part| {
+    let people = tier.terms.need.parts.iter().map(|part| {
         let members: Vec<&str> = part.members.iter().map(|person| person.as_str()).collect();
         format!("{} of {}", part.count, members.join("/"))
     });
     let people: Vec<String> = people.collect();
-    format!("above {amount}, {}, within {}", people.join(" + "), tier.expires)
+    format!("above {amount}, {}, {}", people.join(" + "), tier.terms.manner())
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 
-use super::Quorum;
 use crate::abi::Function;
 use crate::bounds::Bound;
 use crate::id::{CallerId, ChainId, KeyLabel};
 use crate::money::{Account, Amount};
+use crate::quorum::Terms;
 use crate::time::Span;
 use crate::typed::{Domain, StructType};
 
@@ -193,10 +193,8 @@ pub struct MessageRule {
 pub struct AuthorizeRule {
     /// Contracts, each on its chain.
     pub to: BTreeSet<(ChainId, Address)>,
-    /// Who must agree.
-    pub need: Quorum,
-    /// How long a parked request may wait.
-    pub expires: Span,
+    /// What is asked of people.
+    pub terms: Terms,
 }
 
 /// Addresses. Shared, because one list of a million may stand in many rules.
@@ -337,10 +335,8 @@ pub struct Tier {
     pub above: Vec<Threshold>,
     /// So does a payment to somebody whom the key never paid.
     pub first_payment: bool,
-    /// Who must agree.
-    pub need: Quorum,
-    /// How long a parked request may wait.
-    pub expires: Span,
+    /// What is asked of people.
+    pub terms: Terms,
 }
 
 /// An amount of an asset, on every chain the asset's name stands for.

@@ -75,7 +75,7 @@ fn key(label: &KeyLabel, rules: &KeyRules, registry: &Registry, out: &mut Vec<Li
         lint(out, "delegatecall", at("delegatecall"), message, hint);
     }
     for tier in &rules.approve {
-        quorum(&at("approve"), &tier.need, out);
+        quorum(&at("approve"), &tier.terms.need, out);
     }
 }
 

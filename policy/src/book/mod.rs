@@ -14,7 +14,6 @@ mod limits;
 mod lint;
 mod names;
 mod offchain;
-mod quorum;
 mod registry;
 mod report;
 mod rules;
@@ -37,11 +36,11 @@ pub use self::key::{
     Tier, TokenRule, TypedRule, Window, Windows,
 };
 pub use self::lint::Lint;
-pub use self::quorum::{Quorum, QuorumPart};
 pub use self::registry::{CallerEntry, Chain, ContractKind, Registry, Token, TokenKind};
 pub use self::report::{Fault, Faults};
 pub use self::units::{asset_name, format_amount};
 use crate::id::{BookHash, CallerId, KeyLabel, PersonId};
+pub use crate::quorum::{Quorum, QuorumPart, Terms};
 use crate::time::Span;
 
 /// A sound book and the text it came from.

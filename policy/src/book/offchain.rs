@@ -176,8 +176,8 @@ pub(super) fn authorize(
     let fields = field.fields(AUTHORIZE)?;
     let to = fields.required("to", "write to = \"@NAME\": whose code the account may run");
     let to = to.map(|field| scope.names.contracts(&field, &scope.chains));
-    let (need, expires) = tiers::people(&fields, scope, callers)?;
-    Some(AuthorizeRule { to: to?, need, expires })
+    let terms = tiers::people(&fields, scope, callers)?;
+    Some(AuthorizeRule { to: to?, terms })
 }
 
 const TYPED: Vocabulary = Vocabulary { known: &["domain", "type", "where"], later: &[] };
@@ -185,7 +185,10 @@ const DOMAIN: Vocabulary =
     Vocabulary { known: &["name", "version", "chain", "contract", "salt"], later: &[] };
 const MESSAGE: Vocabulary = Vocabulary { known: &["template", "domains", "expires"], later: &[] };
 const TEMPLATES: Vocabulary = Vocabulary { known: &["eip4361"], later: &[] };
-const AUTHORIZE: Vocabulary = Vocabulary { known: &["to", "need", "expires"], later: &[] };
+const AUTHORIZE: Vocabulary = Vocabulary {
+    known: &["to", "need", "expires", "execute", "delay", "credentials", "channels"],
+    later: &[],
+};
 
 const DOMAIN_HINT: &str = "write domain = { name = \"..\", version = \"..\", chain = \"NAME\", \
                            contract = \"@NAME\" }: what is left out must be absent";

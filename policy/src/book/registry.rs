@@ -78,6 +78,17 @@ impl Registry {
         self.labels.get(&address).map(String::as_str)
     }
 
+    /// Addresses with a name that look like this one at a glance, and are not: the same first and
+    /// last four digits, which is what people compare and what address poisoning imitates.
+    pub fn alike(&self, address: Address) -> Vec<Address> {
+        let ends = |one: Address| {
+            let bytes = one.into_array();
+            (bytes.first_chunk::<2>().copied(), bytes.last_chunk::<2>().copied())
+        };
+        let others = self.labels.keys().filter(|other| **other != address);
+        others.filter(|other| ends(**other) == ends(address)).copied().collect()
+    }
+
     /// All chains whose native coin has the same symbol: the scope of a native or fee limit.
     ///
     /// Taken from the registry and not from a key's `chains`, so that taking a chain away from a

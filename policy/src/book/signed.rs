@@ -89,10 +89,10 @@ pub(super) fn authorize(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
 }
 
 fn quorums(old: &AuthorizeRule, new: &AuthorizeRule, lines: &mut Lines<'_>) {
-    if old.need == new.need && old.expires == new.expires {
+    if old.terms == new.terms {
         return;
     }
-    let harder = new.need.at_least_as_hard_as(&old.need) && new.expires <= old.expires;
-    let line = format!("authorize needs {} -> {}", old.need, new.need);
+    let harder = new.terms.at_least_as_hard_as(&old.terms);
+    let line = format!("authorize needs {} -> {}", old.terms.need, new.terms.need);
     if harder { lines.narrower(line) } else { lines.wider(line) }
 }

@@ -10,8 +10,10 @@ use super::rules::{MIXED_COINS, Scope};
 use super::units::{UnitDef, split_amount};
 use super::words::{Vocabulary, quoted};
 use super::{Limit, Quorum, QuorumPart, Threshold, Tier};
+use crate::credential::Strength;
 use crate::id::{CallerId, PersonId};
-use crate::money::{Account, Asset, parse_decimal};
+use crate::money::{Account, Asset};
+use crate::quorum::{BadQuorum, PARTS_MAX, STRENGTHS, Terms, parts_of};
 use crate::time::Span;
 
 /// The tiers of one key. `None` after a fault in one: people would not be asked.
@@ -40,30 +42,58 @@ fn tier(fields: &Fields<'_>, scope: &Scope<'_>, owners: &BTreeSet<&PersonId>) ->
         }
         Some(field) => thresholds(&field, scope),
     };
-    let asked = quorum_and_time(fields, scope, owners);
-    let (need, expires) = asked?;
-    Some(Tier { above: above?, first_payment, need, expires })
+    let terms = terms(fields, scope, owners);
+    Some(Tier { above: above?, first_payment, terms: terms? })
 }
 
-/// `need` and `expires` of something for which people are always asked.
+/// What is asked of people for something about which they are always asked.
 pub(super) fn people(
     fields: &Fields<'_>,
     scope: &Scope<'_>,
     callers: &BTreeSet<CallerId>,
-) -> Option<(Quorum, Span)> {
-    quorum_and_time(fields, scope, &owners(scope, callers))
+) -> Option<Terms> {
+    terms(fields, scope, &owners(scope, callers))
 }
 
-fn quorum_and_time(
-    fields: &Fields<'_>,
-    scope: &Scope<'_>,
-    owners: &BTreeSet<&PersonId>,
-) -> Option<(Quorum, Span)> {
+/// `need` and `expires`, and if wanted `execute`, `delay`, `credentials` and `channels`. `None`
+/// after a fault in any of them: less would be asked.
+fn terms(fields: &Fields<'_>, scope: &Scope<'_>, owners: &BTreeSet<&PersonId>) -> Option<Terms> {
     let need = fields.required("need", NEED_HINT).and_then(|field| quorum(&field, scope, owners));
     let hint = "write expires = \"30m\": how long a request may wait";
     let expires = fields.required("expires", hint);
     let expires = expires.and_then(|field| span_of(&field, field.word()?));
-    Some((need?, expires?))
+    let span = |name| match fields.optional(name) {
+        Some(field) => span_of(&field, field.word()?),
+        None => Some(Span(0)),
+    };
+    let (execute, delay) = (span("execute"), span("delay"));
+    let strength = match fields.optional("credentials") {
+        Some(field) => strength(&field),
+        None => Some(Strength::Presence),
+    };
+    let channels = match fields.optional("channels") {
+        Some(field) => field.number(1, CHANNELS_MAX),
+        None => Some(1),
+    };
+    Some(Terms {
+        need: need?,
+        expires: expires?,
+        execute: execute?,
+        delay: delay?,
+        strength: strength?,
+        channels: channels?,
+    })
+}
+
+/// Which signatures count: by hardware, unless somebody wrote "file".
+fn strength(field: &Field<'_>) -> Option<Strength> {
+    let word = field.word()?;
+    let found = STRENGTHS.into_iter().find(|(_, spelling)| *spelling == word.text);
+    if found.is_none() {
+        let known = &["file", "presence", "verified"];
+        field.unknown(word, "word", Vocabulary { known, later: &[] });
+    }
+    found.map(|(strength, _)| strength)
 }
 
 fn owners<'s>(scope: &Scope<'s>, callers: &BTreeSet<CallerId>) -> BTreeSet<&'s PersonId> {
@@ -155,20 +185,16 @@ fn reachable(
 /// `"2 of treasury + 1 of security"`.
 fn quorum(field: &Field<'_>, scope: &Scope<'_>, owners: &BTreeSet<&PersonId>) -> Option<Quorum> {
     let word = field.word()?;
-    let texts: Vec<&str> = word.text.split('+').map(str::trim).collect();
-    if texts.len() > PARTS_MAX {
-        field.fault(format!("asks for more than {PARTS_MAX} groups"), "join groups");
-        return None;
-    }
+    let parts = match parts_of(word.text) {
+        Ok(parts) => parts,
+        Err(bad) => {
+            bad.iter().for_each(|bad| bad_quorum(field, bad));
+            return None;
+        }
+    };
     let parts: Vec<Option<QuorumPart>> =
-        texts.iter().map(|text| part(field, text, scope)).collect();
-    let parts = parts.into_iter().collect::<Option<Vec<_>>>()?;
-    let groups: BTreeSet<&str> = parts.iter().map(|part| part.group.as_str()).collect();
-    if groups.len() < parts.len() {
-        field.fault("names a group twice", "add its numbers up");
-        return None;
-    }
-    let quorum = Quorum { parts };
+        parts.into_iter().map(|(count, group)| part(field, count, group, scope)).collect();
+    let quorum = Quorum { parts: parts.into_iter().collect::<Option<Vec<_>>>()? };
     if !quorum.is_met(|person| !owners.contains(person)) {
         let message = format!("{} can never be met", quoted(word.text));
         let hint = "people who own a caller of this key do not count, and nobody counts twice";
@@ -178,18 +204,23 @@ fn quorum(field: &Field<'_>, scope: &Scope<'_>, owners: &BTreeSet<&PersonId>) ->
     Some(quorum)
 }
 
-fn part(field: &Field<'_>, text: &str, scope: &Scope<'_>) -> Option<QuorumPart> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let [count, "of", group] = words.as_slice() else {
-        field.fault(format!("{} is not a quorum", quoted(text)), NEED_HINT);
-        return None;
-    };
-    let count = parse_decimal(count).and_then(|count| u32::try_from(count.units()).ok());
-    let Some(count) = count.filter(|count| *count > 0) else {
-        field.fault(format!("{} is not a number of people", quoted(text)), NEED_HINT);
-        return None;
-    };
-    let Some(members) = scope.names.groups.get(*group) else {
+fn bad_quorum(field: &Field<'_>, bad: &BadQuorum<'_>) {
+    match bad {
+        BadQuorum::TooManyParts => {
+            field.fault(format!("asks for more than {PARTS_MAX} groups"), "join groups");
+        }
+        BadQuorum::Form(text) => {
+            field.fault(format!("{} is not a quorum", quoted(text)), NEED_HINT);
+        }
+        BadQuorum::Count(text) => {
+            field.fault(format!("{} is not a number of people", quoted(text)), NEED_HINT);
+        }
+        BadQuorum::Repeated => field.fault("names a group twice", "add its numbers up"),
+    }
+}
+
+fn part(field: &Field<'_>, count: u32, group: &str, scope: &Scope<'_>) -> Option<QuorumPart> {
+    let Some(members) = scope.names.groups.get(group) else {
         let known = scope.names.groups.keys().map(String::as_str);
         let hint = match field.nearest(group, known) {
             Some(near) => format!("did you mean {near:?}?"),
@@ -198,11 +229,22 @@ fn part(field: &Field<'_>, text: &str, scope: &Scope<'_>) -> Option<QuorumPart> 
         field.fault(format!("unknown group {}", quoted(group)), hint);
         return None;
     };
-    Some(QuorumPart { count, group: (*group).to_owned(), members: members.clone()? })
+    Some(QuorumPart { count, group: group.to_owned(), members: members.clone()? })
 }
 
-const TIER: Vocabulary =
-    Vocabulary { known: &["above", "first_payment", "need", "expires"], later: &[] };
+const TIER: Vocabulary = Vocabulary {
+    known: &[
+        "above",
+        "first_payment",
+        "need",
+        "expires",
+        "execute",
+        "delay",
+        "credentials",
+        "channels",
+    ],
+    later: &[],
+};
 
 const NEED_HINT: &str = "write need = \"2 of treasury + 1 of security\"";
 
@@ -212,5 +254,5 @@ const TIERS_MAX: usize = 16;
 /// One for each asset of the key.
 const THRESHOLDS_MAX: usize = 1_000;
 
-/// Every choice of parts is looked at: 2^8.
-const PARTS_MAX: usize = 8;
+/// The console and the terminal.
+const CHANNELS_MAX: u64 = 2;

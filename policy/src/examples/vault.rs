@@ -32,8 +32,10 @@ impl Vault {
             book: book.text().to_owned(),
             environment: Environment::Development,
             format: FORMAT,
+            governance: None,
             people: Vec::new(),
             salt: B256::ZERO,
+            signatures: Vec::new(),
         };
         let (now, seq) = (Millis(DAWN), Sequence(1));
         let entry = Entry { at: exactly(now), record: Record::Genesis(genesis), seq };
@@ -159,6 +161,7 @@ impl Vault {
             repeats: allowed.repeat(),
             signature_sha256: B256::ZERO,
             slot: RecordedSlot::of(request.slot()),
+            votes: allowed.votes().to_vec(),
         };
         self.write(Record::Signed(Box::new(record)));
     }

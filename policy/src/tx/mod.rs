@@ -7,6 +7,7 @@ mod decode;
 mod delegation;
 mod draft;
 mod encode;
+mod essence;
 mod malformed;
 mod parts;
 mod rlp;

@@ -297,7 +297,14 @@ proptest! {
                     | Record::Parked(_)
                     | Record::Withheld(_)
                     | Record::Failed(_)
-                    | Record::Suppressed(_) => {}
+                    | Record::Suppressed(_)
+                    | Record::Voted(_)
+                    | Record::Proposed(_)
+                    | Record::Executed(_)
+                    | Record::Withdrawn(_)
+                    | Record::Suspended(_)
+                    | Record::RecoveryBegun(_)
+                    | Record::Recovered(_) => {}
                 }
             }
             let sum = |asset: usize| slots.values().fold(U256::ZERO, |sum, held| sum + held[asset]);

@@ -4,6 +4,7 @@
 // Allowed and not expected: compiled anew into each test, and which lints bite depends on the test.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses its own part")]
 
+pub mod people;
 pub mod tx;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,11 +17,11 @@ use portcullis_policy::id::{BookHash, DecisionNumber, Epoch, KeyId, Sequence};
 use portcullis_policy::money::Charges;
 use portcullis_policy::record::{
     Actor, Adopted, Asked, Denied, Entry, Environment, FORMAT, Failed, Frozen, Genesis, KeyCreated,
-    KeyIntended, ParkedRecord, Person, Record, RecordedInput, RecordedSlot, Role, SignedRecord,
+    KeyIntended, Person, Record, RecordedInput, RecordedSlot, Role, SignedRecord,
     Started, Suppressed, Withheld,
 };
 use portcullis_policy::request::{Asker, Input, Request};
-use portcullis_policy::state::State;
+use portcullis_policy::state::{State, Unfoldable};
 use portcullis_policy::stops::Scope;
 use portcullis_policy::time::{Interval, Millis};
 use portcullis_policy::verify::{Report, Verifier};
@@ -46,6 +47,7 @@ struct Pending {
     charge: Charges,
     first_payments: Vec<Address>,
     repeats: Option<Sequence>,
+    votes: Vec<Sequence>,
 }
 
 /// What became of a request.
@@ -121,6 +123,7 @@ impl Vault {
             control: format!("spiffe://acme/people/{id}"),
             id: id.parse().unwrap(),
             roles: BTreeSet::from([role]),
+            credentials: Vec::new(),
         };
         let people = vec![
             person("ada", Role::Auditor),
@@ -130,7 +133,14 @@ impl Vault {
         ];
         let (book, salt) = (book.to_owned(), B256::repeat_byte(7));
         let environment = Environment::Staging;
-        let genesis = Genesis { book, environment, format: FORMAT, people, salt };
+        let (governance, signatures) = (None, Vec::new());
+        let genesis =
+            Genesis { book, environment, format: FORMAT, governance, people, salt, signatures };
+        Self::begin(genesis)
+    }
+
+    /// A vault that begins with this record, and has two keys (`hot` is 1, `cold` is 2).
+    pub fn begin(genesis: Genesis) -> Self {
         let record = Record::Genesis(genesis);
         let genesis = Entry { at: at(DAWN), record, seq: Sequence(1) };
         let mut vault = Self {
@@ -181,16 +191,11 @@ impl Vault {
                 Said::Denied(codes)
             }
             Decision::Park(parked) => {
-                let asker = parked.request.asker();
-                let record = ParkedRecord {
-                    book: self.state.book().hash(),
-                    counted: self.state.counted(asker, None),
-                    expires: self.now.possible.plus(parked.expires),
-                    missing: parked.missing.iter().map(ToString::to_string).collect(),
-                    parked: ParkedRecord::name(asker, parked.request.digest()),
-                    asked: self.asked(&parked.request),
-                };
-                self.write(Record::Parked(Box::new(record)));
+                if self.state.waiting(&parked.request, self.now).is_none() {
+                    let asked = self.asked(&parked.request);
+                    let record = self.state.parking(&parked, asked);
+                    self.write(Record::Parked(Box::new(record)));
+                }
                 Said::Parked
             }
         }
@@ -211,8 +216,9 @@ impl Vault {
         let (book, repeats) = (allowed.revision(), allowed.repeat());
         let charge = allowed.charge().clone();
         let first_payments = allowed.first_payments().to_vec();
+        let votes = allowed.votes().to_vec();
         let request = allowed.into_request();
-        let pending = Pending { request, asked, book, charge, first_payments, repeats };
+        let pending = Pending { request, asked, book, charge, first_payments, repeats, votes };
         self.pending.insert(number, pending);
         number
     }
@@ -234,7 +240,7 @@ impl Vault {
 
     /// The signature came: the last look and the record. Why it is withheld, if it is.
     pub fn record(&mut self, number: DecisionNumber) -> Result<Sequence, Vec<Reason>> {
-        let Pending { request, asked, book, charge, first_payments, repeats } =
+        let Pending { request, asked, book, charge, first_payments, repeats, votes } =
             self.pending.remove(&number).unwrap();
         if self.state.must_look_again(&asked, self.now) {
             self.state.advance(asked.by.key, self.now);
@@ -250,8 +256,16 @@ impl Vault {
         }
         let slot = RecordedSlot::of(request.slot());
         let signature_sha256 = keccak256(number.0.to_be_bytes());
-        let record =
-            SignedRecord { asked, book, charge, first_payments, repeats, signature_sha256, slot };
+        let record = SignedRecord {
+            asked,
+            book,
+            charge,
+            first_payments,
+            repeats,
+            signature_sha256,
+            slot,
+            votes,
+        };
         Ok(self.write(Record::Signed(Box::new(record))))
     }
 
@@ -315,6 +329,15 @@ impl Vault {
             version: "0.1.0".into(),
             wall_clock: self.now.possible,
         }));
+    }
+
+    /// Writes a record down if it can follow from those before.
+    pub fn try_write(&mut self, record: Record) -> Result<Sequence, Unfoldable> {
+        let seq = self.state.head().next();
+        let entry = Entry { at: self.now, record, seq };
+        // A record that does not fold leaves a state that is no longer one.
+        self.state.clone().apply(&entry)?;
+        Ok(self.write(entry.record))
     }
 
     /// Writes a record down, through its bytes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_policy::book::Book;
 use portcullis_policy::id::VaultId;
-use portcullis_policy::record::{Actor, Adopted, Environment, Frozen, Role};
+use portcullis_policy::record::{Actor, Adopted, Frozen, Role};
 use portcullis_policy::stops::Scope;
 use portcullis_proto::v1::control_service_server::ControlService;
 use portcullis_proto::v1::key_service_server::KeyService;
@@ -85,7 +85,11 @@ impl Control {
             Scope::Tag(tag) => key.tags.contains(tag),
             Scope::Caller(_) => false,
         });
-        let state = if frozen { KeyState::Frozen } else { KeyState::Active };
+        let state = match (view.revoked.contains(&id), frozen) {
+            (true, _) => KeyState::Revoked,
+            (false, true) => KeyState::Frozen,
+            (false, false) => KeyState::Active,
+        };
         Key {
             key_id: id.to_string(),
             label: key.label.to_string(),
@@ -259,7 +263,7 @@ impl ControlService for Control {
         let VaultId(vault) = view.vault;
         Ok(Response::new(GetStatusResponse {
             vault_id: vault.to_vec(),
-            environment: environment(view.environment).into(),
+            environment: view.environment.name().into(),
             version: env!("CARGO_PKG_VERSION").into(),
             sequence: head.sequence.0,
             root: head.root.to_vec(),
@@ -295,15 +299,6 @@ fn wire_scope(scope: &Scope) -> FreezeScope {
         Scope::Tag(tag) => freeze_scope::Scope::Tag(tag.to_string()),
     };
     FreezeScope { scope: Some(scope) }
-}
-
-/// As people call it.
-pub fn environment(environment: Environment) -> &'static str {
-    match environment {
-        Environment::Development => "development",
-        Environment::Staging => "staging",
-        Environment::Production => "production",
-    }
 }
 
 /// Reading needs a role, and any will do.

@@ -37,6 +37,7 @@ pub use material::CrlStatus;
 pub use peer::Peer;
 pub use trust::{Reloaded, Trust, TrustStatus, TrustTrouble};
 
+pub mod approvals;
 pub mod control;
 pub mod readers;
 pub mod release;
@@ -44,6 +45,7 @@ mod reports;
 pub mod sign_stream;
 pub mod signing;
 mod status;
+mod waiting;
 
 /// The wall clock, handed in: nothing under `edge` reads one of its own.
 pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;

@@ -4,19 +4,23 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 use portcullis_policy::id::{KeyId, RequestId};
+use portcullis_policy::record::{Party, Withdrawn};
 use portcullis_policy::request::Input;
 use portcullis_policy::stops::Subject;
 use portcullis_proto::v1::signing_service_server::SigningService;
 use portcullis_proto::v1::{
     ListSigningKeysRequest, ListSigningKeysResponse, Parked, SignRequest, SignResponse,
-    SignStreamRequest, Signed, SigningKey, sign_request, sign_response,
+    SignStreamRequest, Signed, SigningKey, WatchRequestRequest, WithdrawRequestRequest,
+    WithdrawRequestResponse, sign_request, sign_response,
 };
 use tonic::{Request, Response, Status, Streaming};
 
+use super::approvals;
 use super::outbound::Held;
 use super::peer::Peer;
 use super::places::Places;
 use super::sign_stream::{self, Answers, Caller};
+use super::waiting::{self, Waits};
 use crate::clock::Deadline;
 use crate::gate::Ticket;
 use crate::pipeline::{Answered, Pipeline};
@@ -48,6 +52,7 @@ pub struct Signing {
     sequencer: Sequencer,
     under_way: Places,
     streams: Places,
+    watches: Places,
 }
 
 impl Signing {
@@ -55,13 +60,15 @@ impl Signing {
     pub fn new(pipeline: Arc<Pipeline>, sequencer: Sequencer) -> Self {
         let under_way = Places::new(REQUESTS_PER_CALLER_MAX, REQUESTS_MAX);
         let streams = Places::new(STREAMS_PER_CALLER_MAX, STREAMS_MAX);
-        Self { pipeline, sequencer, under_way, streams }
+        let watches = Places::new(WATCHES_PER_CALLER_MAX, WATCHES_MAX);
+        Self { pipeline, sequencer, under_way, streams, watches }
     }
 }
 
 #[tonic::async_trait]
 impl SigningService for Signing {
     type SignStreamStream = Answers;
+    type WatchRequestStream = Waits;
 
     async fn sign(&self, request: Request<SignRequest>) -> Result<Response<SignResponse>, Status> {
         let (peer, deadline) = (peer(&request)?, deadline(&request));
@@ -92,6 +99,32 @@ impl SigningService for Signing {
         let under_way = self.under_way.share(name);
         let caller = Caller { pipeline: self.pipeline.clone(), peer, deadline, under_way };
         Ok(Response::new(sign_stream::begin(caller, request.into_inner(), place)))
+    }
+
+    async fn watch_request(
+        &self,
+        request: Request<WatchRequestRequest>,
+    ) -> Result<Response<Waits>, Status> {
+        let peer = peer(&request)?;
+        let name = peer.identity().name();
+        let caller = roster::authenticate(&self.sequencer.view(), name)?.into_caller();
+        let place = self.watches.share(name).try_take().map_err(|_| Refusal::Overloaded)?;
+        let matter = approvals::parked(&request.into_inner().parked_id)?;
+        let waits = waiting::begin(self.sequencer.clone(), caller, matter, place).await?;
+        Ok(Response::new(waits))
+    }
+
+    async fn withdraw_request(
+        &self,
+        request: Request<WithdrawRequestRequest>,
+    ) -> Result<Response<WithdrawRequestResponse>, Status> {
+        let peer = peer(&request)?;
+        let view = self.sequencer.view();
+        let caller = roster::authenticate(&view, peer.identity().name())?.into_caller();
+        let matter = approvals::parked(&request.into_inner().parked_id)?;
+        let withdrawn = Withdrawn { by: Party::Caller(caller), matter };
+        let sequence = self.sequencer.withdraw(withdrawn).await?.0;
+        Ok(Response::new(WithdrawRequestResponse { sequence }))
     }
 
     async fn list_signing_keys(
@@ -205,3 +238,7 @@ const STREAMS_PER_CALLER_MAX: usize = 64;
 
 /// The same of all callers.
 const STREAMS_MAX: usize = 1_024;
+
+/// Parked requests that one caller follows at once, and all callers together.
+const WATCHES_PER_CALLER_MAX: usize = 64;
+const WATCHES_MAX: usize = 512;

@@ -83,6 +83,16 @@ impl From<Refusal> for Status {
                 said(Code::AlreadyExists, message, details)
             }
             Refusal::FaultyBook(faults) => faulty_book(message, &faults),
+            Refusal::Vote(fault) => refused_by_people(fault.code(), &refusal_chain(&message, &fault)),
+            Refusal::Proposal(fault) => {
+                refused_by_people(fault.code(), &refusal_chain(&message, &fault))
+            }
+            Refusal::Execution(fault) => {
+                refused_by_people(fault.code(), &refusal_chain(&message, &fault))
+            }
+            Refusal::Recovery(fault) => {
+                refused_by_people(fault.code(), &refusal_chain(&message, &fault))
+            }
             Refusal::Widens(lines) => {
                 let mut details = info::<0>("BOOK_WIDENS", []);
                 let lines = lines.iter().map(|line| ["BOOK_WIDENS", "book", line]);
@@ -91,6 +101,25 @@ impl From<Refusal> for Status {
             }
         }
     }
+}
+
+/// What people together may not do, or not yet: with the whole chain of why.
+fn refused_by_people(code: &'static str, words: &str) -> Status {
+    let mut details = info::<0>(code, []);
+    let words = short(words.to_owned());
+    details.add_precondition_failure_violation(code, "approval", &words);
+    said(Code::FailedPrecondition, words, details)
+}
+
+fn refusal_chain(message: &str, fault: &dyn std::error::Error) -> String {
+    let mut text = format!("{message}: {fault}");
+    let mut source = fault.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 impl From<TooManyReaders> for Status {
@@ -194,7 +223,7 @@ fn code_of(reason: &str) -> Code {
     match reason {
         "KEY_UNKNOWN" => Code::NotFound,
         "REQUEST_ID_REUSED" => Code::Aborted,
-        "FROZEN" | "TOO_MANY_PARKED" | "NOT_APPROVED" => Code::FailedPrecondition,
+        "FROZEN" | "TOO_MANY_PARKED" | "NOT_APPROVED" | "REJECTED" => Code::FailedPrecondition,
         reason if reason.ends_with("OVER_WINDOW_LIMIT") => Code::FailedPrecondition,
         // These pass by themselves, or when somebody reports.
         "OVER_SHARED_LIMIT" | "OVER_UNSETTLED_LIMIT" | "OVER_OUTSTANDING_LIMIT" => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portcullis_policy::id::{KeyId, Sequence};
 use portcullis_policy::record::{Entry, Frozen, KeyCreated, KeyIntended, Record};
+use portcullis_policy::state::Prepared;
 use portcullis_policy::stops::Subject;
 
 use super::command::{Answer, NewBook, Report, reply};
@@ -24,8 +25,10 @@ impl Writer {
             Subject { key: *key, tags, caller }.is_in(&frozen.scope)
         });
         let under_way = u64::try_from(under_way.count()).unwrap_or(u64::MAX);
+        let scope = frozen.scope.clone();
         let sequence = self.append(self.clock.now(), Record::Frozen(frozen), None)?;
-        self.changed = true;
+        self.gate.recorded(&scope);
+        (self.changed, self.matters_changed) = (true, true);
         self.after_commit(move |_| reply(answer, Ok((sequence, under_way))));
         Ok(())
     }
@@ -54,10 +57,11 @@ impl Writer {
             );
             return done(answer, Err(Refusal::BadField { field: "book", problem }));
         }
-        self.state.expect_book(book);
+        let (base, narrower) = (self.state.book().hash(), difference.narrower.clone());
+        self.state.prepare(Prepared { book, base, difference: Arc::new(difference) });
         let sequence = self.append(entry.at, entry.record, None)?;
-        self.changed = true;
-        self.after_commit(move |_| reply(answer, Ok((sequence, difference.narrower))));
+        (self.changed, self.matters_changed) = (true, true);
+        self.after_commit(move |_| reply(answer, Ok((sequence, narrower))));
         Ok(())
     }
 

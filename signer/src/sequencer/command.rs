@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use portcullis_policy::book::{Book, Difference};
-use portcullis_policy::id::{BookHash, CallerId, DecisionNumber, KeyId, Sequence};
-use portcullis_policy::record::{Adopted, Frozen, KeyIntended, Priced, Settled};
+use portcullis_policy::id::{BookHash, CallerId, DecisionNumber, KeyId, PersonId, Sequence};
+use portcullis_policy::record::{
+    Adopted, Frozen, KeyIntended, Matter, Priced, RecoveryBegun, Settled, Suspended, Voted,
+    Withdrawn,
+};
 use portcullis_policy::request::Request;
 use tokio::sync::oneshot;
 
 use super::Charged;
+use super::people::{Announcement, Done, NewProposal, Standing};
 use super::proof::{Recorded, Signed};
 use crate::clock::Deadline;
 use crate::refusal::Refusal;
@@ -33,6 +37,15 @@ pub(super) enum Command {
     Report(Report, Answer<Sequence>),
     IntendKey(KeyIntended, Answer<()>),
     KeyCreated(KeyId, Arc<PublicPoint>, Answer<()>),
+    Matter(Matter, Option<PersonId>, Answer<Standing>),
+    Matters(Option<PersonId>, Answer<(Vec<Standing>, usize)>),
+    Vote(Box<Voted>, Answer<Standing>),
+    Propose(Box<NewProposal>, Answer<Standing>),
+    Execute(PersonId, Sequence, Answer<Done>),
+    Withdraw(Withdrawn, Answer<Sequence>),
+    Suspend(Suspended, Answer<Sequence>),
+    BeginRecovery(Box<RecoveryBegun>, Answer<Announcement>),
+    FinishRecovery(Sequence, Answer<Sequence>),
     Note(CallerId, KeyId, &'static str),
     /// Nothing but the end of a sleep.
     Wake,

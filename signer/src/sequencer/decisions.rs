@@ -9,11 +9,10 @@ use portcullis_policy::finding::{Findings, Reason};
 use portcullis_policy::id::{BookHash, DecisionNumber, KeyId, Sequence};
 use portcullis_policy::money::Charges;
 use portcullis_policy::record::{
-    Asked, Denied, Failed, ParkedRecord, Record, RecordedInput, RecordedSlot, SignedRecord,
+    Asked, Denied, Failed, Matter, Record, RecordedInput, RecordedSlot, SignedRecord,
     Withheld,
 };
 use portcullis_policy::request::Request;
-use portcullis_policy::state::Waiting;
 use portcullis_policy::time::Interval;
 
 use super::command::{Answer, reply};
@@ -39,6 +38,7 @@ struct Allowance {
     first_payments: Vec<Address>,
     book: BookHash,
     repeats: Option<Sequence>,
+    votes: Vec<Sequence>,
 }
 
 impl Writer {
@@ -88,6 +88,7 @@ impl Writer {
             first_payments: allowed.first_payments().to_vec(),
             book: allowed.revision(),
             repeats: allowed.repeat(),
+            votes: allowed.votes().to_vec(),
         };
         let request = allowed.into_request();
         let pending = Pending { request, asked, attachment, allowed: allowance, who };
@@ -131,29 +132,20 @@ impl Writer {
         answer: Answer<Charged>,
     ) -> Result<(), Fatal> {
         Figures::count(&self.figures.parked);
-        let asker = parked.request.asker();
-        let name = ParkedRecord::name(asker, parked.request.digest());
         let missing: Vec<String> = parked.missing.iter().map(ToString::to_string).collect();
         // It waits already, under the same book: asked again, it waits no longer and is recorded no
         // more, so that nobody can fill the journal with it.
-        if let Some(Waiting { expires, sequence }) = self.state.waiting(&parked.request, now) {
-            let again = ParkedAnswer { parked: name, missing, expires_ms: expires.0, sequence };
+        if let Some((Matter::Parked(name), waiting)) = self.state.waiting(&parked.request, now) {
+            let (expires_ms, sequence) = (waiting.expires.0, waiting.sequence);
+            let again = ParkedAnswer { parked: name.clone(), missing, expires_ms, sequence };
             return done(answer, Ok(Charged::Parked(again)));
         }
-        let counted = self.state.counted(asker, None);
-        let expires = now.possible.plus(parked.expires);
         let (asked, attachment) = self.ask(&parked.request, now);
-        let book = self.state.book().hash();
-        let record = ParkedRecord {
-            asked,
-            book,
-            counted,
-            expires,
-            missing: missing.clone(),
-            parked: name.clone(),
-        };
+        let record = self.state.parking(&parked, asked);
+        let (name, expires_ms) = (record.parked.clone(), record.expires.0);
         let sequence = self.append(now, Record::Parked(Box::new(record)), attachment)?;
-        let parked = ParkedAnswer { parked: name, missing, expires_ms: expires.0, sequence };
+        self.matters_changed = true;
+        let parked = ParkedAnswer { parked: name, missing, expires_ms, sequence };
         self.after_commit(move |_| reply(answer, Ok(Charged::Parked(parked))));
         Ok(())
     }
@@ -187,7 +179,9 @@ impl Writer {
             first_payments: allowed.first_payments,
             repeats: allowed.repeats,
             signature_sha256: signed.signature_sha256(),
+            votes: allowed.votes,
         };
+        self.matters_changed |= !record.votes.is_empty();
         let sequence = self.append(now, Record::Signed(Box::new(record)), attachment)?;
         Figures::count(&self.figures.signed);
         self.show_open();

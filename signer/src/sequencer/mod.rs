@@ -7,6 +7,7 @@ mod changes;
 mod command;
 mod decisions;
 mod flood;
+mod people;
 mod proof;
 mod start;
 #[cfg(test)]
@@ -19,14 +20,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use portcullis_policy::act::Act;
 use portcullis_policy::book::Book;
-use portcullis_policy::id::{CallerId, DecisionNumber, KeyId, Sequence};
-use portcullis_policy::record::{Adopted, Frozen, KeyIntended};
+use portcullis_policy::credential::Purpose;
+use portcullis_policy::id::{CallerId, DecisionNumber, KeyId, PersonId, Sequence};
+use portcullis_policy::record::{
+    Adopted, Frozen, KeyIntended, Matter, RecoveryBegun, Suspended, Voted, Withdrawn,
+};
 use portcullis_policy::request::Request;
+use portcullis_policy::state::{Prepared, VoteFault};
+use portcullis_policy::statement;
 use tokio::sync::{oneshot, watch};
 
 pub use self::command::Report;
 use self::command::{Answer, Command, Ended, NewBook, Senders, Urgent};
+use self::people::NewProposal;
+pub use self::people::{Announcement, Done, Standing};
 pub use self::proof::{Recorded, Reserved, Signed};
 pub use self::start::{StartError, Started, start};
 pub use self::view::{KeyView, View};
@@ -78,6 +87,7 @@ pub struct Sequencer {
     under_way: Arc<AtomicUsize>,
     view: Arc<ArcSwap<View>>,
     head: watch::Receiver<Head>,
+    matters: watch::Sender<u64>,
     figures: Arc<Figures>,
     gate: Gate,
     adopting: Arc<tokio::sync::Mutex<()>>,
@@ -153,6 +163,90 @@ impl Sequencer {
         let _ended_already = self.queue.send(Command::Note(caller, key, code)).is_err();
     }
 
+    /// One thing that waits for people.
+    pub async fn matter(
+        &self,
+        matter: Matter,
+        person: Option<PersonId>,
+    ) -> Result<Standing, Refusal> {
+        self.ask(|answer| Command::Matter(matter, person, answer)).await
+    }
+
+    /// Everything that waits, in the order it began, and how much more there is.
+    pub async fn matters(
+        &self,
+        person: Option<PersonId>,
+    ) -> Result<(Vec<Standing>, usize), Refusal> {
+        self.ask(|answer| Command::Matters(person, answer)).await
+    }
+
+    /// Follows changes of what waits: a count that moves.
+    pub fn matter_changes(&self) -> watch::Receiver<u64> {
+        self.matters.subscribe()
+    }
+
+    /// Records a vote, if it is one. What is plainly none is found out here, and not by the writer,
+    /// for which a stop may wait.
+    pub async fn vote(&self, voted: Voted) -> Result<Standing, Refusal> {
+        let standing = self.matter(voted.matter.clone(), None).await?;
+        let view = self.view();
+        let member = view.people.member(&voted.by);
+        if let Some(credential) = member.and_then(|member| member.active(&voted.credential)) {
+            let statement = &standing.waiting.statement;
+            let text = statement::ballot(statement, voted.choice, &voted.by, &voted.reason);
+            let proof = credential.verify(Purpose::Vote, text.as_bytes(), &voted.evidence);
+            proof.map(drop).map_err(|fault| Refusal::Vote(VoteFault::Evidence(fault)))?;
+        }
+        self.ask(|answer| Command::Vote(Box::new(voted), answer)).await
+    }
+
+    /// Proposes an act. A book is read and compared outside of the writer.
+    pub async fn propose(
+        &self,
+        by: PersonId,
+        act: Act,
+        reason: String,
+    ) -> Result<Standing, Refusal> {
+        let _one_at_a_time = self.adopting.lock().await;
+        let text = if let Act::Adopt(adopt) = &act { Some(adopt.book.clone()) } else { None };
+        let prepared = match text {
+            None => None,
+            Some(text) => {
+                let in_force = self.view().book.clone();
+                let read = move || prepare(&text, &in_force);
+                let read = tokio::task::spawn_blocking(read).await;
+                Some(read.map_err(|_| Refusal::ShuttingDown)??)
+            }
+        };
+        let new = Box::new(NewProposal { by, act, reason, prepared });
+        self.ask(|answer| Command::Propose(new, answer)).await
+    }
+
+    /// Does what was proposed, if enough people have agreed.
+    pub async fn execute(&self, by: PersonId, proposal: Sequence) -> Result<Done, Refusal> {
+        self.ask(|answer| Command::Execute(by, proposal, answer)).await
+    }
+
+    /// Takes something back.
+    pub async fn withdraw(&self, withdrawn: Withdrawn) -> Result<Sequence, Refusal> {
+        self.ask(|answer| Command::Withdraw(withdrawn, answer)).await
+    }
+
+    /// Lets a vote no longer count.
+    pub async fn suspend(&self, suspended: Suspended) -> Result<Sequence, Refusal> {
+        self.ask(|answer| Command::Suspend(suspended, answer)).await
+    }
+
+    /// Announces that the people will be replaced.
+    pub async fn begin_recovery(&self, begun: RecoveryBegun) -> Result<Announcement, Refusal> {
+        self.ask(|answer| Command::BeginRecovery(Box::new(begun), answer)).await
+    }
+
+    /// Replaces the people, if the delay is over.
+    pub async fn finish_recovery(&self, begun: Sequence) -> Result<Sequence, Refusal> {
+        self.ask(|answer| Command::FinishRecovery(begun, answer)).await
+    }
+
     /// What is in force now.
     pub fn view(&self) -> Arc<View> {
         self.view.load_full()
@@ -189,6 +283,12 @@ impl NewBook {
         }
         Ok(Self { adopted, book: Arc::new(book), base: in_force.hash(), difference })
     }
+}
+
+fn prepare(text: &str, in_force: &Book) -> Result<Prepared, Refusal> {
+    let book = Book::parse(text).map_err(Refusal::FaultyBook)?;
+    let difference = Arc::new(in_force.difference(&book));
+    Ok(Prepared { book: Arc::new(book), base: in_force.hash(), difference })
 }
 
 /// A place among the requests that wait for their decision.

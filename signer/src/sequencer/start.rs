@@ -78,6 +78,7 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
     let epoch = Epoch(state.epoch().0.max(storage.head().epoch.0)).next();
     let view = Arc::new(ArcSwap::from_pointee(View::of(&state, vault)));
     let (head, head_watch) = watch::channel(storage.head());
+    let matters = watch::Sender::new(0);
     let figures = Arc::new(Figures::default());
     let started = start_record(&state, boot, epoch, cut);
     let mut writer = Writer {
@@ -97,6 +98,8 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
         answers: Vec::new(),
         flood: Flood::default(),
         changed: false,
+        matters_changed: false,
+        matters: matters.clone(),
     };
     writer.append(writer.clock.now(), Record::Started(started), None)?;
     writer.commit(Urgency::Emergency)?;
@@ -108,7 +111,8 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
     let writer = thread.spawn(move || writer.run(&commands))?;
     let under_way = Arc::new(AtomicUsize::new(0));
     let adopting = Arc::default();
-    let sequencer = Sequencer { queue, under_way, view, head: head_watch, figures, gate, adopting };
+    let head = head_watch;
+    let sequencer = Sequencer { queue, under_way, view, head, matters, figures, gate, adopting };
     Ok(Started { sequencer, clock, writer, unfinished_keys })
 }
 

@@ -50,8 +50,10 @@ impl World {
             book: BOOK.into(),
             environment: Environment::Development,
             format: FORMAT,
+            governance: None,
             people: Vec::new(),
             salt: BookHash::of("salt").0,
+            signatures: Vec::new(),
         };
         let record = Record::Genesis(genesis);
         let entry = Entry { at: Clock::genesis().now(), record, seq: Sequence(1) };

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use portcullis_policy::book::Book;
 use portcullis_policy::id::{KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
-use portcullis_policy::record::{Environment, Person};
+use portcullis_policy::governance::Governance;
+use portcullis_policy::people::People;
+use portcullis_policy::record::Environment;
 use portcullis_policy::state::State;
 use portcullis_policy::stops::Stops;
 use portcullis_policy::time::Millis;
@@ -18,8 +20,14 @@ pub struct View {
     pub vault: VaultId,
     /// What the vault is for.
     pub environment: Environment,
-    /// People by id.
-    pub people: BTreeMap<PersonId, Person>,
+    /// The people.
+    pub people: People,
+    /// What it takes to change the vault.
+    pub governance: Governance,
+    /// A recovery that was announced: its record, and when it can be carried out.
+    pub recovery: Option<(Sequence, Millis)>,
+    /// Keys that were ended for good.
+    pub revoked: BTreeSet<KeyId>,
     /// The book in force.
     pub book: Arc<Book>,
     /// The record that brought it into force.
@@ -68,6 +76,12 @@ impl View {
             vault,
             environment: state.environment(),
             people: state.people().clone(),
+            governance: state.governance().clone(),
+            recovery: state.recovery().map(|announced| {
+                let delay = state.governance().recovery.as_ref().map(|one| one.delay);
+                (announced.begun, announced.at.plus(delay.unwrap_or_default()))
+            }),
+            revoked: state.revoked().clone(),
             book: state.book().clone(),
             adopted: state.adopted(),
             keys: made.collect(),

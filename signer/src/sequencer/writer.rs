@@ -44,6 +44,10 @@ pub(super) struct Writer {
     pub(super) answers: Vec<AfterCommit>,
     pub(super) flood: Flood,
     pub(super) changed: bool,
+    /// Whether something that waits for people has changed.
+    pub(super) matters_changed: bool,
+    /// Counts such changes, for whoever watches.
+    pub(super) matters: watch::Sender<u64>,
 }
 
 /// What is said once the batch is durable.
@@ -149,6 +153,20 @@ impl Writer {
             Command::Report(report, answer) => self.report(report, answer)?,
             Command::IntendKey(intended, answer) => self.intend_key(intended, answer)?,
             Command::KeyCreated(key, point, answer) => self.key_created(key, &point, answer)?,
+            Command::Matter(matter, person, answer) => {
+                let gone = Refusal::NotFound { kind: "approval", name: "of that id".into() };
+                reply(answer, self.standing(&matter, person.as_ref()).ok_or(gone));
+            }
+            Command::Matters(person, answer) => {
+                reply(answer, Ok(self.standings(person.as_ref())));
+            }
+            Command::Vote(voted, answer) => self.vote(*voted, answer)?,
+            Command::Propose(new, answer) => self.propose(*new, answer)?,
+            Command::Execute(by, proposal, answer) => self.execute(&by, proposal, answer)?,
+            Command::Withdraw(withdrawn, answer) => self.withdraw(withdrawn, answer)?,
+            Command::Suspend(suspended, answer) => self.suspend(suspended, answer)?,
+            Command::BeginRecovery(begun, answer) => self.begin_recovery(*begun, answer)?,
+            Command::FinishRecovery(begun, answer) => self.finish_recovery(begun, answer)?,
             Command::Note(caller, key, code) => {
                 let key = self.counted_under(key);
                 self.flood.note(&caller, key, code, self.clock.now().sure);
@@ -209,6 +227,9 @@ impl Writer {
             self.view.store(Arc::new(View::of(&self.state, self.vault)));
         }
         self.head.send_replace(durable.head());
+        if std::mem::take(&mut self.matters_changed) {
+            self.matters.send_modify(|count| *count = count.wrapping_add(1));
+        }
         for say in self.answers.drain(..) {
             say(&durable);
         }

@@ -2,28 +2,42 @@
 //!
 //! The same type runs live, in replay, and in an auditor's hands.
 
+mod acts;
+mod outlook;
+mod votes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 
-use crate::book::Book;
-use crate::decide::{Allowed, Facts, KeyFacts};
+pub use self::acts::{Announced, CANARY, ExecutionFault, ProposalFault, RecoveryFault};
+pub use self::outlook::{Outlook, Progress};
+pub use self::votes::{REASON_MAX, VoteFault};
+use crate::book::{Book, Difference};
+use crate::credential::Purpose;
+use crate::decide::{Allowed, Approval, Facts, KeyFacts};
+use crate::governance::Governance;
 use crate::id::{
-    CallerId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId, RequestId, Sequence, Tag,
+    BookHash, CallerId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId, RequestId,
+    Sequence, Tag, VaultId,
 };
 use crate::ledger::{FADING, Ledger};
 use crate::payees::Payees;
+use crate::pending::{Pending, WAITING_MAX, Waiting};
+use crate::people::People;
 use crate::prices::{NotPriced, Prices};
 use crate::record::{
-    Adopted, Asked, Entry, Environment, FORMAT, Frozen, Genesis, KeyCreated, KeyIntended,
-    ParkedRecord, Person, Priced, Record, Settled, SignedRecord, Started,
+    Adopted, Asked, Entry, Environment, FORMAT, Frozen, Genesis, KeyCreated, KeyIntended, Matter,
+    Priced, Record, Settled, SignedRecord, Started,
 };
 use crate::request::{Asker, Request};
 use crate::reservation::{Open, Reservations};
 use crate::settlement::{NotSettled, Settlements};
+use crate::statement;
 use crate::stops::Stops;
 use crate::time::{Interval, Millis};
+use crate::tree::leaf_hash;
 
 /// Everything a vault knows.
 #[derive(Clone, Debug)]
@@ -33,10 +47,15 @@ pub struct State {
     epoch: Epoch,
     started: Option<(Started, Interval)>,
     last_start: Sequence,
+    vault: VaultId,
     environment: Environment,
-    people: BTreeMap<PersonId, Person>,
+    people: People,
+    governance: Governance,
+    recovery: Option<Announced>,
+    /// Recovery statements that were announced once, until they are no longer good.
+    spent: BTreeSet<(Millis, B256)>,
     book: Arc<Book>,
-    expected: Option<Arc<Book>>,
+    prepared: Option<Prepared>,
     adopted: Sequence,
     keys: BTreeMap<KeyId, Key>,
     labels: BTreeMap<KeyLabel, KeyId>,
@@ -44,9 +63,10 @@ pub struct State {
     settlements: Settlements,
     prices: Prices,
     stops: Stops,
+    revoked: BTreeSet<KeyId>,
     ledger: Ledger,
     requests: Requests,
-    parked: BTreeMap<(CallerId, KeyId, Digest), Waiting>,
+    pending: Pending,
     last_signed: BTreeMap<(KeyId, CallerId), Sequence>,
     open: Reservations,
     last_number: DecisionNumber,
@@ -80,13 +100,15 @@ pub struct Made {
     pub at: Millis,
 }
 
-/// A request that waits for people.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Waiting {
-    /// Until when, in possible time.
-    pub expires: Millis,
-    /// The record that says so.
-    pub sequence: Sequence,
+/// A book that was parsed and compared outside of whoever has no time for it.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The book.
+    pub book: Arc<Book>,
+    /// The book it was compared with.
+    pub base: BookHash,
+    /// What it would change.
+    pub difference: Arc<Difference>,
 }
 
 /// Which digest a caller's request id stands for.
@@ -144,6 +166,30 @@ pub enum Unfoldable {
     /// A pricer's report that the book in force did not believe.
     #[error("record {0}: {1}")]
     Priced(Sequence, NotPriced),
+    /// The first people did not all sign, or could not govern the vault.
+    #[error("record {0}: {1}")]
+    Governance(Sequence, String),
+    /// A parked request whose input is not there.
+    #[error("record {0}: the input of the parked request cannot be read")]
+    Parked(Sequence),
+    /// A vote that is none.
+    #[error("record {0}: {1}")]
+    Vote(Sequence, VoteFault),
+    /// A proposal that could not be made, or not in these words.
+    #[error("record {0}: this could not be proposed, or not in these words")]
+    Proposed(Sequence),
+    /// Something done without the people it takes.
+    #[error("record {0}: this could not be done on these votes")]
+    Executed(Sequence),
+    /// Taken back by somebody else.
+    #[error("record {0}: taken back by somebody who did not ask for it")]
+    Withdrawn(Sequence),
+    /// A suspension by somebody who may not, or of nothing.
+    #[error("record {0}: a suspension by somebody who may not, or of nobody")]
+    Suspended(Sequence),
+    /// A recovery that could not be.
+    #[error("record {0}: {1}")]
+    Recovery(Sequence, RecoveryFault),
     /// An epoch that is not newer than the one before.
     #[error("record {0}: the epoch is not newer")]
     Epoch(Sequence),
@@ -158,16 +204,16 @@ impl State {
         if entry.seq != Sequence(1) {
             return Err(Unfoldable::Genesis(entry.seq));
         }
-        let Genesis { book, environment, format, people, salt: _ } = genesis;
+        let Genesis { book, environment, format, people, governance, .. } = genesis;
         if *format != FORMAT {
             return Err(Unfoldable::Format { found: *format });
         }
         let book = Book::parse(book).map_err(|_| Unfoldable::Book(entry.seq))?;
-        let ids: BTreeSet<&PersonId> = people.iter().map(|person| &person.id).collect();
-        let names: BTreeSet<&str> = people.iter().map(|person| person.control.as_str()).collect();
-        if ids.len() != people.len() || names.len() != people.len() {
-            return Err(Unfoldable::People(entry.seq));
-        }
+        let people = People::new(people).ok_or(Unfoldable::People(entry.seq))?;
+        let governance = governance.clone().unwrap_or_default();
+        let unfit = |why| Unfoldable::Governance(entry.seq, why);
+        check_genesis(genesis, &people).map_err(unfit)?;
+        let line = entry.encode().map_err(|error| unfit(error.to_string()))?;
         let mut ledger = Ledger::default();
         ledger.set_spans(book.spans(), entry.at.sure);
         Ok(Self {
@@ -176,10 +222,14 @@ impl State {
             epoch: Epoch(0),
             started: None,
             last_start: Sequence(u64::MAX),
+            vault: VaultId(leaf_hash(&line)),
             environment: *environment,
-            people: people.iter().map(|person| (person.id.clone(), person.clone())).collect(),
+            people,
+            governance,
+            recovery: None,
+            spent: BTreeSet::new(),
             book: Arc::new(book),
-            expected: None,
+            prepared: None,
             adopted: entry.seq,
             keys: BTreeMap::new(),
             labels: BTreeMap::new(),
@@ -187,9 +237,10 @@ impl State {
             settlements: Settlements::default(),
             prices: Prices::default(),
             stops: Stops::default(),
+            revoked: BTreeSet::new(),
             ledger,
             requests: Requests::default(),
-            parked: BTreeMap::new(),
+            pending: Pending::default(),
             last_signed: BTreeMap::new(),
             open: Reservations::default(),
             last_number: DecisionNumber(0),
@@ -206,6 +257,7 @@ impl State {
         if entry.at.sure < self.at.sure {
             return Err(Unfoldable::Time(entry.seq));
         }
+        self.pending.pass(entry.at.possible, entry.at.sure);
         match &entry.record {
             Record::Genesis(_) => return Err(Unfoldable::Genesis(entry.seq)),
             Record::Started(started) => self.start(entry, started)?,
@@ -216,7 +268,14 @@ impl State {
             Record::Priced(priced) => self.price(entry, priced)?,
             Record::Frozen(frozen) => self.freeze(entry, frozen),
             Record::Signed(signed) => self.sign(entry, signed)?,
-            Record::Parked(parked) => self.park(entry.seq, parked),
+            Record::Parked(parked) => self.park(entry, parked)?,
+            Record::Voted(voted) => self.vote(entry, voted)?,
+            Record::Proposed(proposed) => self.proposed(entry, proposed)?,
+            Record::Executed(executed) => self.execute(entry, executed)?,
+            Record::Withdrawn(withdrawn) => self.withdraw(entry, withdrawn)?,
+            Record::Suspended(suspended) => self.suspend(entry, suspended)?,
+            Record::RecoveryBegun(begun) => self.announce(entry, begun)?,
+            Record::Recovered(recovered) => self.recover(entry, recovered)?,
             Record::Denied(_) | Record::Withheld(_) | Record::Failed(_) => {}
             Record::Suppressed(_) => {}
         }
@@ -275,24 +334,28 @@ impl State {
     }
 
     fn adopt(&mut self, entry: &Entry, adopted: &Adopted) -> Result<(), Unfoldable> {
-        let expected = self.expected.take().filter(|book| book.text() == adopted.book);
-        let book = match expected {
+        let prepared = self.prepared.take().map(|prepared| prepared.book);
+        let book = match prepared.filter(|book| book.text() == adopted.book) {
             Some(book) => book,
             None => Arc::new(Book::parse(&adopted.book).map_err(|_| Unfoldable::Book(entry.seq))?),
         };
+        self.put_in_force(entry, book);
+        Ok(())
+    }
+
+    fn put_in_force(&mut self, entry: &Entry, book: Arc<Book>) {
         self.ledger.set_spans(book.spans(), entry.at.sure);
         self.payees.adopt(&self.book, &book, entry.at.sure);
         self.book = book;
         self.adopted = entry.seq;
         self.narrowed = entry.seq;
         // Whoever waits for people is asked about anew, under the new book.
-        self.parked.clear();
-        Ok(())
+        self.pending.adopt();
     }
 
-    /// A book that is about to be adopted, parsed already: large ones take long.
-    pub fn expect_book(&mut self, book: Arc<Book>) {
-        self.expected = Some(book);
+    /// A book that is about to be adopted or proposed, parsed already: large ones take long.
+    pub fn prepare(&mut self, prepared: Prepared) {
+        self.prepared = Some(prepared);
     }
 
     fn settle(&mut self, entry: &Entry, settled: &Settled) -> Result<(), Unfoldable> {
@@ -333,25 +396,20 @@ impl State {
         }
         self.payees.pay(by.key, slot.chain, &signed.first_payments, entry.seq);
         self.last_signed.insert((by.key, by.caller.clone()), entry.seq);
-        self.parked.remove(&(by.caller.clone(), by.key, signed.asked.digest));
+        self.pending.sign((by.caller.clone(), slot), &signed.votes, entry.seq);
         let horizon = entry.at.sure.minus(self.ledger.memory());
         self.requests.bind(by, signed.asked.digest, stamp, horizon);
         Ok(())
     }
 
-    fn park(&mut self, sequence: Sequence, parked: &ParkedRecord) {
-        let by = &parked.asked.by;
-        let now = parked.asked.at.possible;
-        self.parked.retain(|_, waiting| waiting.expires > now);
-        let waiting = Waiting { expires: parked.expires, sequence };
-        self.parked.insert((by.caller.clone(), by.key, parked.asked.digest), waiting);
+    /// What waits for people already and covers this very request, under the book in force.
+    pub fn waiting(&self, request: &Request, now: Interval) -> Option<(&Matter, &Waiting)> {
+        let mut covering = self.pending.covering(request, now.possible);
+        covering.find(|(_, waiting)| waiting.takes_votes(now.possible))
     }
 
-    /// Whether this very request waits for people already, under the book in force.
-    pub fn waiting(&self, request: &Request, now: Interval) -> Option<Waiting> {
-        let by = request.asker();
-        let waiting = self.parked.get(&(by.caller.clone(), by.key, request.digest()));
-        waiting.filter(|waiting| waiting.expires > now.possible).copied()
+    fn is_full(&self) -> bool {
+        self.pending.len() >= WAITING_MAX
     }
 
     /// Closes a decision for good, and notes those before it that are still open.
@@ -386,21 +444,25 @@ impl State {
         now: Interval,
         own: Option<DecisionNumber>,
     ) -> Facts<'a> {
+        let approval = self.approval(request, now);
+        Facts { approval, ..self.facts_without_votes(request, now, own) }
+    }
+
+    fn facts_without_votes<'a>(
+        &'a self,
+        request: &Request,
+        now: Interval,
+        own: Option<DecisionNumber>,
+    ) -> Facts<'a> {
         let asker = request.asker();
         let key = self.keys.get(&asker.key).and_then(Key::facts);
         let in_flight = || self.open.digest_of(&asker.caller, &asker.request);
         let bound = self.requests.digest_of(asker).or_else(in_flight);
-        let first = (asker.caller.clone(), KeyId::from_bytes([0; 16]), Digest::ZERO);
-        let of_caller =
-            self.parked.range(first..).take_while(|((caller, ..), _)| *caller == asker.caller);
-        let waiting = of_caller.filter(|((_, key, digest), waiting)| {
-            let other = (*key, *digest) != (asker.key, request.digest());
-            other && waiting.expires > now.possible
-        });
-        let parked = u32::try_from(waiting.count()).unwrap_or(u32::MAX);
+        let parked = self.pending.others_of(request, now.possible);
+        let (approval, full) = (Approval::default(), self.is_full());
         let (stops, ledger, open) = (&self.stops, &self.ledger, &self.open);
-        let (labels, payees) = (&self.labels, &self.payees);
-        let (settlements, prices, votes) = (&self.settlements, &self.prices, &NOBODY);
+        let (labels, payees, revoked) = (&self.labels, &self.payees, &self.revoked);
+        let (settlements, prices) = (&self.settlements, &self.prices);
         Facts {
             now,
             key,
@@ -414,7 +476,9 @@ impl State {
             own,
             bound,
             parked,
-            votes,
+            full,
+            approval,
+            revoked,
         }
     }
 
@@ -468,13 +532,33 @@ impl State {
         self.started.as_ref()
     }
 
+    /// Hash of the genesis record.
+    pub fn vault(&self) -> VaultId {
+        self.vault
+    }
+
+    /// What waits for people.
+    pub fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    /// Whom keys have paid.
+    pub fn payees(&self) -> &Payees {
+        &self.payees
+    }
+
+    /// Keys that were ended for good.
+    pub fn revoked(&self) -> &BTreeSet<KeyId> {
+        &self.revoked
+    }
+
     /// What the vault is for.
     pub fn environment(&self) -> Environment {
         self.environment
     }
 
-    /// The people, by id.
-    pub fn people(&self) -> &BTreeMap<PersonId, Person> {
+    /// The people.
+    pub fn people(&self) -> &People {
         &self.people
     }
 
@@ -577,8 +661,24 @@ impl Requests {
     }
 }
 
-/// Votes become records with quorums; until then nobody has voted.
-static NOBODY: BTreeSet<PersonId> = BTreeSet::new();
+/// Everybody who has something to sign with signed genesis with it, and the vault can be governed.
+fn check_genesis(genesis: &Genesis, people: &People) -> Result<(), String> {
+    let text = statement::genesis(genesis);
+    for credential in genesis.people.iter().flat_map(|person| &person.credentials) {
+        let id = credential.id();
+        let own = genesis.signatures.iter().find(|signature| signature.credential == id);
+        let own = own.ok_or_else(|| format!("{id} has not signed genesis"))?;
+        let signed = credential.verify(Purpose::Genesis, text.as_bytes(), &own.evidence);
+        signed.map(drop).map_err(|fault| format!("{id} has not signed this genesis: {fault}"))?;
+    }
+    match &genesis.governance {
+        None => Ok(()),
+        Some(governance) => {
+            let faults = governance.faults(people);
+            if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
+        }
+    }
+}
 
 /// Decisions without a record at any time: far more than reservations that may be open at once, and
 /// few enough that a forged number costs nothing.

@@ -2,7 +2,7 @@
 
 /// Milliseconds since 1970-01-01 UTC, as `2025-11-23T18:53:07.042Z`. Past the year 9999, where RFC
 /// 3339 ends, the number itself.
-pub(crate) fn rfc3339(millis: u64) -> String {
+pub fn rfc3339(millis: u64) -> String {
     if millis > MILLIS_MAX {
         return format!("{millis} ms after 1970");
     }

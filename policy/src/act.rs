@@ -1,0 +1,378 @@
+//! Everything that can be done to a vault by people together. Closed: a new act must find the deed
+//! whose quorum it takes, its words, and its effect.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::credential::{BadEvidence, Credential, Evidence, Purpose};
+use crate::governance::{Deed, Governance};
+use crate::id::{CredentialId, KeyId, PersonId};
+use crate::people::{CREDENTIALS_MAX, People, Person, Role};
+use crate::statement;
+use crate::stops::Scope;
+
+/// One act.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Act {
+    /// Gives a person one more thing to sign with.
+    AddCredential(AddCredential),
+    /// Puts a book in force that widens.
+    Adopt(AdoptBook),
+    /// Calls off a recovery that was announced.
+    CancelRecovery(CancelRecovery),
+    /// Takes away something to sign with.
+    DropCredential(DropCredential),
+    /// Adds a person.
+    Enrol(Enrol),
+    /// Changes what deeds take.
+    Govern(Govern),
+    /// Lets a suspended vote count again.
+    Reinstate(Reinstate),
+    /// Removes a person.
+    Remove(Remove),
+    /// Ends a key for good.
+    Revoke(Revoke),
+    /// Changes what a person may do.
+    SetRoles(SetRoles),
+    /// Starts what was stopped.
+    Thaw(Thaw),
+}
+
+/// Gives a person one more thing to sign with.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddCredential {
+    /// What.
+    pub credential: Credential,
+    /// Whom.
+    pub person: PersonId,
+    /// Signed with it, over the statement of enrolment: whoever holds it agrees.
+    pub possession: Evidence,
+}
+
+/// Puts a book in force that widens.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdoptBook {
+    /// Its bytes.
+    pub book: String,
+}
+
+/// Calls off a recovery that was announced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CancelRecovery {}
+
+/// Takes away something to sign with.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DropCredential {
+    /// What.
+    pub credential: CredentialId,
+    /// Whose.
+    pub person: PersonId,
+}
+
+/// Adds a person.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrol {
+    /// Who.
+    pub person: Person,
+    /// Signed with each of their credentials, in order, over its statement of enrolment.
+    pub possession: Vec<Evidence>,
+}
+
+/// Changes what deeds take.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Govern {
+    /// What they take from then on.
+    pub governance: Governance,
+}
+
+/// Lets a suspended vote count again.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reinstate {
+    /// Only this credential; absent: the person's vote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialId>,
+    /// Whose.
+    pub person: PersonId,
+}
+
+/// Removes a person.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remove {
+    /// Whom.
+    pub person: PersonId,
+}
+
+/// Ends a key for good.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// Which.
+    pub key: KeyId,
+}
+
+/// Changes what a person may do.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetRoles {
+    /// Who.
+    pub person: PersonId,
+    /// All that they may do from then on.
+    pub roles: BTreeSet<Role>,
+}
+
+/// Starts what was stopped.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thaw {
+    /// Exactly what one freeze stopped.
+    pub scope: Scope,
+}
+
+/// An act that cannot be done as things stand.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ActFault {
+    /// No quorum is set for it.
+    #[error("the vault's governance sets no quorum for {0}: nobody can do it")]
+    NoQuorum(Deed),
+    /// The quorum cannot be met without the proposer.
+    #[error("{need} cannot be met by people other than {by}, who proposes it and does not count")]
+    OutOfReach {
+        /// The quorum.
+        need: String,
+        /// Who proposes.
+        by: PersonId,
+    },
+    /// Nothing is stopped in that scope.
+    #[error("{0} is not stopped by a freeze of its own: name exactly what one freeze stopped")]
+    NotStopped(String),
+    /// A key that nobody made.
+    #[error("no key has the id {0}")]
+    NoKey(KeyId),
+    /// It was ended for good.
+    #[error("key {0} is revoked: that is for good")]
+    Revoked(KeyId),
+    /// Only a stopped key can be ended.
+    #[error("key {0} is not stopped: freeze it first, which takes one person and no time")]
+    NotFrozen(KeyId),
+    /// The book is faulty, or the one in force.
+    #[error("the book is in force already")]
+    SameBook,
+    /// The book has faults.
+    #[error("the book has faults")]
+    FaultyBook,
+    /// The book only narrows.
+    #[error("the book only narrows: one person may adopt it, at once")]
+    OnlyNarrows,
+    /// Nobody of that id.
+    #[error("{0} is not among the people")]
+    NoPerson(PersonId),
+    /// Something is taken.
+    #[error("{0} is taken already")]
+    Taken(String),
+    /// A person's certificate that is a service's.
+    #[error("{0} is a caller in the book: a service's certificate gets no control verb")]
+    AlsoCaller(String),
+    /// A person who may do nothing.
+    #[error("{0} would have no role: remove them instead")]
+    NoRole(PersonId),
+    /// Too many credentials, or the wrong number of signatures.
+    #[error("{0}: up to {CREDENTIALS_MAX} credentials, and one signature by each of them")]
+    Credentials(PersonId),
+    /// Whoever holds the credential has not signed.
+    #[error("{credential} has not signed its enrolment")]
+    Possession {
+        /// Which.
+        credential: CredentialId,
+        /// What is wrong.
+        #[source]
+        source: BadEvidence,
+    },
+    /// They have no such credential.
+    #[error("{person} has no credential {credential}")]
+    NoCredential {
+        /// Who.
+        person: PersonId,
+        /// Which.
+        credential: CredentialId,
+    },
+    /// Nothing of theirs is suspended.
+    #[error("nothing of {0} is suspended there")]
+    NotSuspended(PersonId),
+    /// Nothing would change.
+    #[error("nothing would change")]
+    NoChange,
+    /// The vault could not be governed any more.
+    #[error("it would leave the vault without what it takes: {}", .0.join("; "))]
+    Ungovernable(Vec<String>),
+    /// No recovery was announced.
+    #[error("no recovery is announced")]
+    NoRecovery,
+}
+
+impl ActFault {
+    /// The stable reason, as in `ErrorInfo.reason`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoQuorum(_) => "NO_QUORUM_SET",
+            Self::OutOfReach { .. } => "QUORUM_OUT_OF_REACH",
+            Self::NotStopped(_) => "NOT_STOPPED",
+            Self::NoKey(_) => "KEY_UNKNOWN",
+            Self::Revoked(_) => "KEY_REVOKED",
+            Self::NotFrozen(_) => "KEY_NOT_FROZEN",
+            Self::SameBook => "BOOK_IN_FORCE",
+            Self::FaultyBook => "BOOK_FAULTY",
+            Self::OnlyNarrows => "BOOK_ONLY_NARROWS",
+            Self::NoPerson(_) => "PERSON_UNKNOWN",
+            Self::Taken(_) => "TAKEN",
+            Self::AlsoCaller(_) => "ALSO_CALLER",
+            Self::NoRole(_) => "NO_ROLE",
+            Self::Credentials(_) => "CREDENTIALS",
+            Self::Possession { source, .. } => source.code(),
+            Self::NoCredential { .. } => "CREDENTIAL_UNKNOWN",
+            Self::NotSuspended(_) => "NOT_SUSPENDED",
+            Self::NoChange => "NO_CHANGE",
+            Self::Ungovernable(_) => "UNGOVERNABLE",
+            Self::NoRecovery => "NO_RECOVERY",
+        }
+    }
+}
+
+impl Act {
+    /// Whose quorum it takes.
+    pub fn deed(&self) -> Deed {
+        match self {
+            Self::Adopt(_) => Deed::Widen,
+            Self::Thaw(_) => Deed::Thaw,
+            Self::Revoke(_) => Deed::Revoke,
+            Self::AddCredential(_)
+            | Self::CancelRecovery(_)
+            | Self::DropCredential(_)
+            | Self::Enrol(_)
+            | Self::Govern(_)
+            | Self::Reinstate(_)
+            | Self::Remove(_)
+            | Self::SetRoles(_) => Deed::People,
+        }
+    }
+
+    /// Whether votes for it end with the book they were cast under. What people agreed to start
+    /// again, or to widen, they judged by the book in force; what ends a key, or an enrolment, must
+    /// not be held up by one person who narrows the book.
+    pub fn is_bound_to_the_book(&self) -> bool {
+        matches!(self, Self::Adopt(_) | Self::Thaw(_))
+    }
+
+    /// What is done to the people, tried on a copy of them. `None`: it does nothing to them.
+    pub(crate) fn apply_to(&self, people: &mut People, governance: &mut Governance) -> bool {
+        match self {
+            Self::AddCredential(add) => {
+                people.change(&add.person, |one| one.add_credential(add.credential.clone()));
+            }
+            Self::DropCredential(drop) => {
+                people.change(&drop.person, |one| one.drop_credential(&drop.credential));
+            }
+            Self::Enrol(enrol) => people.add(enrol.person.clone()),
+            Self::Remove(remove) => people.remove(&remove.person),
+            Self::SetRoles(set) => {
+                people.change(&set.person, |one| one.person.roles.clone_from(&set.roles));
+            }
+            Self::Reinstate(back) => {
+                people.change(&back.person, |one| match &back.credential {
+                    Some(credential) => drop(one.silenced.remove(credential)),
+                    None => one.suspended = false,
+                });
+            }
+            Self::Govern(govern) => governance.clone_from(&govern.governance),
+            Self::Adopt(_) | Self::CancelRecovery(_) | Self::Revoke(_) | Self::Thaw(_) => {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What is wrong with an act on people, for these people.
+    pub(crate) fn check_people(&self, people: &People, vault: &str) -> Result<(), ActFault> {
+        let member =
+            |id: &PersonId| people.member(id).ok_or_else(|| ActFault::NoPerson(id.clone()));
+        match self {
+            Self::AddCredential(add) => {
+                let held = member(&add.person)?.person.credentials.len();
+                if held >= CREDENTIALS_MAX {
+                    return Err(ActFault::Credentials(add.person.clone()));
+                }
+                let id = add.credential.id();
+                if people.holder(&id).is_some() {
+                    return Err(ActFault::Taken(format!("the credential {id}")));
+                }
+                possession(vault, &add.person, &add.credential, &add.possession)
+            }
+            Self::DropCredential(drop) => has(member(&drop.person)?, &drop.credential),
+            Self::Enrol(enrol) => newcomer(enrol, people, vault),
+            Self::Remove(remove) => member(&remove.person).map(|_| ()),
+            Self::SetRoles(set) => {
+                let before = &member(&set.person)?.person.roles;
+                match (set.roles.is_empty(), *before == set.roles) {
+                    (true, _) => Err(ActFault::NoRole(set.person.clone())),
+                    (false, true) => Err(ActFault::NoChange),
+                    (false, false) => Ok(()),
+                }
+            }
+            Self::Reinstate(back) => {
+                let one = member(&back.person)?;
+                let out = back.credential.as_ref();
+                let out = out.map_or(one.suspended, |id| one.silenced.contains(id));
+                if out { Ok(()) } else { Err(ActFault::NotSuspended(back.person.clone())) }
+            }
+            Self::Govern(_)
+            | Self::Adopt(_)
+            | Self::CancelRecovery(_)
+            | Self::Revoke(_)
+            | Self::Thaw(_) => Ok(()),
+        }
+    }
+}
+
+fn has(member: &crate::people::Member, credential: &CredentialId) -> Result<(), ActFault> {
+    let (person, credential) = (member.person.id.clone(), credential.clone());
+    let held = member.credential(&credential).is_some();
+    if held { Ok(()) } else { Err(ActFault::NoCredential { person, credential }) }
+}
+
+fn newcomer(enrol: &Enrol, people: &People, vault: &str) -> Result<(), ActFault> {
+    let Enrol { person, possession: signed } = enrol;
+    if let Some(taken) = people.clash(person) {
+        return Err(ActFault::Taken(taken));
+    }
+    if person.roles.is_empty() {
+        return Err(ActFault::NoRole(person.id.clone()));
+    }
+    let count = person.credentials.len();
+    if count > CREDENTIALS_MAX || signed.len() != count {
+        return Err(ActFault::Credentials(person.id.clone()));
+    }
+    let mut pairs = person.credentials.iter().zip(signed);
+    pairs.try_for_each(|(credential, evidence)| possession(vault, &person.id, credential, evidence))
+}
+
+/// Whoever holds a credential agrees to be this person with it, in this vault.
+fn possession(
+    vault: &str,
+    person: &PersonId,
+    credential: &Credential,
+    evidence: &Evidence,
+) -> Result<(), ActFault> {
+    let text = statement::enrolment(vault, person, &credential.id());
+    let signed = credential.verify(Purpose::Enrolment, text.as_bytes(), evidence);
+    let failed = |source| ActFault::Possession { credential: credential.id(), source };
+    signed.map(drop).map_err(failed)
+}

@@ -1,0 +1,246 @@
+//! What it takes to change the vault itself: to start what was stopped, to end a key for good, to
+//! widen the book, to change the people. Groups here are roles, so that no book can change them.
+
+mod file;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::file::{CredentialEntry, GovernanceFile, QuorumTable, RecoveryTable};
+use crate::credential::{Credential, Strength};
+use crate::id::PersonId;
+use crate::people::{CREDENTIALS_MAX, PEOPLE_MAX, People, Person, Role};
+use crate::quorum::{BadQuorum, Quorum, QuorumPart, Terms, parts_of};
+use crate::time::Span;
+
+/// What it takes. What is absent cannot be done.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Governance {
+    /// What each deed takes.
+    pub quorums: BTreeMap<Deed, Requirement>,
+    /// Offline credentials that can replace the people, and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+}
+
+/// Everything that takes a quorum, besides parked requests. In the order of their names.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deed {
+    /// To remove a key from the token.
+    Destroy,
+    /// To move what a key holds to its successor.
+    Drain,
+    /// To change people, their credentials, or these quorums.
+    People,
+    /// To end a key for good.
+    Revoke,
+    /// To start what was stopped.
+    Thaw,
+    /// To adopt a book that widens.
+    Widen,
+}
+
+impl Deed {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Destroy, Self::Drain, Self::People, Self::Revoke, Self::Thaw, Self::Widen];
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Destroy => "destroy",
+            Self::Drain => "drain",
+            Self::People => "people",
+            Self::Revoke => "revoke",
+            Self::Thaw => "thaw",
+            Self::Widen => "widen",
+        })
+    }
+}
+
+/// What one deed takes.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requirement {
+    /// On how many kinds of screen it must have been seen.
+    pub channels: u64,
+    /// The weakest signature that counts.
+    pub credentials: Strength,
+    /// How old a vote must be before it counts.
+    pub delay: Span,
+    /// How much longer what was agreed may still be done.
+    pub execute: Span,
+    /// How long votes are taken.
+    pub expires: Span,
+    /// Who: "2 of security + 1 of approver". Groups are roles.
+    pub need: String,
+}
+
+/// Offline credentials, and what they take.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// The credentials.
+    pub credentials: Vec<Credential>,
+    /// How long everybody can see it coming.
+    pub delay: Span,
+    /// How many of them.
+    pub need: u64,
+}
+
+impl Governance {
+    /// What a deed takes now. `None`: nobody can do it.
+    pub fn terms(&self, deed: Deed, people: &People) -> Option<Terms> {
+        let rule = self.quorums.get(&deed)?;
+        let parts = parts_of(&rule.need).ok()?.into_iter().map(|(count, group)| {
+            let members = voting_role(group).map(|role| people.voters(role))?;
+            Some(QuorumPart { count, group: group.to_owned(), members })
+        });
+        Some(rule.with(Quorum { parts: parts.collect::<Option<_>>()? }))
+    }
+
+    /// Everything that is wrong with it for these people, a line each. Empty: it can be in force.
+    pub fn faults(&self, people: &People) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (deed, rule) in &self.quorums {
+            match rule.faults(*deed) {
+                found if found.is_empty() => self.reachable(*deed, people, &mut faults),
+                found => faults.extend(found.into_iter().map(|line| format!("{deed}: {line}"))),
+            }
+        }
+        if people.iter().count() > PEOPLE_MAX {
+            faults.push(format!("more than {PEOPLE_MAX} people"));
+        }
+        let crowded = |person: &Person| person.credentials.len() > CREDENTIALS_MAX;
+        let crowded = people.iter().filter(|(_, member)| crowded(&member.person));
+        faults.extend(crowded.map(|(id, _)| format!("{id}: more than {CREDENTIALS_MAX} credentials")));
+        let guards = people.iter().filter(|(_, one)| one.person.roles.contains(&Role::Security));
+        if guards.count() == 0 {
+            faults.push("nobody has the role security: nobody could stop anything".into());
+        }
+        if let Some(recovery) = &self.recovery {
+            recovery.faults(people, &mut faults);
+        }
+        faults
+    }
+
+    /// A quorum that takes everybody is lost with one of them, and the proposer never counts: so it
+    /// must be met without any one person, whoever that is.
+    fn reachable(&self, deed: Deed, people: &People, faults: &mut Vec<String>) {
+        let Some(terms) = self.terms(deed, people) else { return };
+        let strong = |id: &PersonId| {
+            let own = people.member(id).map(|member| &member.person.credentials);
+            own.is_some_and(|own| own.iter().any(|one| one.could_be() >= terms.strength))
+        };
+        let able: BTreeSet<&PersonId> =
+            people.iter().map(|(id, _)| id).filter(|id| strong(id)).collect();
+        let all = terms.need.is_met(|person| able.contains(person));
+        let lost = able.iter().find(|one| {
+            !terms.need.is_met(|person| able.contains(person) && person != **one)
+        });
+        let need = &terms.need;
+        match (all, lost) {
+            (false, _) => faults.push(format!(
+                "{deed}: {need} can never be met by people who have a role, a credential that \
+                 counts, and are not suspended"
+            )),
+            (true, Some(one)) => faults.push(format!(
+                "{deed}: {need} cannot be met without {one}: whoever proposes does not count, and \
+                 a credential can be lost, so there must be one person more"
+            )),
+            (true, None) => {}
+        }
+    }
+}
+
+impl Requirement {
+    fn with(&self, need: Quorum) -> Terms {
+        Terms {
+            need,
+            expires: self.expires,
+            execute: self.execute,
+            delay: self.delay,
+            strength: self.credentials,
+            channels: self.channels,
+        }
+    }
+
+    /// How and for how long, without who.
+    pub fn manner(&self) -> String {
+        self.with(Quorum { parts: Vec::new() }).manner()
+    }
+
+    fn faults(&self, deed: Deed) -> Vec<String> {
+        let mut faults = Vec::new();
+        match parts_of(&self.need) {
+            Ok(parts) => {
+                let unknown = parts.iter().filter(|(_, group)| voting_role(group).is_none());
+                faults.extend(unknown.map(|(_, group)| {
+                    format!("{group:?} is no role that votes: approver, operator or security")
+                }));
+            }
+            Err(bad) => faults.extend(bad.iter().map(said)),
+        }
+        if self.expires == Span(0) || self.expires > EXPIRES_MAX || self.execute > EXPIRES_MAX {
+            faults.push("votes are taken for 1 second to 30 days".into());
+        }
+        if !(1..=2).contains(&self.channels) {
+            faults.push("channels is 1 or 2".into());
+        }
+        let waits = matches!(deed, Deed::Thaw | Deed::Destroy | Deed::Widen);
+        if waits && self.delay == Span(0) {
+            faults.push("delay must be above zero: time to see it and to stop it".into());
+        }
+        // Votes that ripen after what they are for has expired would never count.
+        if self.delay >= Span(self.expires.0.saturating_add(self.execute.0)) {
+            faults.push("delay must be shorter than expires and execute together".into());
+        }
+        faults
+    }
+}
+
+impl Recovery {
+    fn faults(&self, people: &People, faults: &mut Vec<String>) {
+        let ids: BTreeSet<_> = self.credentials.iter().map(Credential::id).collect();
+        let many = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+        if ids.len() != self.credentials.len() || self.credentials.len() > RECOVERY_MAX {
+            faults.push(format!("recovery: at most {RECOVERY_MAX} credentials, none twice"));
+        }
+        if self.need == 0 || self.need >= many {
+            faults.push("recovery: it takes at least one credential, and never all of them".into());
+        }
+        if self.delay == Span(0) {
+            faults.push("recovery: delay must be above zero: time to see it coming".into());
+        }
+        if let Some((id, holder)) = ids.iter().find_map(|id| Some((id, people.holder(id)?))) {
+            faults.push(format!(
+                "recovery: {id} is {holder}'s: recovery credentials are kept offline, for that alone"
+            ));
+        }
+    }
+}
+
+fn voting_role(name: &str) -> Option<Role> {
+    let votes = |role: &Role| matches!(role, Role::Approver | Role::Operator | Role::Security);
+    Role::ALL.into_iter().find(|(_, word)| *word == name).map(|(role, _)| role).filter(votes)
+}
+
+fn said(bad: &BadQuorum<'_>) -> String {
+    match bad {
+        BadQuorum::TooManyParts => "asks for more groups than there are".into(),
+        BadQuorum::Form(text) => format!("{text:?} is not a quorum: write \"2 of security\""),
+        BadQuorum::Count(text) => format!("{text:?} is not a number of people"),
+        BadQuorum::Repeated => "names a group twice: add its numbers up".into(),
+    }
+}
+
+/// Who has not decided within a month has decided.
+const EXPIRES_MAX: Span = Span(30 * 86_400_000);
+
+/// Envelopes in safes.
+const RECOVERY_MAX: usize = 16;

@@ -1,0 +1,146 @@
+//! What people do together: proposals, votes, and what comes of them.
+
+use serde::{Deserialize, Serialize};
+
+use super::Signature;
+use crate::act::Act;
+use crate::credential::Evidence;
+use crate::governance::Governance;
+use crate::id::{CallerId, CredentialId, PersonId, Sequence};
+use crate::people::Person;
+use crate::time::Millis;
+
+/// What a vote is about.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Matter {
+    /// A parked request, by its name.
+    Parked(String),
+    /// A proposal, by the place of its record.
+    Proposal(Sequence),
+}
+
+/// Yes or no. A no ends the matter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// Yes.
+    Approve,
+    /// No.
+    Reject,
+}
+
+/// A person voted, with a key of their own.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Voted {
+    /// Whose vote.
+    pub by: PersonId,
+    /// What they said.
+    pub choice: Choice,
+    /// What they signed with.
+    pub credential: CredentialId,
+    /// The signature, over the matter's statement and the lines of this vote.
+    pub evidence: Evidence,
+    /// What about.
+    pub matter: Matter,
+    /// Why, in their words; part of what is signed. Empty: they did not say.
+    pub reason: String,
+}
+
+/// Somebody proposes to change the vault itself.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proposed {
+    /// What to do.
+    pub act: Act,
+    /// Who proposes it. They do not count in its quorum.
+    pub by: PersonId,
+    /// When it can no longer be done, in possible time.
+    pub execute_until: Millis,
+    /// When votes are no longer taken, in possible time.
+    pub expires: Millis,
+    /// Why, in their words.
+    pub reason: String,
+    /// The text that voters sign, but for the lines of each vote.
+    pub statement: String,
+}
+
+/// Enough people agreed, and it was done.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Executed {
+    /// Who asked for it to be done.
+    pub by: PersonId,
+    /// The record that proposed it.
+    pub proposal: Sequence,
+    /// The records of the votes that counted.
+    pub votes: Vec<Sequence>,
+}
+
+/// Somebody took back what they asked for or proposed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Withdrawn {
+    /// Who.
+    pub by: Party,
+    /// What.
+    pub matter: Matter,
+}
+
+/// A caller or a person.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Party {
+    /// A service.
+    Caller(CallerId),
+    /// A person.
+    Person(PersonId),
+}
+
+/// One person's vote, or one credential, no longer counts. Only a quorum brings it back.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suspended {
+    /// Who did it.
+    pub by: PersonId,
+    /// Only this credential; absent: the person's vote altogether.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialId>,
+    /// Whose.
+    pub person: PersonId,
+    /// Why.
+    pub reason: String,
+}
+
+/// Recovery credentials announce that they will replace the people. Everything is stopped.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryBegun {
+    /// What will be.
+    pub renewal: Renewal,
+    /// By recovery credentials, as many as it takes, and by each credential of the new people.
+    pub signatures: Vec<Signature>,
+}
+
+/// New people, and what it takes from then on.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renewal {
+    /// When the statement is no longer good, in possible time.
+    pub expires: Millis,
+    /// What it takes from then on.
+    pub governance: Governance,
+    /// Everybody there will be.
+    pub people: Vec<Person>,
+    /// Why.
+    pub reason: String,
+}
+
+/// The delay is over, and the people were replaced.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovered {
+    /// The record that announced it.
+    pub begun: Sequence,
+}

@@ -1,0 +1,193 @@
+//! What happens to the vault itself: its first record, starts, keys, books, reports, stops.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::{Address, B256};
+use serde::{Deserialize, Serialize};
+
+use crate::governance::Governance;
+use crate::id::{
+    ChainId, CredentialId, DecisionNumber, Epoch, KeyId, KeyLabel, PersonId, Tag,
+};
+use crate::credential::Evidence;
+use crate::money::Amount;
+use crate::people::Person;
+use crate::stops::Scope;
+use crate::time::Millis;
+
+/// The first people, rules and names, signed by everybody who has something to sign with.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// The first book.
+    pub book: String,
+    /// Development, staging or production: each a vault of its own.
+    pub environment: Environment,
+    /// Version of the records' form and of what decisions mean.
+    pub format: u64,
+    /// What it takes to change the vault itself. Absent: nothing of that can be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub governance: Option<Governance>,
+    /// The first people.
+    pub people: Vec<Person>,
+    /// 32 random bytes, so that no two vaults share an id.
+    pub salt: B256,
+    /// One by each credential of the first people, over the statement of this record without
+    /// them: they agree, and hold what they are enrolled with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<Signature>,
+}
+
+/// What one credential signed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    /// Which.
+    pub credential: CredentialId,
+    /// The signature.
+    pub evidence: Evidence,
+}
+
+/// What a vault is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Environment {
+    /// Play.
+    Development,
+    /// Rehearsal.
+    Staging,
+    /// Money.
+    Production,
+}
+
+impl Environment {
+    /// As people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
+}
+
+/// The process started.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Started {
+    /// The machine's boot, as the kernel names it: within one boot the boot clock goes on.
+    pub boot: String,
+    /// What the boot clock said, milliseconds.
+    pub boot_clock: Millis,
+    /// Bytes of an incomplete batch that were cut from the end.
+    pub cut: u64,
+    /// Which start this is.
+    pub epoch: Epoch,
+    /// Decisions that were open when the process before ended.
+    pub lost: Vec<DecisionNumber>,
+    /// Version of the program.
+    pub version: String,
+    /// What the wall clock said.
+    pub wall_clock: Millis,
+}
+
+/// A key is about to be made.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyIntended {
+    /// Who asked for it.
+    pub by: PersonId,
+    /// Its id.
+    pub key: KeyId,
+    /// Its name in books.
+    pub label: KeyLabel,
+    /// Who answers for it.
+    pub owner: PersonId,
+    /// What it is for.
+    pub purpose: String,
+    /// Its tags.
+    pub tags: BTreeSet<Tag>,
+}
+
+/// A key was made, checked, and proved by a signature.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyCreated {
+    /// Its address.
+    pub address: Address,
+    /// Its id, as intended.
+    pub key: KeyId,
+    /// Its public point, uncompressed SEC1: 65 bytes as hex.
+    pub point: String,
+}
+
+/// A book came into force.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adopted {
+    /// Its bytes.
+    pub book: String,
+    /// Who adopted it.
+    pub by: PersonId,
+}
+
+/// A watcher told what is mined.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settled {
+    /// Allowances that stand, of those that were granted.
+    pub allowances: Vec<SettledAllowance>,
+    /// Who told.
+    pub by: PersonId,
+    /// On which chain.
+    pub chain: ChainId,
+    /// Of which key.
+    pub key: KeyId,
+    /// The account's transaction count: all nonces below it are mined. A decimal string.
+    pub nonce: String,
+}
+
+/// An allowance as it stands on the chain.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettledAllowance {
+    /// Base units.
+    pub amount: Amount,
+    /// Who may take it.
+    pub spender: Address,
+    /// The token's contract.
+    pub token: Address,
+}
+
+/// A pricer told what things cost.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Priced {
+    /// Who told.
+    pub by: PersonId,
+    /// Millionths of a USD for one whole unit, by the asset's name in the book.
+    pub prices: BTreeMap<String, Amount>,
+}
+
+/// A stop.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Frozen {
+    /// Who stopped it.
+    pub by: Actor,
+    /// Why.
+    pub reason: String,
+    /// What.
+    pub scope: Scope,
+}
+
+/// Who did something.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Actor {
+    /// A person.
+    Person(PersonId),
+    /// The signer itself, on an alarm.
+    Signer,
+}
+

@@ -1,0 +1,19 @@
+//! What people decide together, held against those who would decide alone, twice, blindly or in
+//! somebody else's name.
+
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test stops at what it did not expect, and its numbers are small"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod acts;
+mod attacks;
+mod laws;
+mod requests;
+mod rig;

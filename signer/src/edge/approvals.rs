@@ -1,0 +1,424 @@
+//! Translates what people decide together between the wire and the commands. Holds no rule.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use portcullis_policy::act::Act;
+use portcullis_policy::credential::{Evidence, Strength};
+use portcullis_policy::id::{PersonId, Sequence};
+use portcullis_policy::pending::Subject;
+use portcullis_policy::people::Role;
+use portcullis_policy::record::{Choice, Matter, Party, RecoveryBegun, Suspended, Voted, Withdrawn};
+use portcullis_policy::state::Progress;
+use portcullis_policy::statement;
+use portcullis_proto::v1::approval_service_server::ApprovalService;
+use portcullis_proto::v1::people_service_server::PeopleService;
+use portcullis_proto::v1::{
+    Approval, ApprovalState, Ballot, BeginRecoveryRequest, BeginRecoveryResponse, CastVoteRequest,
+    CastVoteResponse, CredentialEntry, ExecuteRequest, ExecuteResponse, FinishRecoveryRequest,
+    FinishRecoveryResponse, GetApprovalRequest, GetApprovalResponse, ListApprovalsRequest,
+    ListApprovalsResponse, ListPeopleRequest, ListPeopleResponse, PersonEntry, ProposeRequest,
+    ProposeResponse, SuspendRequest, SuspendResponse, WatchApprovalsRequest,
+    WatchApprovalsResponse, WithdrawProposalRequest, WithdrawProposalResponse,
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::places::{Place, Places};
+use super::signing::peer;
+use crate::refusal::Refusal;
+use crate::roster::{self, Present};
+use crate::sequencer::{Sequencer, Standing};
+
+/// Serves people who decide together.
+#[derive(Clone)]
+pub struct Approvals {
+    sequencer: Sequencer,
+    watchers: Places,
+}
+
+impl Approvals {
+    /// Over this order.
+    pub fn new(sequencer: Sequencer) -> Self {
+        Self { sequencer, watchers: Places::new(WATCHERS_PER_PERSON_MAX, WATCHERS_MAX) }
+    }
+
+    fn present<T>(&self, request: &Request<T>, roles: &[Role]) -> Result<Present, Status> {
+        let peer = peer(request)?;
+        Ok(roster::person(&self.sequencer.view(), peer.identity().name(), roles)?)
+    }
+}
+
+#[tonic::async_trait]
+impl ApprovalService for Approvals {
+    type WatchApprovalsStream = ReceiverStream<Result<WatchApprovalsResponse, Status>>;
+
+    async fn list_approvals(
+        &self,
+        request: Request<ListApprovalsRequest>,
+    ) -> Result<Response<ListApprovalsResponse>, Status> {
+        let person = self.present(&request, READERS)?.person().clone();
+        let (standings, more) = self.sequencer.matters(Some(person)).await?;
+        let approvals = standings.iter().map(|one| approval(one, Detail::InList)).collect();
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        Ok(Response::new(ListApprovalsResponse { approvals, more }))
+    }
+
+    async fn get_approval(
+        &self,
+        request: Request<GetApprovalRequest>,
+    ) -> Result<Response<GetApprovalResponse>, Status> {
+        let person = self.present(&request, READERS)?.person().clone();
+        let matter = matter(&request.into_inner().id)?;
+        let standing = self.sequencer.matter(matter, Some(person)).await?;
+        let approval = Some(approval(&standing, Detail::Whole));
+        Ok(Response::new(GetApprovalResponse { approval }))
+    }
+
+    async fn cast_vote(
+        &self,
+        request: Request<CastVoteRequest>,
+    ) -> Result<Response<CastVoteResponse>, Status> {
+        // Anybody of the vault may carry a vote: it is signed by whoever casts it.
+        let _carrier = self.present(&request, READERS)?;
+        let vote = request.into_inner();
+        let evidence: Evidence = json("evidence_json", &vote.evidence_json)?;
+        let voted = Voted {
+            by: vote.voter.parse().map_err(|error| Refusal::bad_name("voter", &error))?,
+            choice: if vote.approve { Choice::Approve } else { Choice::Reject },
+            credential: vote
+                .credential_id
+                .parse()
+                .map_err(|error| Refusal::bad_name("credential_id", &error))?,
+            evidence,
+            matter: matter(&vote.id)?,
+            reason: vote.reason,
+        };
+        let credential = voted.credential.clone();
+        let standing = self.sequencer.vote(voted).await?;
+        let mut votes = standing.waiting.votes.iter();
+        let own = votes.find(|cast| cast.credential == credential);
+        let sequence = own.map_or(0, |cast| cast.sequence.0);
+        let approval = Some(approval(&standing, Detail::InList));
+        Ok(Response::new(CastVoteResponse { sequence, approval }))
+    }
+
+    async fn propose(
+        &self,
+        request: Request<ProposeRequest>,
+    ) -> Result<Response<ProposeResponse>, Status> {
+        let person = self.present(&request, VOTERS)?.person().clone();
+        let ProposeRequest { act_json, reason } = request.into_inner();
+        let act: Act = json("act_json", &act_json)?;
+        tracing::info!(%person, deed = %act.deed(), "proposed");
+        let standing = self.sequencer.propose(person, act, reason).await?;
+        let approval = Some(approval(&standing, Detail::Whole));
+        Ok(Response::new(ProposeResponse { approval }))
+    }
+
+    async fn execute(
+        &self,
+        request: Request<ExecuteRequest>,
+    ) -> Result<Response<ExecuteResponse>, Status> {
+        let person = self.present(&request, VOTERS)?.person().clone();
+        let proposal = proposal(&request.into_inner().id)?;
+        // Once begun it goes on, whoever hangs up.
+        let sequencer = self.sequencer.clone();
+        let by = person.clone();
+        let done = tokio::spawn(async move { sequencer.execute(by, proposal).await });
+        let done = done.await.map_err(|_| Refusal::ShuttingDown)??;
+        tracing::warn!(%person, %proposal, summary = done.summary, "executed");
+        let sequence = done.sequence.0;
+        Ok(Response::new(ExecuteResponse { sequence, summary: done.summary }))
+    }
+
+    async fn withdraw_proposal(
+        &self,
+        request: Request<WithdrawProposalRequest>,
+    ) -> Result<Response<WithdrawProposalResponse>, Status> {
+        let person = self.present(&request, READERS)?.person().clone();
+        let matter = Matter::Proposal(proposal(&request.into_inner().id)?);
+        let withdrawn = Withdrawn { by: Party::Person(person), matter };
+        let sequence = self.sequencer.withdraw(withdrawn).await?.0;
+        Ok(Response::new(WithdrawProposalResponse { sequence }))
+    }
+
+    async fn watch_approvals(
+        &self,
+        request: Request<WatchApprovalsRequest>,
+    ) -> Result<Response<Self::WatchApprovalsStream>, Status> {
+        let person = self.present(&request, READERS)?.person().clone();
+        let place = self.watchers.share(person.as_str()).try_take();
+        let place = place.map_err(|_| Refusal::Overloaded)?;
+        let (changes, stream) = mpsc::channel(CHANGES_AHEAD_MAX);
+        let sequencer = self.sequencer.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = watch(&sequencer, &person, &changes, place) => {}
+                () = changes.closed() => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+type Changes = mpsc::Sender<Result<WatchApprovalsResponse, Status>>;
+
+/// Sends everything that waits, and then each thing whose looks have changed.
+async fn watch(sequencer: &Sequencer, person: &PersonId, changes: &Changes, _place: Place) {
+    let mut moved = sequencer.matter_changes();
+    let mut known: BTreeMap<Matter, Approval> = BTreeMap::new();
+    let mut caught_up = false;
+    loop {
+        moved.borrow_and_update();
+        let listed = match sequencer.matters(Some(person.clone())).await {
+            Ok((standings, _)) => standings,
+            Err(refusal) => return drop(changes.send(Err(refusal.into())).await),
+        };
+        let now: BTreeMap<Matter, Approval> = listed
+            .iter()
+            .map(|one| (one.matter.clone(), approval(one, Detail::InList)))
+            .collect();
+        let ended = known.iter().filter(|(matter, _)| !now.contains_key(*matter));
+        let ended = ended.map(|(_, approval)| {
+            let state = ApprovalState::Ended.into();
+            Approval { state, asks_you: false, ..approval.clone() }
+        });
+        let fresh = now.iter().filter(|(matter, approval)| known.get(*matter) != Some(approval));
+        let fresh = fresh.map(|(_, approval)| approval.clone());
+        for approval in ended.chain(fresh).collect::<Vec<Approval>>() {
+            let change = WatchApprovalsResponse { approval: Some(approval), caught_up: false };
+            if changes.send(Ok(change)).await.is_err() {
+                return;
+            }
+        }
+        if !std::mem::replace(&mut caught_up, true) {
+            let all = WatchApprovalsResponse { approval: None, caught_up: true };
+            if changes.send(Ok(all)).await.is_err() {
+                return;
+            }
+        }
+        known = now;
+        // Things also expire, and votes ripen, while nobody does anything.
+        tokio::select! {
+            ended = moved.changed() => if ended.is_err() { return },
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        tokio::time::sleep(LOOK_AT_MOST_EVERY).await;
+    }
+}
+
+#[tonic::async_trait]
+impl PeopleService for Approvals {
+    async fn list_people(
+        &self,
+        request: Request<ListPeopleRequest>,
+    ) -> Result<Response<ListPeopleResponse>, Status> {
+        let _present = self.present(&request, READERS)?;
+        let view = self.sequencer.view();
+        let people = view.people.iter().map(|(id, member)| {
+            let credentials = member.person.credentials.iter().map(|credential| {
+                let id = credential.id();
+                CredentialEntry {
+                    credential_json: serde_json::to_string(credential).unwrap_or_default(),
+                    suspended: member.silenced.contains(&id),
+                    strength: strength(credential.could_be()).into(),
+                    id: id.to_string(),
+                }
+            });
+            PersonEntry {
+                id: id.to_string(),
+                roles: member.person.roles.iter().map(|role| role.name().to_owned()).collect(),
+                control: member.person.control.clone(),
+                suspended: member.suspended,
+                credentials: credentials.collect(),
+            }
+        });
+        let (recovery_sequence, recovery_from_ms) =
+            view.recovery.map_or((0, 0), |(begun, from)| (begun.0, from.0));
+        Ok(Response::new(ListPeopleResponse {
+            people: people.collect(),
+            governance_json: serde_json::to_string(&view.governance).unwrap_or_default(),
+            vault_id: view.vault.0.to_vec(),
+            recovery_sequence,
+            recovery_from_ms,
+        }))
+    }
+
+    async fn suspend(
+        &self,
+        request: Request<SuspendRequest>,
+    ) -> Result<Response<SuspendResponse>, Status> {
+        let by = self.present(&request, READERS)?.person().clone();
+        let SuspendRequest { person, credential_id, reason } = request.into_inner();
+        let person: PersonId =
+            person.parse().map_err(|error| Refusal::bad_name("person", &error))?;
+        if by != person {
+            // Whose own it is may always say that it no longer counts.
+            let _guard = roster::person(&self.sequencer.view(), &self.control_of(&by), GUARDS)?;
+        }
+        let credential = match credential_id.as_str() {
+            "" => None,
+            id => Some(id.parse().map_err(|error| Refusal::bad_name("credential_id", &error))?),
+        };
+        if !(1..=500).contains(&reason.chars().count()) {
+            let problem = "say why, in 1 to 500 characters".into();
+            return Err(Refusal::BadField { field: "reason", problem }.into());
+        }
+        tracing::warn!(%by, %person, "vote suspended");
+        let suspended = Suspended { by, credential, person, reason };
+        let sequence = self.sequencer.suspend(suspended).await?.0;
+        Ok(Response::new(SuspendResponse { sequence }))
+    }
+
+    async fn begin_recovery(
+        &self,
+        request: Request<BeginRecoveryRequest>,
+    ) -> Result<Response<BeginRecoveryResponse>, Status> {
+        // Whoever has a certificate of this plane: the people and theirs may be what is lost.
+        let carrier = peer(&request)?.identity().name().to_owned();
+        let begun: RecoveryBegun = json("recovery_json", &request.into_inner().recovery_json)?;
+        let announced = self.sequencer.begin_recovery(begun).await?;
+        tracing::error!(carrier, sequence = %announced.sequence, "recovery announced");
+        let (sequence, from_ms) = (announced.sequence.0, announced.from.0);
+        Ok(Response::new(BeginRecoveryResponse { sequence, from_ms }))
+    }
+
+    async fn finish_recovery(
+        &self,
+        request: Request<FinishRecoveryRequest>,
+    ) -> Result<Response<FinishRecoveryResponse>, Status> {
+        let carrier = peer(&request)?.identity().name().to_owned();
+        let begun = Sequence(request.into_inner().recovery_sequence);
+        let sequence = self.sequencer.finish_recovery(begun).await?.0;
+        tracing::error!(carrier, sequence, "the people were replaced");
+        Ok(Response::new(FinishRecoveryResponse { sequence }))
+    }
+}
+
+impl Approvals {
+    fn control_of(&self, person: &PersonId) -> String {
+        let view = self.sequencer.view();
+        view.people.get(person).map(|person| person.control.clone()).unwrap_or_default()
+    }
+}
+
+/// How much of something is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Detail {
+    /// Without the statement.
+    InList,
+    /// With it.
+    Whole,
+}
+
+fn approval(standing: &Standing, detail: Detail) -> Approval {
+    let Standing { matter, waiting, outlook, asks } = standing;
+    let state = match outlook.progress {
+        Progress::Waiting | Progress::Refused => ApprovalState::Waiting,
+        Progress::Ready => ApprovalState::Ready,
+        Progress::Signed => ApprovalState::Signed,
+        Progress::Rejected => ApprovalState::Rejected,
+        Progress::Expired => ApprovalState::Expired,
+    };
+    let (asked_by, likeness) = match &waiting.subject {
+        Subject::Parked(parked) => {
+            (parked.caller().to_string(), hex::encode(parked.likeness))
+        }
+        Subject::Proposed(proposed) => (proposed.by.to_string(), String::new()),
+    };
+    let votes = waiting.votes.iter().zip(&outlook.counts).map(|(cast, counts)| Ballot {
+        person: cast.by.to_string(),
+        credential_id: cast.credential.to_string(),
+        approve: cast.choice == Choice::Approve,
+        reason: cast.reason.clone(),
+        sequence: cast.sequence.0,
+        at_ms: cast.at.0,
+        counts: *counts,
+    });
+    Approval {
+        id: name(matter),
+        state: state.into(),
+        summary: statement::summary(&waiting.statement),
+        statement: if detail == Detail::Whole { waiting.statement.to_string() } else { String::new() },
+        asked_by,
+        sequence: waiting.sequence.0,
+        votes_until_ms: waiting.expires.0,
+        done_until_ms: waiting.execute_until.0,
+        takes: outlook.takes.clone(),
+        votes: votes.collect(),
+        likeness,
+        asks_you: *asks,
+        proposal: waiting.proposed().is_some(),
+    }
+}
+
+/// What people call it.
+fn name(matter: &Matter) -> String {
+    match matter {
+        Matter::Parked(name) => name.clone(),
+        Matter::Proposal(sequence) => format!("p{sequence}"),
+    }
+}
+
+/// Reads what people call it.
+fn matter(id: &str) -> Result<Matter, Refusal> {
+    if id.starts_with('p') {
+        return proposal(id).map(Matter::Proposal);
+    }
+    parked(id)
+}
+
+/// A parked request's id.
+pub(super) fn parked(id: &str) -> Result<Matter, Refusal> {
+    let hex = id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if id.len() == 32 && hex {
+        return Ok(Matter::Parked(id.to_owned()));
+    }
+    let problem = "an approval's id is 32 lower-case hexadecimal digits, or p and a number".into();
+    Err(Refusal::BadField { field: "id", problem })
+}
+
+fn proposal(id: &str) -> Result<Sequence, Refusal> {
+    let number = id.strip_prefix('p').and_then(|digits| digits.parse().ok());
+    let problem = || "a proposal's id is p and a number, for instance p48".into();
+    number.map(Sequence).ok_or_else(|| Refusal::BadField { field: "id", problem: problem() })
+}
+
+/// Something in the form that records hold.
+fn json<T: DeserializeOwned>(field: &'static str, text: &str) -> Result<T, Refusal> {
+    let problem = |error: serde_json::Error| format!("not as records hold it: {error}");
+    serde_json::from_str(text)
+        .map_err(|error| Refusal::BadField { field, problem: problem(error) })
+}
+
+fn strength(strength: Strength) -> &'static str {
+    match strength {
+        Strength::File => "file",
+        Strength::Presence => "presence",
+        Strength::Verified => "verified",
+    }
+}
+
+/// Whoever is a person may look, and carry.
+const READERS: &[Role] = &[Role::Approver, Role::Operator, Role::Security, Role::Auditor];
+
+/// Whoever can be in a quorum may propose and execute.
+const VOTERS: &[Role] = &[Role::Approver, Role::Operator, Role::Security];
+
+const GUARDS: &[Role] = &[Role::Security];
+
+/// Watchers of one person at once, and of all.
+const WATCHERS_PER_PERSON_MAX: usize = 8;
+const WATCHERS_MAX: usize = 64;
+
+/// Changes sent before the watcher has taken the one before.
+const CHANGES_AHEAD_MAX: usize = 16;
+
+/// Without any record, things are looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// However many records come, things are not looked at more often: the writer makes the list.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(200);

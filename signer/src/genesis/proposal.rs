@@ -1,0 +1,120 @@
+//! What is proposed for genesis: the file, and everything that must be right with it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use alloy_primitives::B256;
+use portcullis_policy::book::Book;
+use portcullis_policy::governance::{CredentialEntry, Governance, GovernanceFile};
+use portcullis_policy::id::PersonId;
+use portcullis_policy::people::{People, Person, Role};
+use portcullis_policy::record::{Environment, FORMAT, Genesis};
+use serde::Deserialize;
+
+use super::InitError;
+
+/// The file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Proposal {
+    environment: Environment,
+    /// The first book, relative to the proposal.
+    book: PathBuf,
+    person: Vec<ProposedPerson>,
+    #[serde(default)]
+    quorum: std::collections::BTreeMap<
+        portcullis_policy::governance::Deed,
+        portcullis_policy::governance::QuorumTable,
+    >,
+    recovery: Option<portcullis_policy::governance::RecoveryTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProposedPerson {
+    id: PersonId,
+    roles: BTreeSet<Role>,
+    control: String,
+    #[serde(default)]
+    credentials: Vec<CredentialEntry>,
+}
+
+/// Reads a proposal into a genesis that nobody has signed yet.
+pub(super) fn read(path: &Path) -> Result<Genesis, InitError> {
+    let text = super::read_text(path)?;
+    let parse = |message: String| InitError::Parse { path: path.into(), message };
+    let proposal: Proposal = toml::from_str(&text).map_err(|error| parse(error.to_string()))?;
+    let book_path = path.parent().unwrap_or(Path::new(".")).join(&proposal.book);
+    let text = super::read_text(&book_path)?;
+    let book = Book::parse(&text);
+    let book = book.map_err(|faults| InitError::Book { path: book_path, faults })?;
+    let file = GovernanceFile { quorum: proposal.quorum, recovery: proposal.recovery };
+    let governance = match file.is_empty() {
+        true => None,
+        false => Some(file.read().map_err(parse)?),
+    };
+    let mut people = Vec::with_capacity(proposal.person.len());
+    for person in proposal.person {
+        let ProposedPerson { id, roles, control, credentials } = person;
+        let read = credentials.into_iter().map(CredentialEntry::read);
+        let credentials =
+            read.collect::<Result<_, String>>().map_err(|why| parse(format!("{id}: {why}")))?;
+        people.push(Person { control, credentials, id, roles });
+    }
+    check(&people, governance.as_ref(), &book, proposal.environment)?;
+    let salt = crate::keys::rand_bytes().map_err(|_| InitError::NoRandomness)?;
+    Ok(Genesis {
+        book: text,
+        environment: proposal.environment,
+        format: FORMAT,
+        governance,
+        people,
+        salt: B256::new(salt),
+        signatures: Vec::new(),
+    })
+}
+
+fn check(
+    people: &[Person],
+    governance: Option<&Governance>,
+    book: &Book,
+    environment: Environment,
+) -> Result<(), InitError> {
+    let mut names = BTreeSet::new();
+    for person in people {
+        for name in [person.id.as_str(), person.control.as_str()] {
+            if !names.insert(name) {
+                return Err(InitError::Twice(name.into()));
+            }
+        }
+        let caller = person.control.parse().ok().filter(|name| book.caller(name).is_some());
+        if caller.is_some() {
+            return Err(InitError::AlsoCaller(person.control.clone()));
+        }
+    }
+    for role in [Role::Operator, Role::Security] {
+        if !people.iter().any(|person| person.roles.contains(&role)) {
+            return Err(InitError::Nobody(role.name()));
+        }
+    }
+    let owners = book.callers().flat_map(|(_, entry)| entry.owners.iter());
+    let known = |owner: &&PersonId| people.iter().any(|person| person.id == **owner);
+    if let Some(stranger) = owners.into_iter().find(|owner| !known(owner)) {
+        return Err(InitError::Stranger(stranger.to_string()));
+    }
+    check_governance(people, governance, environment)
+}
+
+fn check_governance(
+    people: &[Person],
+    governance: Option<&Governance>,
+    environment: Environment,
+) -> Result<(), InitError> {
+    let all = People::new(people).ok_or_else(|| InitError::Twice("a credential".into()))?;
+    let Some(governance) = governance else {
+        let play = environment == Environment::Development;
+        return if play { Ok(()) } else { Err(InitError::Ungoverned(environment.name())) };
+    };
+    let faults = governance.faults(&all);
+    if faults.is_empty() { Ok(()) } else { Err(InitError::Ungovernable(faults)) }
+}

@@ -1,0 +1,255 @@
+//! The writer's part in what people decide together: votes, proposals, and what comes of them.
+//!
+//! Whether something may be is the state's to say; here it is given its place in the order.
+
+use portcullis_policy::act::Act;
+use portcullis_policy::id::{PersonId, Sequence};
+use portcullis_policy::pending::Waiting;
+use portcullis_policy::record::{
+    Entry, Matter, Proposed, Record, Recovered, RecoveryBegun, Suspended, Voted, Withdrawn,
+};
+use portcullis_policy::state::{Outlook, Prepared};
+use portcullis_policy::stops::Scope;
+use portcullis_policy::time::Millis;
+
+use super::command::{Answer, reply};
+use super::writer::{Fatal, Writer, done};
+use crate::journal::Space;
+use crate::refusal::Refusal;
+
+/// Something that waits, as somebody sees it at one moment.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Its name.
+    pub matter: Matter,
+    /// The thing itself.
+    pub waiting: Waiting,
+    /// How far it is.
+    pub outlook: Outlook,
+    /// Whether the person who looks is asked about it.
+    pub asks: bool,
+}
+
+/// A proposal on its way to the writer.
+#[derive(Debug)]
+pub(super) struct NewProposal {
+    pub(super) by: PersonId,
+    pub(super) act: Act,
+    pub(super) reason: String,
+    /// The book it would adopt, if it would.
+    pub(super) prepared: Option<Prepared>,
+}
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The record.
+    pub sequence: Sequence,
+    /// What, in one line.
+    pub summary: String,
+}
+
+/// A recovery that was announced.
+#[derive(Clone, Copy, Debug)]
+pub struct Announcement {
+    /// The record.
+    pub sequence: Sequence,
+    /// When it can be carried out, in sure time.
+    pub from: Millis,
+}
+
+impl Writer {
+    /// One thing that waits, for this person to look at.
+    pub(super) fn standing(&self, matter: &Matter, person: Option<&PersonId>) -> Option<Standing> {
+        let now = self.clock.now();
+        let waiting = self.state.pending().get(matter)?;
+        Some(Standing {
+            matter: matter.clone(),
+            outlook: self.state.outlook(waiting, now),
+            asks: person.is_some_and(|person| self.state.asks(waiting, person, now)),
+            waiting: waiting.clone(),
+        })
+    }
+
+    /// Everything that waits, in the order it began; and how much more there is.
+    pub(super) fn standings(&self, person: Option<&PersonId>) -> (Vec<Standing>, usize) {
+        let pending = self.state.pending();
+        let mut begun: Vec<(Sequence, &Matter)> =
+            pending.iter().map(|(matter, waiting)| (waiting.sequence, matter)).collect();
+        begun.sort_unstable();
+        let more = begun.len().saturating_sub(LISTED_MAX);
+        let shown = begun.into_iter().take(LISTED_MAX);
+        (shown.filter_map(|(_, matter)| self.standing(matter, person)).collect(), more)
+    }
+
+    pub(super) fn vote(&mut self, voted: Voted, answer: Answer<Standing>) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        let now = self.clock.now();
+        if let Err(fault) = self.state.check_vote(&voted, now) {
+            return done(answer, Err(Refusal::Vote(fault)));
+        }
+        let (matter, by) = (voted.matter.clone(), voted.by.clone());
+        self.append(now, Record::Voted(Box::new(voted)), None)?;
+        self.matters_changed = true;
+        let standing = self.standing(&matter, Some(&by)).ok_or_else(gone);
+        self.after_commit(move |_| reply(answer, standing));
+        Ok(())
+    }
+
+    pub(super) fn propose(
+        &mut self,
+        new: NewProposal,
+        answer: Answer<Standing>,
+    ) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        let NewProposal { by, act, reason, prepared } = new;
+        if let Some(prepared) = prepared {
+            self.state.prepare(prepared);
+        }
+        let now = self.clock.now();
+        let proposed: Proposed = match self.state.propose((&by, act, reason), now) {
+            Ok(proposed) => proposed,
+            Err(fault) => return done(answer, Err(Refusal::Proposal(fault))),
+        };
+        let record = Record::Proposed(Box::new(proposed));
+        let entry = Entry { at: now, record, seq: self.state.head().next() };
+        let (bytes, bytes_max) = (entry.encode()?.len(), self.storage.entry_bytes_max());
+        if bytes > bytes_max {
+            let problem = format!(
+                "the proposal takes {bytes} bytes as a record, and the journal takes {bytes_max}"
+            );
+            return done(answer, Err(Refusal::BadField { field: "act_json", problem }));
+        }
+        let sequence = self.append(entry.at, entry.record, None)?;
+        self.matters_changed = true;
+        let standing = self.standing(&Matter::Proposal(sequence), Some(&by)).ok_or_else(gone);
+        self.after_commit(move |_| reply(answer, standing));
+        Ok(())
+    }
+
+    /// Does what was proposed, if enough people have agreed by now. The gate opens only after the
+    /// record is durable, and not if a stop of the same scope came meanwhile.
+    pub(super) fn execute(
+        &mut self,
+        by: &PersonId,
+        proposal: Sequence,
+        answer: Answer<Done>,
+    ) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        let now = self.clock.now();
+        let executed = match self.state.execution(by, proposal, now) {
+            Ok(executed) => executed,
+            Err(fault) => return done(answer, Err(Refusal::Execution(fault))),
+        };
+        let waiting = self.state.pending().get(&Matter::Proposal(proposal));
+        let summary = waiting.map(|one| portcullis_policy::statement::summary(&one.statement));
+        let act = waiting.and_then(Waiting::proposed).map(|proposed| proposed.act.clone());
+        let sequence = self.append(now, Record::Executed(executed), None)?;
+        (self.changed, self.matters_changed) = (true, true);
+        if let Some(Act::Revoke(revoke)) = &act {
+            self.gate.close_for_good(&Scope::Key(revoke.key));
+        }
+        let thawed = act.and_then(|act| if let Act::Thaw(thaw) = act { Some(thaw.scope) } else { None });
+        let gate = self.gate.clone();
+        let done = Done { sequence, summary: summary.unwrap_or_default() };
+        self.after_commit(move |_| {
+            if let Some(scope) = thawed {
+                gate.open(&scope);
+            }
+            reply(answer, Ok(done));
+        });
+        Ok(())
+    }
+
+    pub(super) fn withdraw(
+        &mut self,
+        withdrawn: Withdrawn,
+        answer: Answer<Sequence>,
+    ) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        // Somebody else's is as if it were not there.
+        if !self.state.may_withdraw(&withdrawn) {
+            return done(answer, Err(gone()));
+        }
+        let sequence = self.append(self.clock.now(), Record::Withdrawn(withdrawn), None)?;
+        self.matters_changed = true;
+        self.after_commit(move |_| reply(answer, Ok(sequence)));
+        Ok(())
+    }
+
+    pub(super) fn suspend(
+        &mut self,
+        suspended: Suspended,
+        answer: Answer<Sequence>,
+    ) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        if !self.state.may_suspend(&suspended) {
+            let problem = format!(
+                "{} has no such vote or credential to suspend, or it is suspended already",
+                suspended.person
+            );
+            return done(answer, Err(Refusal::BadField { field: "person", problem }));
+        }
+        let sequence = self.append(self.clock.now(), Record::Suspended(suspended), None)?;
+        (self.changed, self.matters_changed) = (true, true);
+        self.after_commit(move |_| reply(answer, Ok(sequence)));
+        Ok(())
+    }
+
+    /// Stops everything, and announces that the people will be replaced.
+    pub(super) fn begin_recovery(
+        &mut self,
+        begun: RecoveryBegun,
+        answer: Answer<Announcement>,
+    ) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        let now = self.clock.now();
+        if let Err(fault) = self.state.check_recovery(&begun, now) {
+            return done(answer, Err(Refusal::Recovery(fault)));
+        }
+        self.gate.close_for_good(&Scope::All);
+        let sequence = self.append(now, Record::RecoveryBegun(Box::new(begun)), None)?;
+        (self.changed, self.matters_changed) = (true, true);
+        let delay = self.state.governance().recovery.as_ref().map(|recovery| recovery.delay);
+        let from = now.sure.plus(delay.unwrap_or_default());
+        self.after_commit(move |_| reply(answer, Ok(Announcement { sequence, from })));
+        Ok(())
+    }
+
+    pub(super) fn finish_recovery(
+        &mut self,
+        begun: Sequence,
+        answer: Answer<Sequence>,
+    ) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        let now = self.clock.now();
+        if let Err(fault) = self.state.check_recovered(begun, now) {
+            return done(answer, Err(Refusal::Recovery(fault)));
+        }
+        let sequence = self.append(now, Record::Recovered(Recovered { begun }), None)?;
+        (self.changed, self.matters_changed) = (true, true);
+        self.after_commit(move |_| reply(answer, Ok(sequence)));
+        Ok(())
+    }
+}
+
+fn gone() -> Refusal {
+    Refusal::NotFound { kind: "approval", name: "of that id".into() }
+}
+
+/// Things listed at once: more are not read by people, and the writer makes the list.
+const LISTED_MAX: usize = 1_000;
