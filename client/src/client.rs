@@ -20,8 +20,8 @@ use crate::verify::{self, UntrustedReply};
 /// A connection to the signing service. Cheap to clone; clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Client {
-    transport: Transport,
-    service: SigningServiceClient<Channel>,
+    pub(crate) transport: Transport,
+    pub(crate) service: SigningServiceClient<Channel>,
     ids: Arc<RequestIds>,
 }
 

@@ -1,12 +1,14 @@
 //! The control plane's client: keys, the book, the stop, the journal. For operators' tools, with a
-//! person's certificate.
+//! person's certificate. What people decide together is in `approvals.rs`.
 //!
 //! Thin: answers come in the wire's own types, with what the contract promises unwrapped.
 
 use portcullis_proto::v1;
+use portcullis_proto::v1::approval_service_client::ApprovalServiceClient;
 use portcullis_proto::v1::control_service_client::ControlServiceClient;
 use portcullis_proto::v1::freeze_scope::Scope;
 use portcullis_proto::v1::key_service_client::KeyServiceClient;
+use portcullis_proto::v1::people_service_client::PeopleServiceClient;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
@@ -17,7 +19,9 @@ use crate::transport::Transport;
 /// A connection to the control plane. Cheap to clone; clones share the connection.
 #[derive(Clone, Debug)]
 pub struct ControlClient {
-    transport: Transport,
+    pub(crate) transport: Transport,
+    pub(crate) approvals: ApprovalServiceClient<Channel>,
+    pub(crate) people: PeopleServiceClient<Channel>,
     keys: KeyServiceClient<Channel>,
     control: ControlServiceClient<Channel>,
 }
@@ -30,6 +34,7 @@ macro_rules! call {
         reply.map(tonic::Response::into_inner).map_err(|status| $self.transport.error(&status))
     }};
 }
+pub(crate) use call;
 
 impl ControlClient {
     /// Connects with mutual TLS. A connection that is lost later is opened anew by the next call.
@@ -44,7 +49,11 @@ impl ControlClient {
         let keys = KeyServiceClient::new(channel.clone());
         let control =
             ControlServiceClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
-        Ok(Self { keys, control, transport })
+        let approvals =
+            ApprovalServiceClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let people =
+            PeopleServiceClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        Ok(Self { keys, control, approvals, people, transport })
     }
 
     /// Makes a key in the token.

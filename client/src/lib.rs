@@ -29,6 +29,8 @@
 //! # }
 //! ```
 //!
+//! A caller that can wait for people has [`Client::sign_transaction_when_approved`].
+//!
 //! # When the client certificate is missing or refused
 //!
 //! In TLS 1.3 a client has finished its handshake before the service looks at its certificate. A
@@ -39,6 +41,7 @@
 
 #[cfg(feature = "alloy")]
 mod alloy;
+mod approvals;
 mod client;
 mod config;
 mod control;
@@ -50,9 +53,11 @@ mod stream;
 mod tls_watch;
 mod transport;
 mod verify;
+mod waiting;
 
 #[cfg(feature = "alloy")]
 pub use alloy::{AlloyError, PortcullisSigner};
+pub use approvals::ApprovalChanges;
 pub use client::{Answer, Client, ListedKey, Parked, SignedDigest, SignedTransaction, channel};
 pub use config::{ClientConfig, ConfigError, PemFile};
 pub use control::{ControlClient, Journal};
@@ -63,6 +68,7 @@ pub use retry::Retry;
 pub use stream::{SignReceiver, SignSender, SignStream, StreamAnswer, StreamError};
 pub use tonic::Code;
 pub use verify::UntrustedReply;
+pub use waiting::{Change, Patience, Progress, RequestChanges, WaitError};
 
 /// The wire's own types, which the control plane's answers are given in.
 pub use portcullis_proto::v1 as wire;

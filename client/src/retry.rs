@@ -78,7 +78,7 @@ fn is_outage(error: &SignError) -> bool {
 }
 
 /// Up to a quarter longer, so that callers that failed together do not return together.
-fn spread(pause: Duration) -> Duration {
+pub(crate) fn spread(pause: Duration) -> Duration {
     let random = RandomState::new().hash_one(pause);
     let [low, ..] = random.to_le_bytes();
     let extra = pause.saturating_mul(u32::from(low)).checked_div(4 * 256).unwrap_or_default();

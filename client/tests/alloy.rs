@@ -102,6 +102,23 @@ impl SigningService for OneKey {
         Err(Status::unimplemented("unary only"))
     }
 
+    type WatchRequestStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchRequestResponse, Status>> + Send>>;
+
+    async fn watch_request(
+        &self,
+        _: Request<v1::WatchRequestRequest>,
+    ) -> Result<Response<Self::WatchRequestStream>, Status> {
+        Err(Status::unimplemented("unary only"))
+    }
+
+    async fn withdraw_request(
+        &self,
+        _: Request<v1::WithdrawRequestRequest>,
+    ) -> Result<Response<v1::WithdrawRequestResponse>, Status> {
+        Err(Status::unimplemented("signs only"))
+    }
+
     async fn list_signing_keys(
         &self,
         _: Request<v1::ListSigningKeysRequest>,

@@ -138,6 +138,23 @@ impl SigningService for Scripted {
         Ok(Response::new(Box::pin(outgoing)))
     }
 
+    type WatchRequestStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchRequestResponse, Status>> + Send>>;
+
+    async fn watch_request(
+        &self,
+        _: Request<v1::WatchRequestRequest>,
+    ) -> Result<Response<Self::WatchRequestStream>, Status> {
+        Err(Status::unimplemented("see waiting.rs"))
+    }
+
+    async fn withdraw_request(
+        &self,
+        _: Request<v1::WithdrawRequestRequest>,
+    ) -> Result<Response<v1::WithdrawRequestResponse>, Status> {
+        Err(Status::unimplemented("see waiting.rs"))
+    }
+
     async fn list_signing_keys(
         &self,
         _: Request<v1::ListSigningKeysRequest>,
