@@ -397,7 +397,9 @@ fn call_rule(bound: &Bound) -> String {
 }
 
 /// Everywhere tests of traps are.
-const TESTS: [&str; 23] = [
+const TESTS: [&str; 25] = [
+    include_str!("approvals/attacks.rs"),
+    include_str!("approvals/requests.rs"),
     include_str!("laws/main.rs"),
     include_str!("traps.rs"),
     include_str!("windows.rs"),

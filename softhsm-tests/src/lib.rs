@@ -18,6 +18,7 @@ pub mod fault;
 pub mod http;
 pub mod ledger;
 pub mod load;
+pub mod people;
 pub mod pki;
 pub mod place;
 pub mod probe;

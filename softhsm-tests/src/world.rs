@@ -12,6 +12,7 @@ use portcullis_client::{
 };
 use tempfile::TempDir;
 
+use crate::people::{GENESIS, Pens};
 use crate::pki::{Authority, Issued, Leaf};
 use crate::server::{Installation, Plane, Server, Settings};
 use crate::token::{Through, Token};
@@ -49,6 +50,8 @@ pub struct Vault {
     pub settings: Settings,
     /// The signer's files.
     pub installation: Installation,
+    /// What people sign with.
+    pub pens: Pens,
 }
 
 /// A book in which `payouts` may pay [`SUPPLIER`].
@@ -78,6 +81,9 @@ impl Default for BookText {
 impl std::fmt::Display for BookText {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { per_tx, window, more, tables } = self;
+        // Whoever brings a group brings all of them.
+        let usual = "[group]\ntreasury = [\"alan\", \"olga\"]";
+        let group = if tables.contains("[group]") { "" } else { usual };
         let supplier = SUPPLIER.to_checksum(None);
         let usdc = USDC.to_checksum(None);
         write!(
@@ -93,8 +99,7 @@ address = "{usdc}"
 decimals = 6
 [list]
 suppliers = ["{supplier}"]
-[group]
-treasury = ["alan", "olga"]
+{group}
 [caller."{PAYOUTS}"]
 owners = ["olga"]
 [caller."spiffe://test/reports"]
@@ -126,6 +131,16 @@ impl Vault {
         adjust: impl FnOnce(&mut Settings),
     ) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("portcullis-vault-").tempdir()?;
+        let vault = Self::at(folder, through, adjust)?;
+        vault.init(book)?;
+        Ok(vault)
+    }
+
+    fn at(
+        folder: TempDir,
+        through: Through,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Result<Self, Failure> {
         let token = Token::fresh(through)?;
         let services = Authority::new(&sub(folder.path(), "services")?, "Test services CA")?;
         let people = Authority::new(&sub(folder.path(), "people")?, "Test people CA")?;
@@ -138,9 +153,49 @@ impl Vault {
         let mut settings = Settings::new(&data, &token, [data_plane, control_plane]);
         adjust(&mut settings);
         let installation = Installation::new(folder.path(), &settings, &token)?;
-        let vault = Self { folder, token, services, people, settings, installation };
-        vault.init(book)?;
+        let pens = Pens::new(&folder.path().join("pens"))?;
+        Ok(Self { folder, token, services, people, settings, installation, pens })
+    }
+
+    /// A vault for money: its people have keys of their own, have signed genesis, and decide
+    /// together.
+    pub fn governed(through: Through, book: &str) -> Result<Self, Failure> {
+        let vault = Self::unsigned(through, book, QUORUMS)?;
+        let genesis = vault.folder.path().join("genesis.toml");
+        // Nobody has signed yet.
+        let refused = vault.installation.init(&genesis).err().ok_or("made without signatures")?;
+        if !refused.to_string().contains("75") {
+            return Err(refused.into());
+        }
+        let ceremony = vault.folder.path().join("ceremony");
+        let statement = fs::read_to_string(ceremony.join("statement.txt"))?;
+        for (person, _) in DECIDERS {
+            let signature = vault.pens.sign(person, GENESIS, &statement)?;
+            fs::write(ceremony.join(format!("{person}.sig")), signature)?;
+        }
+        vault.installation.init(&genesis)?;
         Ok(vault)
+    }
+
+    /// The same with no signature yet, and no journal.
+    pub fn unsigned(through: Through, book: &str, quorums: &str) -> Result<Self, Failure> {
+        let folder = Self::prepared(through)?;
+        fs::write(folder.folder.path().join("book.toml"), book)?;
+        let mut text = "environment = \"production\"\nbook = \"book.toml\"\n".to_owned();
+        for (person, role) in OTHERS {
+            text.push_str(&entry(person, role, &[]));
+        }
+        for (person, role) in DECIDERS {
+            text.push_str(&entry(person, role, &[folder.pens.line(person)?]));
+        }
+        text.push_str(quorums);
+        fs::write(folder.folder.path().join("genesis.toml"), text)?;
+        Ok(folder)
+    }
+
+    fn prepared(through: Through) -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new().prefix("portcullis-vault-").tempdir()?;
+        Self::at(folder, through, |_| {})
     }
 
     fn init(&self, book: &str) -> Result<(), Failure> {
@@ -148,10 +203,7 @@ impl Vault {
         let genesis = self.folder.path().join("genesis.toml");
         let mut text = "environment = \"development\"\nbook = \"book.toml\"\n".to_owned();
         for (person, role) in PEOPLE {
-            let control = person_uri(person);
-            text.push_str(&format!(
-                "[[person]]\nid = \"{person}\"\nroles = [\"{role}\"]\ncontrol = \"{control}\"\n"
-            ));
+            text.push_str(&entry(person, role, &[]));
         }
         fs::write(&genesis, text)?;
         Ok(self.installation.init(&genesis)?)
@@ -260,6 +312,61 @@ const PEOPLE: [(&str, &str); 6] = [
     ("sam", "security"),
     ("wanda", "watcher"),
 ];
+
+/// Those of a governed vault who decide nothing.
+const OTHERS: [(&str, &str); 3] =
+    [("ada", "auditor"), ("petra", "pricer"), ("wanda", "watcher")];
+
+/// Those who do, with one role each.
+pub const DECIDERS: [(&str, &str); 8] = [
+    ("alan", "approver"),
+    ("amy", "approver"),
+    ("art", "approver"),
+    ("olga", "operator"),
+    ("oscar", "operator"),
+    ("sam", "security"),
+    ("sid", "security"),
+    ("sue", "security"),
+];
+
+/// What it takes in a governed vault. Keys in files count, because no security key is at hand.
+pub const QUORUMS: &str = r#"
+[quorum.thaw]
+need = "2 of security"
+expires = "1h"
+execute = "1h"
+delay = "1s"
+credentials = "file"
+[quorum.revoke]
+need = "2 of security"
+expires = "1h"
+credentials = "file"
+[quorum.widen]
+need = "2 of approver"
+expires = "1h"
+delay = "1s"
+credentials = "file"
+[quorum.people]
+need = "2 of security + 1 of approver"
+expires = "1h"
+credentials = "file"
+"#;
+
+/// The usual book, for people who decide: above one ether two of treasury must agree.
+pub fn governed_book() -> BookText {
+    let more = r#"approve = [{ above = "1 ETH", need = "2 of treasury", expires = "30m", execute = "30m", credentials = "file" }]"#;
+    let tables = "[group]\ntreasury = [\"alan\", \"amy\", \"art\"]\n";
+    let text = BookText { more: more.into(), ..BookText::default() };
+    BookText { tables: tables.into(), ..text }
+}
+
+fn entry(person: &str, role: &str, credentials: &[String]) -> String {
+    let control = person_uri(person);
+    format!(
+        "[[person]]\nid = \"{person}\"\nroles = [\"{role}\"]\ncontrol = \"{control}\"\n\
+         credentials = {credentials:?}\n"
+    )
+}
 
 fn person_uri(person: &str) -> String {
     format!("spiffe://test/people/{person}")

@@ -63,6 +63,13 @@ impl Scene {
         Ok(Self { vault, server, key, held: Arc::default() })
     }
 
+    /// Of a vault that was made, with the key `hot`.
+    pub(crate) async fn of(vault: Vault) -> Result<Self, Failure> {
+        let server = vault.serve()?;
+        let key = vault.hot_key(&server).await?;
+        Ok(Self { vault, server, key, held: Arc::default() })
+    }
+
     /// The same signer, started anew with all that it can log.
     pub(crate) async fn talkative(self) -> Result<Self, Failure> {
         let Self { mut vault, server, key, held } = self;
@@ -250,6 +257,12 @@ impl Journal {
     /// How many records of a kind there are.
     pub(crate) fn count(&self, kind: &str) -> usize {
         self.of(kind).len()
+    }
+
+    /// Where the last signature stands; 0 if there is none.
+    pub(crate) fn last_signed(&self) -> u64 {
+        let signed = self.0.iter().filter(|entry| entry["record"].get("signed").is_some());
+        signed.filter_map(|entry| entry["seq"].as_u64()).max().unwrap_or(0)
     }
 
     /// Whether a record says that this signature was given.

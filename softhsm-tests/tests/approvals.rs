@@ -1,0 +1,20 @@
+//! People who decide together, black box: the shipped signer, a real token, keys of OpenSSH.
+
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test stops at what it did not expect, and its numbers are small"
+)]
+
+mod support;
+
+#[path = "approvals/attacks.rs"]
+mod attacks;
+#[path = "approvals/ceremony.rs"]
+mod ceremony;
+#[path = "approvals/mission.rs"]
+mod mission;
+#[path = "approvals/requests.rs"]
+mod requests;
