@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::connection::ConnectionArgs;
 use crate::output::Format;
-use crate::{audit, completions, freeze, key, policy, report, sign};
+use crate::{approvals, audit, completions, freeze, key, people, policy, report, sign, thaw};
 
 /// Speaks to a Portcullis signer: keys, signatures, the policy book, the stop, the journal.
 #[derive(Debug, Parser)]
@@ -32,6 +32,16 @@ pub(crate) enum Verb {
     Policy(policy::PolicyVerb),
     /// Stop signing in a scope, at once. Thawing takes a quorum.
     Freeze(freeze::FreezeArgs),
+    /// Start again what one freeze stopped. Takes a quorum.
+    Thaw(thaw::ThawArgs),
+    /// End a stopped key for good. Takes a quorum.
+    Revoke(thaw::RevokeArgs),
+    /// See what waits for people, vote on it, and do what was agreed.
+    #[command(subcommand)]
+    Approvals(approvals::ApprovalsVerb),
+    /// Show and change the people, what they sign with, and what deeds take.
+    #[command(subcommand)]
+    People(people::PeopleVerb),
     /// Tell the signer what is mined, and what things cost.
     #[command(subcommand)]
     Report(report::ReportVerb),
@@ -45,9 +55,13 @@ pub(crate) enum Verb {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 ok, 1 failure, 2 usage, 3 denied by policy, 4 parked, 5 unauthenticated or not
-authorised, 6 unavailable, 7 verification failed.
+Exit codes: 0 ok, 1 failure, 2 usage, 3 denied by policy, 4 waits for people, 5 unauthenticated or
+not authorised, 6 unavailable, 7 verification failed.
 
 Connection: flags, or a TOML file given by --config, $PORTCTL_CONFIG or ./portctl.toml, with
 endpoint, ca, certificate, private_key and optionally server_name for the control plane, and the
-same in [data_plane] for `sign`. Paths in the file are relative to it.";
+same in [data_plane] for `sign`. Paths in the file are relative to it. With vault, the vault's id,
+statements of any other vault are not signed.
+
+What takes a quorum is proposed by its verb, which exits with 4; people vote with `approvals
+approve`; the same verb again, or `approvals execute`, does it.";

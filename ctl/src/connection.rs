@@ -30,9 +30,50 @@ pub(crate) struct ConnectionArgs {
     /// PEM file of your private key.
     #[arg(long, global = true, value_name = "FILE")]
     private_key: Option<PathBuf>,
+    /// The vault's id, 64 hexadecimal digits: statements of any other vault are not signed.
+    #[arg(long, global = true, value_name = "HEX", value_parser = vault_id)]
+    vault: Option<VaultHex>,
+}
+
+/// A vault's id as statements write it: 64 lower-case hexadecimal digits, without 0x.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct VaultHex(String);
+
+impl VaultHex {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self(hex::encode(bytes))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for VaultHex {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        vault_id(&text)
+    }
+}
+
+fn vault_id(text: &str) -> Result<VaultHex, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
+    let sound = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    let wrong = || "a vault's id is 64 hexadecimal digits: `portctl status` prints it".to_owned();
+    if sound { Ok(VaultHex(digits)) } else { Err(wrong()) }
 }
 
 impl ConnectionArgs {
+    /// The vault that we are told to believe in, if we are told.
+    pub(crate) fn pinned_vault(&self) -> Result<Option<VaultHex>, Failure> {
+        match &self.vault {
+            Some(vault) => Ok(Some(vault.clone())),
+            None => Ok(self.file()?.vault),
+        }
+    }
+
     /// A connection to the control plane.
     pub(crate) async fn control(&self) -> Result<ControlClient, Failure> {
         let file = self.file()?;
@@ -81,6 +122,7 @@ impl ConnectionArgs {
 struct Planes {
     control: Plane,
     data: Plane,
+    vault: Option<VaultHex>,
 }
 
 /// One plane as the file may give it.
@@ -104,6 +146,7 @@ struct File {
     ca: Option<PathBuf>,
     certificate: Option<PathBuf>,
     private_key: Option<PathBuf>,
+    vault: Option<VaultHex>,
     data_plane: Option<Plane>,
 }
 
@@ -130,10 +173,10 @@ fn read(path: &Path) -> Result<Planes, ConnectionFault> {
     let file: File = toml::from_str(&text)
         .map_err(|source| ConnectionFault::Parse { path: path.to_owned(), source })?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let File { endpoint, server_name, ca, certificate, private_key, data_plane } = file;
+    let File { endpoint, server_name, ca, certificate, private_key, vault, data_plane } = file;
     let control = Plane { endpoint, server_name, ca, certificate, private_key };
     let data = data_plane.unwrap_or_default();
-    Ok(Planes { control: control.beside(folder), data: data.beside(folder) })
+    Ok(Planes { control: control.beside(folder), data: data.beside(folder), vault })
 }
 
 impl Plane {

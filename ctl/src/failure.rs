@@ -4,16 +4,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use portcullis_client::{
-    CallError, Code, ConnectError, Refusal, SignError, TransportError, Trouble,
+    CallError, Code, ConnectError, Refusal, SignError, TransportError, Trouble, WaitError,
 };
 
 use portcullis_policy::examples::BadExamples;
 
+use crate::approvals::VoteFault;
+use crate::approvals::ssh::SshFault;
+use crate::approvals::statement::StatementFault;
 use crate::audit::export::ExportFault;
 use crate::audit::verify::VerifyFault;
 use crate::connection::ConnectionFault;
+use crate::people::PeopleFault;
 use crate::policy::{ExplainFault, FaultyBook};
 use crate::sign::SignFault;
+use crate::thaw::ThawFault;
 
 /// Exit codes: stable, for scripts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,9 +80,30 @@ pub(crate) enum Failure {
     /// No signature.
     #[error(transparent)]
     Signing(#[from] SignError),
+    /// Waiting for people ended without a signature.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
     /// Nothing that could be asked for.
     #[error(transparent)]
     Sign(#[from] SignFault),
+    /// A text that nobody should sign.
+    #[error(transparent)]
+    Statement(#[from] StatementFault),
+    /// No signature by a person's key.
+    #[error(transparent)]
+    Ssh(SshFault),
+    /// No vote.
+    #[error(transparent)]
+    Vote(#[from] VoteFault),
+    /// Nothing that could be thawed.
+    #[error(transparent)]
+    Thaw(#[from] ThawFault),
+    /// Nothing that could be done to people.
+    #[error(transparent)]
+    People(#[from] PeopleFault),
+    /// Something that was to be sent has no JSON form.
+    #[error("it has no JSON form")]
+    Json(#[from] serde_json::Error),
     /// The export was not made.
     #[error(transparent)]
     Export(#[from] ExportFault),
@@ -103,10 +129,17 @@ impl Failure {
         match self {
             Self::Connect(ConnectError::Unreachable(error))
             | Self::Call(CallError::Unreachable(error))
-            | Self::Signing(SignError::Unreachable(error)) => unreachable_exit(error),
+            | Self::Signing(SignError::Unreachable(error))
+            | Self::Wait(WaitError::Sign(SignError::Unreachable(error))) => unreachable_exit(error),
             Self::Call(CallError::Refused(refusal))
-            | Self::Signing(SignError::Refused(refusal)) => refused_exit(refusal),
-            Self::Signing(SignError::Untrusted(_)) => Exit::Unverified,
+            | Self::Signing(SignError::Refused(refusal))
+            | Self::Wait(WaitError::Sign(SignError::Refused(refusal))) => refused_exit(refusal),
+            Self::Signing(SignError::Untrusted(_))
+            | Self::Wait(WaitError::Sign(SignError::Untrusted(_))) => Exit::Unverified,
+            Self::Wait(WaitError::Rejected { .. } | WaitError::Ended { .. }) => Exit::Denied,
+            Self::Statement(fault) => fault.exit(),
+            Self::Ssh(fault) => fault.exit(),
+            Self::People(fault) => fault.exit(),
             Self::Export(fault) => fault.exit(),
             Self::Verify(fault) => fault.exit(),
             // Whoever reads us has had enough: `portctl audit tail | head`.
@@ -115,6 +148,9 @@ impl Failure {
             | Self::Connect(ConnectError::Config(_) | ConnectError::RequestIds(_))
             | Self::Call(CallError::Incomplete { .. })
             | Self::Sign(_)
+            | Self::Vote(_)
+            | Self::Thaw(_)
+            | Self::Json(_)
             | Self::Book(_)
             | Self::Examples(_)
             | Self::Explain(_)
@@ -123,16 +159,32 @@ impl Failure {
         }
     }
 
+    /// What to do next, where the signer's own words do not know this program.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        match self.refusal()?.reason()? {
+            "BOOK_WIDENS" => Some("portctl policy propose FILE --reason TEXT"),
+            _ => None,
+        }
+    }
+
     /// What the signer said, if it said no.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Call(CallError::Refused(refusal))
-            | Self::Signing(SignError::Refused(refusal)) => Some(refusal),
+            | Self::Signing(SignError::Refused(refusal))
+            | Self::Wait(WaitError::Sign(SignError::Refused(refusal))) => Some(refusal),
             Self::Connection(_)
             | Self::Connect(_)
             | Self::Call(_)
             | Self::Signing(_)
+            | Self::Wait(_)
             | Self::Sign(_)
+            | Self::Statement(_)
+            | Self::Ssh(_)
+            | Self::Vote(_)
+            | Self::Thaw(_)
+            | Self::People(_)
+            | Self::Json(_)
             | Self::Export(_)
             | Self::Verify(_)
             | Self::Book(_)

@@ -20,7 +20,7 @@ pub(crate) struct FreezeArgs {
 /// Exactly one of these.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
-struct ScopeArgs {
+pub(crate) struct ScopeArgs {
     /// One key, by id or label.
     key: Option<String>,
     /// Whatever this caller asks for.
@@ -36,7 +36,7 @@ struct ScopeArgs {
 
 impl ScopeArgs {
     /// The parser has seen to it that exactly one is given.
-    fn scope(self) -> Scope {
+    pub(crate) fn scope(self) -> Scope {
         let one = self.key.map(Scope::Key);
         let one = one.or_else(|| self.caller.map(Scope::Caller));
         one.or_else(|| self.tag.map(Scope::Tag)).unwrap_or(Scope::All(self.all))
@@ -92,7 +92,8 @@ pub(crate) fn name(scope: &Scope) -> String {
     }
 }
 
-fn reason(text: &str) -> Result<String, String> {
+/// Why something is done, as every record wants it.
+pub(crate) fn reason(text: &str) -> Result<String, String> {
     match text.trim().chars().count() {
         1..=500 => Ok(text.to_owned()),
         0 => Err("say why: the reason is kept in the journal".to_owned()),

@@ -4,18 +4,22 @@
 //! One file a verb. Data goes to stdout and messages to stderr, and the exit code says what kind of
 //! failure it was; [`failure::Exit`] lists them.
 
+mod approvals;
 mod audit;
 mod cli;
+mod collect;
 mod completions;
 mod connection;
 mod failure;
 mod freeze;
 mod key;
 mod output;
+mod people;
 mod policy;
 mod report;
 mod sign;
 mod status;
+mod thaw;
 mod transaction;
 
 use std::process::ExitCode;
@@ -50,6 +54,10 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Verb::Policy(verb) => policy::run(verb, connection, output).await,
         Verb::Report(verb) => report::run(verb, connection, output).await,
         Verb::Freeze(args) => freeze::run(args, connection, output).await,
+        Verb::Thaw(args) => thaw::run(args, connection, output).await,
+        Verb::Revoke(args) => thaw::revoke(args, connection, output).await,
+        Verb::Approvals(verb) => approvals::run(verb, connection, output).await,
+        Verb::People(verb) => people::run(verb, connection, output).await,
         Verb::Status => status::run(connection, output).await,
         Verb::Audit(verb) => audit::run(verb, connection, output).await,
         Verb::Completions(args) => completions::run(&args, output),

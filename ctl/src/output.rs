@@ -24,6 +24,21 @@ pub(crate) struct Output {
     colour: bool,
 }
 
+/// How a word stands out, where there are colours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shade {
+    /// It must be seen.
+    Alarm,
+    /// An address: to be compared sign by sign.
+    Address,
+    /// An amount with its unit.
+    Amount,
+    /// What the rest of a line is.
+    Label,
+    /// Around what matters.
+    Faint,
+}
+
 impl Output {
     /// Colours alarms if stdout is a terminal and `NO_COLOR` is not set.
     pub(crate) fn new(format: Format) -> Self {
@@ -74,7 +89,40 @@ impl Output {
 
     /// A word that must be seen.
     pub(crate) fn alarm(&self, text: &str) -> String {
-        if self.colour { format!("\u{1b}[1;31m{text}\u{1b}[0m") } else { text.to_owned() }
+        self.shade(Shade::Alarm, text)
+    }
+
+    /// A word that stands out, if there are colours.
+    pub(crate) fn shade(&self, shade: Shade, text: &str) -> String {
+        if !self.colour || text.is_empty() {
+            return text.to_owned();
+        }
+        let code = match shade {
+            Shade::Alarm => "1;31",
+            Shade::Address => "33",
+            Shade::Amount => "1",
+            Shade::Label => "36",
+            Shade::Faint => "2",
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+
+    /// Something to read that is no part of the result, which others may read from stdout.
+    pub(crate) fn aside(&self, text: &str) {
+        drop(io::stderr().lock().write_all(text.as_bytes()));
+    }
+
+    /// A question, to be answered on the same line.
+    pub(crate) fn ask(&self, text: &str) {
+        let mut out = io::stderr().lock();
+        drop(write!(out, "{text}").and_then(|()| out.flush()));
+    }
+
+    /// Rings, where there is a terminal to ring.
+    pub(crate) fn bell(&self) {
+        if self.format == Format::Human && io::stdout().is_terminal() {
+            drop(write!(io::stderr().lock(), "\u{7}"));
+        }
     }
 
     /// What went wrong, with its causes, and what the signer said in detail.
@@ -88,6 +136,9 @@ impl Output {
         self.note(&format!("error: {failure}"));
         for cause in causes(failure) {
             self.note(&format!("  because: {cause}"));
+        }
+        if let Some(advice) = failure.advice() {
+            self.note(&format!("  next: {advice}"));
         }
         let Some(refusal) = failure.refusal() else { return };
         for violation in refusal.violations() {
@@ -114,7 +165,11 @@ fn causes(failure: &Failure) -> Vec<String> {
 }
 
 fn failure_json(failure: &Failure) -> Value {
-    let mut error = json!({ "message": failure.to_string(), "causes": causes(failure) });
+    let mut error = json!({
+        "message": failure.to_string(),
+        "causes": causes(failure),
+        "next": failure.advice(),
+    });
     if let (Some(refusal), Some(fields)) = (failure.refusal(), error.as_object_mut()) {
         let violations = refusal.violations().iter().map(|one| {
             json!({
@@ -165,6 +220,17 @@ pub(crate) fn address(bytes: &[u8]) -> String {
     match alloy_primitives::Address::try_from(bytes) {
         Ok(address) => address.to_checksum(None),
         Err(_) => hex0x(bytes),
+    }
+}
+
+#[cfg(test)]
+impl Output {
+    pub(crate) fn colourful() -> Self {
+        Self { format: Format::Human, colour: true }
+    }
+
+    pub(crate) fn plain() -> Self {
+        Self { format: Format::Human, colour: false }
     }
 }
 

@@ -13,6 +13,7 @@ use portcullis_policy::request::Input;
 use portcullis_policy::typed::{TypedData, TypedFault};
 use serde_json::json;
 
+use crate::collect::Collect;
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, fields, hex0x};
@@ -29,6 +30,9 @@ pub(crate) struct SignArgs {
     /// Id of the request; asking again with it is the same request [default: a new one].
     #[arg(long, value_name = "ID")]
     request_id: Option<RequestId>,
+    /// If it is parked: stay, print each change, and collect the signature once people have agreed.
+    #[arg(long)]
+    wait: bool,
 }
 
 /// Exactly one of these.
@@ -93,19 +97,23 @@ pub(crate) async fn run(
         return Err(SignFault::From { key: args.key, from, address }.into());
     }
     let request_id = args.request_id.unwrap_or_else(|| client.new_request_id());
+    let collect = Collect { client: &client, wait: args.wait, output };
     let answer = match &wanted {
         Wanted::Transaction(preimage) => {
-            return match client.sign_transaction(&key, &request_id, preimage).await? {
+            let ask = || client.sign_transaction(&key, &request_id, preimage);
+            return match collect.answer(ask).await? {
                 Answer::Signed(signed) => show_signed(&signed, preimage, &key, &request_id, output),
                 Answer::Parked(parked) => show_parked(&parked, &request_id, output),
             };
         }
         Wanted::Typed { json, digest } => {
-            client.sign_typed_data(&key, &request_id, json, *digest).await?
+            collect.answer(|| client.sign_typed_data(&key, &request_id, json, *digest)).await?
         }
-        Wanted::Message(text) => client.sign_message(&key, &request_id, text.as_bytes()).await?,
+        Wanted::Message(text) => {
+            collect.answer(|| client.sign_message(&key, &request_id, text.as_bytes())).await?
+        }
         Wanted::Authorization(preimage) => {
-            client.sign_authorization(&key, &request_id, preimage).await?
+            collect.answer(|| client.sign_authorization(&key, &request_id, preimage)).await?
         }
     };
     match answer {
@@ -254,6 +262,10 @@ fn show_parked(parked: &Parked, request_id: &RequestId, output: &Output) -> Resu
         "request_id": request_id.to_string(),
     });
     output.result(&human, &json)?;
-    output.note("ask again with the same --request-id to collect the signature");
+    let id = &parked.parked_id;
+    output.note(&format!(
+        "voters see it with: portctl approvals show {id}\n\
+         ask again with the same --request-id to collect the signature, or wait with --wait"
+    ));
     Ok(Exit::Parked)
 }

@@ -190,6 +190,27 @@ fn a_parked_request_exits_with_4_and_says_how_to_collect() {
     assert_eq!(ran.json()["missing"], json!(["2 of treasury"]));
     assert_eq!(ran.json()["expires_at"], "2025-11-23T18:53:27.042Z");
     assert!(ran.err.contains("--request-id"), "{}", ran.err);
+    assert!(ran.err.contains("portctl approvals show p-1"), "{}", ran.err);
+}
+
+#[test]
+fn waiting_prints_each_change_and_then_the_signature_or_why_there_is_none() {
+    use v1::ParkedState::{Ready, Rejected, Waiting};
+    let waited = |states: &[v1::ParkedState]| {
+        let script = Script::default();
+        *script.watched.lock().expect("lock") = states.to_vec();
+        sign(script, &["--wait", "--output", "json"])
+    };
+    let ran = waited(&[Waiting, Ready]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.json()["status"], "signed");
+    let said: Vec<&str> = ran.err.lines().collect();
+    for (line, part) in said.iter().zip(["show p-1", "missing 1 of treasury", "ready: 1"]) {
+        assert!(line.contains(part), "{part}: {said:?}");
+    }
+    let ran = waited(&[Waiting, Rejected]);
+    assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{ran:?}");
+    assert!(ran.err.contains("p-1 was rejected"), "{}", ran.err);
 }
 
 #[test]
@@ -266,6 +287,17 @@ fn mistakes_in_the_command_line_exit_with_2_and_connect_nowhere() {
         &["audit", "export"],
         &["--output", "yaml", "status"],
         &["thaw"],
+        &["thaw", "hot"],
+        &["thaw", "hot", "--all", "--reason", "x"],
+        &["revoke", "--reason", "x"],
+        &["approvals"],
+        &["approvals", "approve"],
+        &["approvals", "approve", "p1", "--reason", &long],
+        &["approvals", "reject", "p1", "--no-execute"],
+        &["people", "add", "eve", "--control", "eve.example", "--reason", "x"],
+        &["people", "set-roles", "eve", "--role", "king", "--reason", "x"],
+        &["people", "recover", "begin", "renewal.toml"],
+        &["--vault", "07", "status"],
     ] {
         let rig = Script::default().run();
         let ran = rig.portctl(args);

@@ -39,6 +39,7 @@ fn state(key: &Key) -> &'static str {
     match key.state() {
         KeyState::Active => "active",
         KeyState::Frozen => "frozen",
+        KeyState::Revoked => "revoked",
         KeyState::Unspecified => "unknown",
     }
 }

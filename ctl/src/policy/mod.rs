@@ -1,10 +1,11 @@
-//! `policy check | lint | diff | test | explain | adopt | show`.
+//! `policy check | lint | diff | test | explain | adopt | propose | show`.
 
 mod adopt;
 mod check;
 mod diff;
 mod explain;
 mod lint;
+mod propose;
 mod show;
 mod test;
 
@@ -31,8 +32,10 @@ pub(crate) enum PolicyVerb {
     Test(test::TestArgs),
     /// Show the decision on a request as a tree, without a signer.
     Explain(explain::ExplainArgs),
-    /// Put a book into force. Only narrower ones, until quorums exist.
+    /// Put a book into force that only narrows. One that widens is proposed, and takes a quorum.
     Adopt(BookFile),
+    /// Propose a book that widens; put it into force once enough people have agreed.
+    Propose(propose::ProposeArgs),
     /// Print the book in force, byte for byte.
     Show,
 }
@@ -56,6 +59,7 @@ pub(crate) async fn run(
         PolicyVerb::Test(args) => test::run(&args, output),
         PolicyVerb::Explain(args) => explain::run(&args, output),
         PolicyVerb::Adopt(book) => adopt::run(&book, connection, output).await,
+        PolicyVerb::Propose(args) => propose::run(args, connection, output).await,
         PolicyVerb::Show => show::run(connection, output).await,
     }
 }

@@ -1,13 +1,17 @@
 //! A signer's two planes with canned answers, and the built `portctl` to run against them.
 
+pub mod council;
+
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
 use portcullis_proto::v1;
+use portcullis_proto::v1::approval_service_server::ApprovalServiceServer;
 use portcullis_proto::v1::control_service_server::{ControlService, ControlServiceServer};
 use portcullis_proto::v1::key_service_server::{KeyService, KeyServiceServer};
+use portcullis_proto::v1::people_service_server::PeopleServiceServer;
 use portcullis_proto::v1::signing_service_server::{SigningService, SigningServiceServer};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -16,6 +20,7 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use self::council::Council;
 use crate::support::Fake;
 use crate::support::pki::Pki;
 use crate::support::transactions::{address, key, transfer};
@@ -35,6 +40,10 @@ pub struct Script {
     pub checked: v1::CheckBookResponse,
     /// The journal's batches.
     pub journal: Vec<v1::ReadJournalResponse>,
+    /// What waits, and who there is.
+    pub council: Arc<Mutex<Council>>,
+    /// How far `WatchRequest` says it is: each state once. `Sign` parks while any is left.
+    pub watched: Arc<Mutex<Vec<v1::ParkedState>>>,
     /// What was asked, in order.
     pub seen: Arc<Mutex<Vec<String>>>,
 }
@@ -54,6 +63,8 @@ impl Script {
         routes.add_service(KeyServiceServer::new(self.clone()));
         routes.add_service(ControlServiceServer::new(self.clone()));
         routes.add_service(SigningServiceServer::new(self.clone()));
+        routes.add_service(ApprovalServiceServer::new(self.clone()));
+        routes.add_service(PeopleServiceServer::new(self.clone()));
         let fake = Fake::serve(&pki, routes.routes());
         let folder = tempfile::tempdir().expect("folder");
         let me = pki.client("me");
@@ -81,7 +92,31 @@ impl Script {
 impl Rig {
     /// Runs portctl in the folder of the configuration.
     pub fn portctl(&self, args: &[&str]) -> Ran {
-        run(Command::new(env!("CARGO_BIN_EXE_portctl")).current_dir(self.folder.path()).args(args))
+        run(&mut self.command(args))
+    }
+
+    /// The same, to be changed before it runs. Nobody's own keys are at hand.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portctl"));
+        command.current_dir(self.folder.path()).env("HOME", self.folder.path());
+        command.env_remove("SSH_AUTH_SOCK").args(args);
+        command
+    }
+
+    /// A new SSH key in a file of the folder, without passphrase.
+    pub fn ssh_key(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
+            .arg(&path)
+            .status();
+        assert!(made.expect("ssh-keygen").success());
+        path
+    }
+
+    pub fn council(&self) -> std::sync::MutexGuard<'_, Council> {
+        self.script.council.lock().expect("lock")
     }
 
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
@@ -290,6 +325,17 @@ impl ControlService for Script {
         request: Request<v1::ReadJournalRequest>,
     ) -> Result<Response<Batches>, Status> {
         let asked = request.into_inner();
+        let council = self.council.lock().expect("lock");
+        if council.blind {
+            return Err(refusal(Code::PermissionDenied, "NOT_AUTHORISED"));
+        }
+        if let Some(line) = council.line(asked.from_sequence) {
+            let head = Some(v1::JournalHead { size: line.sequence, root: vec![8; 32] });
+            let batch = v1::ReadJournalResponse { lines: vec![line], head };
+            let batches = Box::pin(tokio_stream::iter([Ok(batch)])) as Batches;
+            return Ok(Response::new(batches));
+        }
+        drop(council);
         let mut left = if asked.limit == 0 { u64::MAX } else { asked.limit };
         let mut batches = self.journal.clone();
         for batch in &mut batches {
@@ -318,7 +364,8 @@ impl SigningService for Script {
         request: Request<v1::SignRequest>,
     ) -> Result<Response<v1::SignResponse>, Status> {
         let asked = request.into_inner();
-        let answer = if self.park {
+        let waits = !self.watched.lock().expect("lock").is_empty();
+        let answer = if self.park || waits {
             v1::sign_response::Answer::Parked(v1::Parked {
                 parked_id: "p-1".into(),
                 missing: vec!["2 of treasury".into()],
@@ -340,6 +387,34 @@ impl SigningService for Script {
         _: Request<Streaming<v1::SignStreamRequest>>,
     ) -> Result<Response<Self::SignStreamStream>, Status> {
         Err(Status::unimplemented("unary only"))
+    }
+
+    type WatchRequestStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchRequestResponse, Status>> + Send>>;
+
+    async fn watch_request(
+        &self,
+        _: Request<v1::WatchRequestRequest>,
+    ) -> Result<Response<Self::WatchRequestStream>, Status> {
+        let states = std::mem::take(&mut *self.watched.lock().expect("lock"));
+        let told = states.into_iter().map(|state| {
+            Ok(v1::WatchRequestResponse {
+                state: state.into(),
+                missing: vec!["1 of treasury".into()],
+                approvals: 1,
+                votes_until_ms: 1_763_924_007_042,
+                signed_until_ms: 1_763_924_007_042,
+            })
+        });
+        let told: Vec<_> = told.collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(told))))
+    }
+
+    async fn withdraw_request(
+        &self,
+        _: Request<v1::WithdrawRequestRequest>,
+    ) -> Result<Response<v1::WithdrawRequestResponse>, Status> {
+        Err(Status::unimplemented("callers only"))
     }
 
     async fn list_signing_keys(

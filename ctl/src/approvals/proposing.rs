@@ -1,0 +1,115 @@
+//! What every verb does that takes a quorum: executes what was agreed to, says what is missing of
+//! what waits, and proposes what nobody proposed yet.
+
+use portcullis_client::wire::{Approval, ApprovalState, ExecuteResponse, ReadJournalRequest};
+use portcullis_client::{CallError, Code, ControlClient};
+use portcullis_policy::act::Act;
+use portcullis_policy::record::{Entry, Record};
+use serde_json::{Value, json};
+
+use crate::approvals::words;
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, fields};
+
+/// An act, and why.
+pub(crate) struct Wanted {
+    pub(crate) act: Act,
+    pub(crate) reason: String,
+}
+
+impl Wanted {
+    /// Done if it can be, and else as far as it can be taken.
+    pub(crate) async fn settle(
+        self,
+        control: &ControlClient,
+        output: &Output,
+    ) -> Result<Exit, Failure> {
+        let Some(live) = self.live(control, output).await? else {
+            let act = serde_json::to_string(&self.act)?;
+            let proposed = control.propose(&act, &self.reason).await?;
+            return waits("proposed", &proposed, output);
+        };
+        if live.state() != ApprovalState::Ready {
+            return waits("waits", &live, output);
+        }
+        let done = control.execute(&live.id).await?;
+        let mut human = vec![("agreed", words::voters(&live))];
+        human.extend(self::done(&done));
+        output.result(&fields(&human), &done_json(&live.id, &done))?;
+        Ok(Exit::Done)
+    }
+
+    /// A proposal of exactly this that waits already: one that is ready, else the newest. The
+    /// record that proposed it says what it is, word for word.
+    async fn live(
+        &self,
+        control: &ControlClient,
+        output: &Output,
+    ) -> Result<Option<Approval>, Failure> {
+        let listed = control.list_approvals().await?.approvals;
+        let mut same = Vec::new();
+        for approval in listed.into_iter().filter(|one| one.proposal && words::is_live(one)) {
+            let act = match proposed_act(control, approval.sequence).await {
+                Ok(act) => act,
+                Err(CallError::Refused(no)) if no.code() == Code::PermissionDenied => {
+                    output.note(
+                        "note: your roles do not let you read the journal, so what waits already \
+                         cannot be compared: see portctl approvals list",
+                    );
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if act.as_ref() == Some(&self.act) {
+                same.push(approval);
+            }
+        }
+        let ready = same.iter().position(|one| one.state() == ApprovalState::Ready);
+        Ok(match ready {
+            Some(place) => Some(same.swap_remove(place)),
+            None => same.pop(),
+        })
+    }
+}
+
+async fn proposed_act(control: &ControlClient, at: u64) -> Result<Option<Act>, CallError> {
+    let request = ReadJournalRequest { from_sequence: at, follow: false, limit: 1 };
+    let mut journal = control.read_journal(request).await?;
+    while let Some(batch) = journal.next().await? {
+        let Some(line) = batch.lines.iter().find(|line| line.sequence == at) else { continue };
+        let Ok(entry) = Entry::decode(&line.content) else { return Ok(None) };
+        return Ok(if let Record::Proposed(one) = entry.record { Some(one.act) } else { None });
+    }
+    Ok(None)
+}
+
+fn waits(word: &'static str, approval: &Approval, output: &Output) -> Result<Exit, Failure> {
+    let id = &approval.id;
+    let mut human = vec![(word, id.clone()), ("what", words::plain(&approval.summary))];
+    human.extend(approval.takes.iter().map(|takes| ("takes", words::plain(takes))));
+    human.extend(approval.votes.iter().map(|ballot| ("vote", words::vote(ballot))));
+    if approval.votes.is_empty() {
+        human.push(("votes", "none yet".to_owned()));
+    }
+    human.push(("votes until", portcullis_policy::utc::rfc3339(approval.votes_until_ms)));
+    human.push(("time left", words::left(approval)));
+    human.push(("voters type", format!("portctl approvals approve {id}")));
+    human.push(("and then", format!("portctl approvals execute {id}, or this command again")));
+    let json = json!({ "status": "waiting", "approval": words::json(approval) });
+    output.result(&fields(&human), &json)?;
+    Ok(Exit::Parked)
+}
+
+/// What was done.
+pub(crate) fn done(done: &ExecuteResponse) -> Vec<(&'static str, String)> {
+    vec![("done", words::plain(&done.summary)), ("record", done.sequence.to_string())]
+}
+
+pub(crate) fn done_json(id: &str, done: &ExecuteResponse) -> Value {
+    json!({
+        "status": "done",
+        "proposal": id,
+        "summary": done.summary,
+        "sequence": done.sequence,
+    })
+}

@@ -1,0 +1,76 @@
+//! `thaw KEY | --caller C | --tag T | --all`: starts again what one freeze stopped. Takes a quorum.
+
+use clap::Args;
+use portcullis_client::wire::freeze_scope;
+use portcullis_client::{CallError, ControlClient};
+use portcullis_policy::act::{Act, Revoke, Thaw};
+use portcullis_policy::id::{InvalidName, KeyId};
+use portcullis_policy::stops::Scope;
+
+use crate::approvals::proposing::Wanted;
+use crate::connection::ConnectionArgs;
+use crate::failure::{Exit, Failure};
+use crate::freeze::{ScopeArgs, reason};
+use crate::output::Output;
+
+#[derive(Args, Debug)]
+pub(crate) struct ThawArgs {
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// Why: 1 to 500 characters. Part of what voters sign.
+    #[arg(long, value_parser = reason)]
+    reason: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RevokeArgs {
+    /// The key, by id or label. It must be stopped.
+    key: String,
+    /// Why: 1 to 500 characters. Part of what voters sign.
+    #[arg(long, value_parser = reason)]
+    reason: String,
+}
+
+/// Nothing that could be thawed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ThawFault {
+    /// No caller or tag has such a name.
+    #[error("nothing can have been stopped under that name")]
+    Name(#[from] InvalidName),
+}
+
+pub(crate) async fn run(
+    args: ThawArgs,
+    connection: &ConnectionArgs,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let control = connection.control().await?;
+    let scope = match args.scope.scope() {
+        freeze_scope::Scope::Key(key) => Scope::Key(key_id(&control, &key).await?),
+        freeze_scope::Scope::Caller(caller) => {
+            Scope::Caller(caller.parse().map_err(ThawFault::Name)?)
+        }
+        freeze_scope::Scope::Tag(tag) => Scope::Tag(tag.parse().map_err(ThawFault::Name)?),
+        freeze_scope::Scope::All(_) => Scope::All,
+    };
+    let wanted = Wanted { act: Act::Thaw(Thaw { scope }), reason: args.reason };
+    wanted.settle(&control, output).await
+}
+
+/// `revoke KEY`: ends a key for good. Takes a quorum.
+pub(crate) async fn revoke(
+    args: RevokeArgs,
+    connection: &ConnectionArgs,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let control = connection.control().await?;
+    let key = key_id(&control, &args.key).await?;
+    let wanted = Wanted { act: Act::Revoke(Revoke { key }), reason: args.reason };
+    wanted.settle(&control, output).await
+}
+
+async fn key_id(control: &ControlClient, id_or_label: &str) -> Result<KeyId, Failure> {
+    let key = control.key(id_or_label).await?;
+    let id = key.key_id.parse().map_err(|_| CallError::Incomplete { part: "key id" });
+    Ok(id?)
+}
