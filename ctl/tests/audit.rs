@@ -34,8 +34,8 @@ use serde_json::{Value, json};
 fn records(count: u64) -> Vec<Vec<u8>> {
     let ada = || PersonId::try_from("ada".to_owned()).expect("id");
     let roles = BTreeSet::from([Role::Security, Role::Operator]);
-    let control = "ada.example".into();
-    let person = Person { control, credentials: Vec::new(), id: ada(), roles };
+    let (control, credentials) = ("ada.example".into(), Vec::new());
+    let person = Person { control, credentials, id: ada(), roles };
     let genesis = Genesis {
         book: "version = 1\n".into(),
         environment: Environment::Development,
@@ -92,8 +92,8 @@ fn tail_shows_the_last_records_for_people() {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(
         ran.out,
-        "       4  2025-11-23T18:53:27.046Z  frozen        everything by ada: drill 4\n\
-         \x20      5  2025-11-23T18:53:27.047Z  frozen        everything by ada: drill 5\n"
+        "       4  2025-11-23T18:53:27.046Z  frozen          everything by ada: drill 4\n\
+         \x20      5  2025-11-23T18:53:27.047Z  frozen          everything by ada: drill 5\n"
     );
 }
 

@@ -5,11 +5,12 @@ use portcullis_policy::effect;
 use portcullis_policy::finding::Reason;
 use portcullis_policy::id::ChainId;
 use portcullis_policy::money::{Account, Asset, parse_decimal};
-use portcullis_policy::record::{Actor, Asked, Entry, Record};
+use portcullis_policy::record::{Actor, Asked, Entry, Priced, Record, Settled, SignedRecord};
 use portcullis_policy::request::{Request, Signable};
 use portcullis_policy::tx::{Destination, UnsignedTx};
-
 use portcullis_policy::utc::rfc3339;
+
+use crate::audit::people;
 
 /// Sequence number, time, kind and what matters; below a decision, what its input would do. A
 /// record of a newer format is shown as it is.
@@ -18,7 +19,7 @@ pub(crate) fn summary(sequence: u64, line: &[u8], registry: &Registry) -> String
         return format!("{sequence:>8}  {}", String::from_utf8_lossy(line));
     };
     let (time, kind) = (rfc3339(entry.at.sure.0), entry.record.kind());
-    let text = format!("{sequence:>8}  {time}  {kind:<12}  {}", words(&entry.record, registry));
+    let text = format!("{sequence:>8}  {time}  {kind:<14}  {}", words(&entry.record, registry));
     let effects = entry.record.asked().map(|asked| effects(asked, registry)).unwrap_or_default();
     [text.trim_end().to_owned()].into_iter().chain(effects).collect::<Vec<_>>().join("\n")
 }
@@ -50,7 +51,8 @@ const INDENT: &str = "          ";
 fn words(record: &Record, registry: &Registry) -> String {
     match record {
         Record::Genesis(genesis) => {
-            format!("{:?}, {} people", genesis.environment, genesis.people.len())
+            let (environment, people) = (genesis.environment.name(), genesis.people.len());
+            format!("{environment}, {people} people, {} signatures", genesis.signatures.len())
         }
         Record::Started(started) => {
             format!("start {}, version {}", started.epoch, started.version)
@@ -64,22 +66,8 @@ fn words(record: &Record, registry: &Registry) -> String {
         Record::Adopted(adopted) => {
             format!("a book of {} bytes by {}", adopted.book.len(), adopted.by)
         }
-        Record::Settled(settled) => {
-            let (key, chain, nonce) = (settled.key, settled.chain, &settled.nonce);
-            let allowances = settled.allowances.len();
-            let by = &settled.by;
-            format!(
-                "key {key} on chain {chain} up to nonce {nonce}, {allowances} allowances by {by}"
-            )
-        }
-        Record::Priced(priced) => {
-            let price = |(asset, micro): (&String, &_)| {
-                let account = Account { chain: ChainId(0), asset: Asset::Usd };
-                format!("{asset} {}", format_amount(registry, account, *micro))
-            };
-            let prices: Vec<String> = priced.prices.iter().map(price).collect();
-            format!("{} by {}", prices.join(", "), priced.by)
-        }
+        Record::Settled(settled) => settlement(settled),
+        Record::Priced(priced) => prices(priced, registry),
         Record::Frozen(frozen) => {
             let by = match &frozen.by {
                 Actor::Person(person) => person.to_string(),
@@ -87,10 +75,7 @@ fn words(record: &Record, registry: &Registry) -> String {
             };
             format!("{} by {by}: {}", frozen.scope, frozen.reason)
         }
-        Record::Signed(signed) => match signed.repeats {
-            Some(first) => format!("{}, again as record {first}", request(&signed.asked)),
-            None => request(&signed.asked),
-        },
+        Record::Signed(signed) => signature(signed),
         Record::Denied(denied) => because(&denied.asked, &denied.reasons, registry),
         Record::Withheld(withheld) => because(&withheld.asked, &withheld.reasons, registry),
         Record::Parked(parked) => {
@@ -102,7 +87,42 @@ fn words(record: &Record, registry: &Registry) -> String {
             let (count, code, caller) = (many.count, &many.code, &many.caller);
             format!("{count} more {code} for {caller} and key {}", many.key)
         }
+        Record::Voted(voted) => people::voted(voted),
+        Record::Proposed(proposed) => people::proposed(proposed),
+        Record::Executed(executed) => people::executed(executed),
+        Record::Withdrawn(withdrawn) => people::withdrawn(withdrawn),
+        Record::Suspended(suspended) => people::suspended(suspended),
+        Record::RecoveryBegun(begun) => people::recovery_begun(begun),
+        Record::Recovered(recovered) => {
+            format!("the people were replaced, as record {} announced", recovered.begun)
+        }
     }
+}
+
+fn settlement(settled: &Settled) -> String {
+    let (key, chain, nonce) = (settled.key, settled.chain, &settled.nonce);
+    let (allowances, by) = (settled.allowances.len(), &settled.by);
+    format!("key {key} on chain {chain} up to nonce {nonce}, {allowances} allowances by {by}")
+}
+
+fn prices(priced: &Priced, registry: &Registry) -> String {
+    let price = |(asset, micro): (&String, &_)| {
+        let account = Account { chain: ChainId(0), asset: Asset::Usd };
+        format!("{asset} {}", format_amount(registry, account, *micro))
+    };
+    let prices: Vec<String> = priced.prices.iter().map(price).collect();
+    format!("{} by {}", prices.join(", "), priced.by)
+}
+
+fn signature(signed: &SignedRecord) -> String {
+    let mut text = request(&signed.asked);
+    if let Some(first) = signed.repeats {
+        text.push_str(&format!(", again as record {first}"));
+    }
+    if !signed.votes.is_empty() {
+        text.push_str(&format!(", on the votes of {}", people::records(&signed.votes)));
+    }
+    text
 }
 
 fn request(asked: &Asked) -> String {

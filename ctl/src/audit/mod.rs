@@ -2,7 +2,9 @@
 
 pub(crate) mod export;
 mod line;
+mod people;
 mod tail;
+mod together;
 pub(crate) mod verify;
 
 use clap::Subcommand;

@@ -5,10 +5,12 @@ use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use portcullis_policy::record::Entry;
 use portcullis_policy::verify::{Report, Verifier};
 use serde_json::{Value, json};
 
 use crate::audit::export::{ATTACHMENT, Head, head_file};
+use crate::audit::together::Together;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, fields, hex0x};
 
@@ -20,6 +22,9 @@ pub(crate) struct VerifyArgs {
     /// somebody else.
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
+    /// Print the texts that people signed, too.
+    #[arg(long)]
+    statements: bool,
 }
 
 /// An export that could not be checked at all.
@@ -46,7 +51,7 @@ impl VerifyFault {
 }
 
 pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
-    let report = check(&args.file)?;
+    let (report, together) = check(&args.file)?;
     let named = args.head.clone().unwrap_or_else(|| head_file(&args.file));
     // Only a head nobody named may be missing, and that is said.
     let head = if args.head.is_none() && !named.exists() { None } else { Some(read_head(&named)?) };
@@ -65,7 +70,19 @@ pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
             ));
         }
     }
-    output.result(&human(&report, &root, &wrong), &json(&report, &root, &wrong, head.is_some()))?;
+    let (mut human, mut json) =
+        (human(&report, &root, &wrong), json(&report, &root, &wrong, head.is_some()));
+    // What a journal tells that does not verify is no evidence of anything.
+    if wrong.is_empty() {
+        let told = together.human(args.statements);
+        if !told.is_empty() {
+            human.push_str(&format!("\n\nwhat people did together\n\n{told}"));
+        }
+        if let Some(all) = json.as_object_mut() {
+            all.insert("together".to_owned(), together.json(args.statements));
+        }
+    }
+    output.result(&human, &json)?;
     if head.is_none() {
         output.note("warning: no head to hold it against, so records cut from its end go unseen");
     }
@@ -75,10 +92,10 @@ pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
 }
 
 /// Hands the export to the policy crate, line by line.
-fn check(path: &Path) -> Result<Report, VerifyFault> {
+fn check(path: &Path) -> Result<(Report, Together), VerifyFault> {
     let unreadable = |source| VerifyFault::Read { path: path.to_owned(), source };
     let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(unreadable)?);
-    let mut verifier = Verifier::default();
+    let (mut verifier, mut together) = (Verifier::default(), Together::default());
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
@@ -87,14 +104,20 @@ fn check(path: &Path) -> Result<Report, VerifyFault> {
         }
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
         match attachment(line) {
-            None => verifier.record(line),
+            None => {
+                verifier.record(line);
+                // One that cannot be read is among the verifier's findings.
+                if let Ok(entry) = Entry::decode(line) {
+                    together.take(entry);
+                }
+            }
             Some(Ok(bytes)) => verifier.attachment(bytes),
             Some(Err(_)) => {
                 return Err(VerifyFault::Attachment { path: path.to_owned(), line: number });
             }
         }
     }
-    Ok(verifier.finish())
+    Ok((verifier.finish(), together))
 }
 
 /// The bytes of an attachment's line, or `None` for a record's.
