@@ -423,6 +423,33 @@ mod tests {
     }
 
     #[test]
+    fn a_thaw_opens_exactly_the_scope_that_it_names() {
+        let gate = Gate::default();
+        gate.close(&Scope::All);
+        gate.close(&Scope::Caller("a".parse().unwrap()));
+        gate.recorded(&Scope::All);
+        gate.recorded(&Scope::Caller("a".parse().unwrap()));
+        gate.open(&Scope::All);
+        let (ours, other) = (gate.ticket(who("a"), Sequence(1)), gate.ticket(who("b"), Sequence(2)));
+        assert!(in_a_poll(|| ours.clone().pass()).is_err());
+        assert!(in_a_poll(|| other.clone().pass()).is_ok());
+    }
+
+    #[test]
+    fn a_thaw_does_not_open_the_gate_to_a_stop_that_is_on_its_way_into_the_journal() {
+        let gate = Gate::default();
+        gate.close(&Scope::All);
+        gate.recorded(&Scope::All);
+        // A second stop of the same scope, while the thaw of the first is being written.
+        gate.close(&Scope::All);
+        gate.open(&Scope::All);
+        let ticket = gate.ticket(who("a"), Sequence(1));
+        assert!(in_a_poll(|| ticket.clone().pass()).is_err());
+        gate.recorded(&Scope::All);
+        assert!(in_a_poll(|| ticket.clone().pass()).is_err(), "recorded, and still a stop");
+    }
+
+    #[test]
     fn outside_of_a_gated_poll_nothing_passes() {
         let gate = Gate::default();
         let ticket = gate.ticket(who("a"), Sequence(1));

@@ -17,6 +17,7 @@ pub mod curve;
 pub mod fault;
 pub mod http;
 pub mod ledger;
+pub mod measure;
 pub mod load;
 pub mod people;
 pub mod pki;

@@ -28,6 +28,7 @@ use portcullis_policy::request::{Asker, Input, Request};
 use portcullis_policy::state::State;
 use portcullis_policy::tx::{Destination, Draft, UnsignedTx};
 use portcullis_policy::value::Value;
+use portcullis_softhsm_tests::measure::sample;
 use serde_json::json;
 
 #[derive(Parser)]
@@ -166,19 +167,6 @@ impl Row {
             "in_keccak_1kib": self.units,
         })
     }
-}
-
-/// Nanoseconds of one call: median of the rounds, least and most.
-fn sample(rounds: usize, each: usize, mut call: impl FnMut()) -> (f64, f64, f64) {
-    let mut times: Vec<f64> = (0..rounds)
-        .map(|_| {
-            let begun = Instant::now();
-            (0..each).for_each(|_| call());
-            begun.elapsed().as_nanos() as f64 / each as f64
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    (times[rounds / 2], times[0], times[rounds - 1])
 }
 
 /// A vault whose book has a thousand rules and so many addresses.
