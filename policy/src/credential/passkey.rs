@@ -153,7 +153,9 @@ impl PasskeyKey {
         match self {
             Self::Es256(text) => {
                 let key = es256(text).ok_or(BadEvidence::Credential)?;
-                let signature = from_der(signature).ok_or(BadEvidence::SignatureForm)?;
+                // Strict DER. A high s is as good as a low one: authenticators give both.
+                let signature = p256::ecdsa::Signature::from_der(signature);
+                let signature = signature.map_err(|_| BadEvidence::SignatureForm)?;
                 key.verify(signed, &signature).map_err(|_| BadEvidence::Signature)
             }
             Self::Ed25519(text) => {
@@ -175,12 +177,6 @@ fn es256(text: &str) -> Option<p256::ecdsa::VerifyingKey> {
 
 fn ed25519_hex(text: &str) -> Option<ed25519_dalek::VerifyingKey> {
     ed25519(unhex(text)?.as_slice().try_into().ok()?)
-}
-
-/// Exactly the DER of two numbers. A high s is as good as a low one: authenticators give both.
-fn from_der(bytes: &[u8]) -> Option<p256::ecdsa::Signature> {
-    let signature = p256::ecdsa::Signature::from_der(bytes).ok()?;
-    (signature.to_der().as_bytes() == bytes).then_some(signature)
 }
 
 /// A passkey as it comes in.

@@ -61,15 +61,15 @@ impl SshKey {
             });
         }
         let blob = Base64::decode_vec(base64).map_err(|_| BadCredential::SshBlob)?;
-        let (named, point, application) = read_key(&blob).ok_or(BadCredential::SshBlob)?;
+        let (point, application) = read_key(&blob).ok_or(BadCredential::SshBlob)?;
         let holder = match application {
             None => Holder::File,
             Some(application) => Holder::Device { application: readable(application)?.to_owned() },
         };
         ed25519(&point).ok_or(BadCredential::Ed25519)?;
         let key = Self { point, holder };
-        let same =
-            named == algorithm.as_bytes() && key.to_string() == [algorithm, base64].join(" ");
+        // What is written of it is what was read: no byte more, no other name inside.
+        let same = key.to_string() == [algorithm, base64].join(" ");
         if same { Ok(key) } else { Err(BadCredential::SshBlob) }
     }
 
@@ -190,16 +190,13 @@ fn readable(application: &[u8]) -> Result<&str, BadCredential> {
     if ours { Ok(text) } else { Err(BadCredential::SshApplication) }
 }
 
-type KeyParts<'a> = (&'a [u8], [u8; 32], Option<&'a [u8]>);
-
-/// Type, point, and the application if there is one.
-fn read_key(blob: &[u8]) -> Option<KeyParts<'_>> {
+/// The point, and the application if there is one. What may follow is not looked at.
+fn read_key(blob: &[u8]) -> Option<([u8; 32], Option<&[u8]>)> {
     let mut wire = Wire(blob);
-    let algorithm = wire.text()?;
+    let is_device = wire.text()? == DEVICE.as_bytes();
     let point = wire.text()?.try_into().ok()?;
-    let application = if algorithm == DEVICE.as_bytes() { Some(wire.text()?) } else { None };
-    wire.end()?;
-    Some((algorithm, point, application))
+    let application = if is_device { Some(wire.text()?) } else { None };
+    Some((point, application))
 }
 
 /// The type of a key in a file.

@@ -170,7 +170,7 @@ impl<'a> Wire<'a> {
         Some(head)
     }
 
-    pub(super) fn end(&self) -> Option<()> {
+    fn end(&self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
 }

@@ -439,6 +439,22 @@ fn a_signature_with_fixed_width_is_not_der_and_der_is_no_ed25519() {
 }
 
 #[test]
+fn an_ed25519_signature_that_only_a_lax_verifier_takes_is_refused() {
+    // By the owner of the key, with the neutral point as R: S = k * a.
+    let signature = format!("01{}", "00".repeat(31))
+        + "99bdb4ec6c0629ba5dea95269804fe356240ee135fb14ed47526219bca8fbd04";
+    let ceremony = Ceremony::ed25519();
+    let hash = Sha256::digest(&ceremony.client_data);
+    let signed = [&ceremony.authenticator_data()[..], &hash].concat();
+    let bytes: [u8; 64] = hex::decode(&signature).unwrap().try_into().unwrap();
+    let lax = signing_key(9).verifying_key();
+    let bytes = ed25519_dalek::Signature::from_bytes(&bytes);
+    assert!(ed25519_dalek::Verifier::verify(&lax, &signed, &bytes).is_ok());
+    let verdict = ceremony.verdict_on(Assertion { signature, ..ceremony.assertion() });
+    assert_eq!(verdict, Err(BadEvidence::Signature));
+}
+
+#[test]
 fn hex_is_lower_case_and_whole() {
     let ceremony = Ceremony::es256();
     let good = ceremony.assertion();
