@@ -9,6 +9,7 @@ use portcullis_client::ControlClient;
 use portcullis_policy::act::{
     Act, AddCredential, DropCredential, Enrol, Govern, Reinstate, Remove, SetRoles,
 };
+use portcullis_policy::governance::GovernanceFile;
 use portcullis_policy::id::{CredentialId, PersonId};
 use portcullis_policy::people::{Person, Role};
 
@@ -19,7 +20,6 @@ use crate::failure::{Exit, Failure};
 use crate::freeze::reason;
 use crate::output::Output;
 use crate::people::enrolment::Enrolment;
-use crate::people::governance_file::GovernanceFile;
 use crate::people::{PeopleFault, read_toml};
 
 /// Every proposal says why.

@@ -5,7 +5,6 @@
 
 mod acts;
 mod enrolment;
-mod governance_file;
 mod list;
 mod recover;
 mod renewal_file;

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use portcullis_policy::governance::Deed;
+use portcullis_policy::governance::{
+    CredentialWord, Deed, GovernanceFile, QuorumTable, RecoveryTable, credentials,
+};
 use portcullis_policy::id::PersonId;
 use portcullis_policy::people::{Person, Role};
 use portcullis_policy::record::Renewal;
@@ -15,9 +17,6 @@ use serde::Deserialize;
 use toml::value::{Date, Datetime, Offset, Time};
 
 use crate::failure::Failure;
-use crate::people::governance_file::{
-    CredentialWord, GovernanceFile, QuorumTable, RecoveryTable, credentials,
-};
 use crate::people::{PeopleFault, read_toml};
 
 /// The file.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::file::{CredentialEntry, GovernanceFile, QuorumTable, RecoveryTable};
+pub use self::file::{CredentialWord, GovernanceFile, QuorumTable, RecoveryTable, credentials};
 use crate::credential::{Credential, Strength};
 use crate::id::PersonId;
 use crate::people::{CREDENTIALS_MAX, PEOPLE_MAX, People, Person, Role};

@@ -1,11 +1,13 @@
 //! What is proposed for genesis: the file, and everything that must be right with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::B256;
 use portcullis_policy::book::Book;
-use portcullis_policy::governance::{CredentialEntry, Governance, GovernanceFile};
+use portcullis_policy::governance::{
+    CredentialWord, Deed, Governance, GovernanceFile, QuorumTable, RecoveryTable, credentials,
+};
 use portcullis_policy::id::PersonId;
 use portcullis_policy::people::{People, Person, Role};
 use portcullis_policy::record::{Environment, FORMAT, Genesis};
@@ -22,11 +24,8 @@ struct Proposal {
     book: PathBuf,
     person: Vec<ProposedPerson>,
     #[serde(default)]
-    quorum: std::collections::BTreeMap<
-        portcullis_policy::governance::Deed,
-        portcullis_policy::governance::QuorumTable,
-    >,
-    recovery: Option<portcullis_policy::governance::RecoveryTable>,
+    quorum: BTreeMap<Deed, QuorumTable>,
+    recovery: Option<RecoveryTable>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,7 +35,7 @@ struct ProposedPerson {
     roles: BTreeSet<Role>,
     control: String,
     #[serde(default)]
-    credentials: Vec<CredentialEntry>,
+    credentials: Vec<CredentialWord>,
 }
 
 /// Reads a proposal into a genesis that nobody has signed yet.
@@ -48,18 +47,18 @@ pub(super) fn read(path: &Path) -> Result<Genesis, InitError> {
     let text = super::read_text(&book_path)?;
     let book = Book::parse(&text);
     let book = book.map_err(|faults| InitError::Book { path: book_path, faults })?;
-    let file = GovernanceFile { quorum: proposal.quorum, recovery: proposal.recovery };
-    let governance = match file.is_empty() {
-        true => None,
-        false => Some(file.read().map_err(parse)?),
-    };
+    let mut faults = Vec::new();
     let mut people = Vec::with_capacity(proposal.person.len());
     for person in proposal.person {
-        let ProposedPerson { id, roles, control, credentials } = person;
-        let read = credentials.into_iter().map(CredentialEntry::read);
-        let credentials =
-            read.collect::<Result<_, String>>().map_err(|why| parse(format!("{id}: {why}")))?;
+        let ProposedPerson { id, roles, control, credentials: words } = person;
+        let credentials = credentials(&format!("person {id}"), &words, &mut faults);
         people.push(Person { control, credentials, id, roles });
+    }
+    let ungoverned = proposal.quorum.is_empty() && proposal.recovery.is_none();
+    let read = GovernanceFile::new(proposal.quorum, proposal.recovery).governance();
+    let governance = read.map_err(|more| faults.extend(more)).ok().filter(|_| !ungoverned);
+    if !faults.is_empty() {
+        return Err(parse(faults.join("\n  ")));
     }
     check(&people, governance.as_ref(), &book, proposal.environment)?;
     let salt = crate::keys::rand_bytes().map_err(|_| InitError::NoRandomness)?;

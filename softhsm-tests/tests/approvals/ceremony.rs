@@ -75,9 +75,9 @@ fn quorums_that_could_not_be_met_or_take_everybody_are_refused_with_what_to_do()
         ("3 of security", "cannot be met without"),
         ("4 of security", "can never be met"),
         ("2 of treasury", "no role that votes"),
-        ("0 of security", "not a number of people"),
-        ("two of security", "not a number of people"),
-        ("security", "not a quorum"),
+        ("0 of security", "is no quorum"),
+        ("two of security", "is no quorum"),
+        ("security", "is no quorum"),
     ] {
         let changed =
             QUORUMS.replacen(thaw, &thaw.replace("2 of security", need), 1);
