@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 
-use crate::book::{Book, KeyRules, Quorum, SharedLimit};
+use crate::book::{Book, ContractKind, KeyRules, Quorum, SharedLimit};
 use crate::bounds::Moment;
 use crate::effect::{self, Effect};
 use crate::finding::{Findings, Rule, Seen};
@@ -18,6 +18,7 @@ use crate::money::{Account, Amount, Asset, Charges};
 use crate::payees::Payees;
 use crate::permitted::{self, Ground};
 use crate::prices::{self, Prices};
+use crate::record::RecordedSlot;
 use crate::request::Request;
 use crate::reservation::Reservations;
 use crate::settlement::Settlements;
@@ -34,9 +35,10 @@ pub fn decide(book: &Book, facts: &Facts<'_>, request: Request) -> Decision {
     if verdict.missing.is_empty() {
         let revision = book.hash();
         let repeat = facts.repeats(&request);
-        let first = verdict.first;
+        let (first, as_safe) = (verdict.first, verdict.as_safe);
         let known = facts.known(&request);
-        let allowed = Allowed { request, charge, first, revision, repeat, known, findings };
+        let allowed =
+            Allowed { request, charge, first, as_safe, revision, repeat, known, findings };
         return Decision::Allow(Box::new(allowed));
     }
     Decision::Park(Parked { request, findings, missing: verdict.missing, expires: verdict.expires })
@@ -80,6 +82,7 @@ pub struct Allowed {
     request: Request,
     charge: Charges,
     first: Vec<Address>,
+    as_safe: bool,
     revision: BookHash,
     repeat: Option<Sequence>,
     known: Repeat,
@@ -100,6 +103,11 @@ impl Allowed {
     /// Whom the key never paid before, if the book asks people about such payments. In order.
     pub fn first_payments(&self) -> &[Address] {
         &self.first
+    }
+
+    /// Where it is charged, as records hold it.
+    pub fn slot(&self) -> RecordedSlot {
+        RecordedSlot::of(&self.request, self.as_safe)
     }
 
     /// The book it was allowed under.
@@ -214,6 +222,8 @@ struct Verdict {
     findings: Findings,
     charge: Option<Charges>,
     first: Vec<Address>,
+    /// Whether it acts for a Safe.
+    as_safe: bool,
     missing: Vec<Quorum>,
     expires: Span,
 }
@@ -221,7 +231,7 @@ struct Verdict {
 impl Verdict {
     fn refused(findings: Findings) -> Self {
         let (first, missing) = (Vec::new(), Vec::new());
-        Self { findings, charge: None, first, missing, expires: Span(0) }
+        Self { findings, charge: None, first, as_safe: false, missing, expires: Span(0) }
     }
 }
 
@@ -263,7 +273,7 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     limits::check(book.registry(), rules, facts, &asked, &mut findings);
     limits::check_shared(&shared, facts, &asked, &mut findings);
     limits::check_outstanding(rules, facts, &asked, &mut findings);
-    limits::check_nonce(rules, facts, request.slot(), &mut findings);
+    limits::check_nonce(rules, facts, &asked, &mut findings);
 
     let first = first_payments(rules, facts, request, &payments);
     let tiers = rules
@@ -284,7 +294,11 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     }
     let expires = unmet.iter().map(|(_, expires)| *expires).min().unwrap_or(Span(0));
     let missing = unmet.iter().map(|(need, _)| (*need).clone()).collect();
-    Verdict { findings, charge: Some(charge), first, missing, expires }
+    let as_safe = effects.iter().any(|effect| {
+        let Effect::Via { contract } = effect else { return false };
+        book.registry().contract_kind(chain, *contract) == ContractKind::Safe
+    });
+    Verdict { findings, charge: Some(charge), first, as_safe, missing, expires }
 }
 
 /// Who asks, for which key, under which name: nothing of what.

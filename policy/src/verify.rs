@@ -10,9 +10,7 @@ use alloy_primitives::{Address, B256, keccak256};
 use crate::book::Book;
 use crate::decide::{Decision, decide, still_allows};
 use crate::id::{DecisionNumber, Sequence, VaultId};
-use crate::record::{
-    Actor, Asked, Entry, Frozen, ParkedRecord, Record, RecordedInput, RecordedSlot, Role,
-};
+use crate::record::{Actor, Asked, Entry, Frozen, ParkedRecord, Record, RecordedInput, Role};
 use crate::request::{Request, sha256};
 use crate::state::State;
 use crate::time::Millis;
@@ -248,12 +246,11 @@ impl Replay<'_> {
     ) -> Result<(), String> {
         let same = match (&entry.record, decision) {
             (Record::Signed(signed), Decision::Allow(allowed)) => {
-                let request = allowed.request();
                 signed.charge == *allowed.charge()
                     && signed.first_payments == allowed.first_payments()
                     && signed.repeats == allowed.repeat()
                     && signed.book == allowed.revision()
-                    && signed.slot == RecordedSlot::of(request.slot())
+                    && signed.slot == allowed.slot()
             }
             (Record::Withheld(_) | Record::Failed(_), Decision::Allow(_)) => true,
             (Record::Denied(denied), decision) => {

@@ -68,8 +68,11 @@ fn words(record: &Record, registry: &Registry) -> String {
             let (key, chain, nonce) = (settled.key, settled.chain, &settled.nonce);
             let allowances = settled.allowances.len();
             let by = &settled.by;
+            let read = settled.read_at.map(|at| format!(", read at {} ms", at.0));
+            let read = read.unwrap_or_default();
             format!(
-                "key {key} on chain {chain} up to nonce {nonce}, {allowances} allowances by {by}"
+                "key {key} on chain {chain} up to nonce {nonce}, {allowances} allowances{read} by \
+                 {by}"
             )
         }
         Record::Priced(priced) => {

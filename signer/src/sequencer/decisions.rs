@@ -39,6 +39,7 @@ struct Allowance {
     first_payments: Vec<Address>,
     book: BookHash,
     repeats: Option<Sequence>,
+    slot: RecordedSlot,
 }
 
 impl Writer {
@@ -88,6 +89,7 @@ impl Writer {
             first_payments: allowed.first_payments().to_vec(),
             book: allowed.revision(),
             repeats: allowed.repeat(),
+            slot: allowed.slot(),
         };
         let request = allowed.into_request();
         let pending = Pending { request, asked, attachment, allowed: allowance, who };
@@ -180,8 +182,8 @@ impl Writer {
         }
         let Pending { request, asked, attachment, allowed, who } = pending;
         let record = SignedRecord {
-            slot: RecordedSlot::of(request.slot()),
             asked,
+            slot: allowed.slot,
             book: allowed.book,
             charge: allowed.charge,
             first_payments: allowed.first_payments,
