@@ -380,6 +380,12 @@ impl Replay<'_> {
         } else if let Record::Frozen(Frozen { by: Actor::Person(person), .. }) = &entry.record {
             let wrong = !may(person, &[Role::Security]);
             wrong.then(|| "a stop by somebody who may not".to_owned())
+        } else if let Record::Settled(settled) = &entry.record {
+            let wrong = !may(&settled.by, &[Role::Watcher]);
+            wrong.then(|| "a settlement reported by somebody who may not".to_owned())
+        } else if let Record::Priced(priced) = &entry.record {
+            let wrong = !may(&priced.by, &[Role::Pricer]);
+            wrong.then(|| "prices reported by somebody who may not".to_owned())
         } else if let Record::Adopted(adopted) = &entry.record {
             let allowed = may(&adopted.by, &[Role::Operator, Role::Security]);
             let wider = Book::parse(&adopted.book).map(|new| self.state.book().difference(&new));
