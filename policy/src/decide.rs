@@ -380,9 +380,13 @@ fn check_cooling(
     out: &mut Findings,
 ) {
     let Some(cooling) = rules.cooling else { return };
-    let whom: BTreeSet<Address> = payments.iter().map(|(_, whom, _)| *whom).collect();
-    for who in whom {
-        let waits = facts.payees.is_cooling(key.label, who, cooling, facts.now.sure);
+    let mut whom: BTreeMap<Address, bool> = BTreeMap::new();
+    // What everything is worth is paid to the same people, and is in no list.
+    for (account, who, _) in payments.iter().filter(|(account, ..)| *account != prices::USD) {
+        let waits = facts.payees.is_cooling(key.label, (*account, *who), cooling, facts.now.sure);
+        *whom.entry(*who).or_default() |= waits;
+    }
+    for (who, waits) in whom {
         out.note(Rule::Cooling, Seen::Address(who), !waits);
     }
 }
