@@ -336,7 +336,9 @@ fn add_worth(
     let (true, Some(rule)) = (shared.iter().any(in_usd), book.prices()) else {
         return Some(charge);
     };
-    let (registry, when) = (book.registry(), (rule.stale, facts.now.sure));
+    // A price expires, so by the time that may have passed. It is stamped with sure time: taken for
+    // older than it is, never for younger.
+    let (registry, when) = (book.registry(), (rule.stale, facts.now.possible));
     let worth = match facts.prices.worth_of(registry, &charge, when) {
         Ok(worth) => worth?,
         Err(asset) => {
