@@ -74,6 +74,7 @@ fn key(label: &KeyLabel, rules: &KeyRules, registry: &Registry, out: &mut Vec<Li
         let hint = "leave delegatecall out; MultiSend needs only kind = \"multisend\"";
         lint(out, "delegatecall", at("delegatecall"), message, hint);
     }
+    unreachable(&at("approve"), rules, out);
     for tier in &rules.approve {
         quorum(&at("approve"), &tier.need, out);
     }
@@ -144,9 +145,24 @@ fn arguments(at: &str, members: &[Member], bounds: &[Bound], out: &mut Vec<Lint>
 fn matters(kind: &Kind) -> bool {
     match kind {
         Kind::Uint(_) | Kind::Int(_) | Kind::Address | Kind::Bytes => true,
+        Kind::FixedBytes(size) => *size >= 20,
         Kind::Array(element, _) => matters(element),
         Kind::Tuple(_, members) => members.iter().any(|member| matters(&member.kind)),
-        Kind::Bool | Kind::FixedBytes(_) | Kind::String => false,
+        Kind::Bool | Kind::String => false,
+    }
+}
+
+/// A tier in vain: whoever lowered the limit left nobody to ask.
+fn unreachable(at: &str, rules: &KeyRules, out: &mut Vec<Lint>) {
+    let thresholds = rules.approve.iter().flat_map(|tier| &tier.above);
+    for threshold in thresholds {
+        let limits = threshold.accounts.iter().find_map(|account| rules.limits_of(*account));
+        if limits.map(ceiling).is_some_and(|most| most <= Some(threshold.amount) && most.is_some())
+        {
+            let message = "a tier that nothing reaches: more is refused by per_tx or a window";
+            let hint = "ask people below that limit, or leave the tier out";
+            lint(out, "unreachable-tier", at.to_owned(), message, hint);
+        }
     }
 }
 
@@ -245,6 +261,8 @@ where = { asset = "@USDC", amount = "<= 5 USDC" }
                 "token.USDC",
             ),
             ("amount = \"<= 5 USDC\"", "amount = \"any\"", "unbounded-argument", "call supply"),
+            ("per_tx = \"10 ETH\"", "per_tx = \"1 ETH\"", "unreachable-tier", "approve"),
+            ("\"20 ETH / 24h\"", "\"1 ETH / 24h\"", "unreachable-tier", "approve"),
             (
                 "where = { asset = \"@USDC\", amount = \"<= 5 USDC\" }",
                 "where = \"any\"",
