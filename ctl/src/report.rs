@@ -34,6 +34,10 @@ pub(crate) struct SettledArgs {
     /// An allowance as it stands on the chain, in base units. May be given several times.
     #[arg(long, value_name = "TOKEN:SPENDER:AMOUNT", value_parser = allowance)]
     allowance: Vec<Standing>,
+    /// The timestamp of the block that was read, in seconds since 1970. Without it, no permit is
+    /// taken to be over.
+    #[arg(long, value_name = "SECONDS")]
+    read_at: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,14 +61,15 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let control = connection.control().await?;
     let sequence = match verb {
-        ReportVerb::Settled(SettledArgs { key, chain_id, nonce, allowance }) => {
+        ReportVerb::Settled(SettledArgs { key, chain_id, nonce, allowance, read_at }) => {
             let allowances = allowance.into_iter().map(|one| StandingAllowance {
                 token: one.token.to_vec(),
                 spender: one.spender.to_vec(),
                 amount: one.amount,
             });
             let allowances = allowances.collect();
-            let report = ReportSettlementRequest { key, chain_id, nonce, allowances };
+            let read_at_ms = read_at.map(|seconds| seconds.saturating_mul(1_000));
+            let report = ReportSettlementRequest { key, chain_id, nonce, allowances, read_at_ms };
             control.report_settlement(report).await?.sequence
         }
         ReportVerb::Prices(PricesArgs { prices }) => {

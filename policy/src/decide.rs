@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 
-use crate::book::{Book, KeyRules, Registry, SharedLimit, Tier, format_amount};
+use crate::book::{Book, ContractKind, KeyRules, Registry, SharedLimit, Tier, format_amount};
 use crate::bounds::Moment;
 use crate::effect::{self, Effect};
 use crate::finding::{Findings, Rule, Seen};
@@ -19,7 +19,7 @@ use crate::payees::Payees;
 use crate::permitted::{self, Ground};
 use crate::prices::{self, Prices};
 use crate::quorum::{Terms, Vote};
-use crate::record::INLINE_BYTES_MAX;
+use crate::record::{INLINE_BYTES_MAX, RecordedSlot};
 use crate::request::{Request, Signable};
 use crate::reservation::Reservations;
 use crate::settlement::Settlements;
@@ -37,9 +37,19 @@ pub fn decide(book: &Book, facts: &Facts<'_>, request: Request) -> Decision {
         let votes = if verdict.asked { facts.approval.records.clone() } else { Vec::new() };
         let revision = book.hash();
         let repeat = facts.repeats(&request);
-        let first = verdict.first;
+        let (first, as_safe) = (verdict.first, verdict.as_safe);
         let known = facts.known(&request);
-        let allowed = Allowed { request, charge, first, revision, repeat, known, votes, findings };
+        let allowed = Allowed {
+            request,
+            charge,
+            first,
+            as_safe,
+            revision,
+            repeat,
+            known,
+            votes,
+            findings,
+        };
         return Decision::Allow(Box::new(allowed));
     }
     let (missing, expires, execute) = (verdict.missing, verdict.expires, verdict.execute);
@@ -84,6 +94,7 @@ pub struct Allowed {
     request: Request,
     charge: Charges,
     first: Vec<Address>,
+    as_safe: bool,
     revision: BookHash,
     repeat: Option<Sequence>,
     known: Repeat,
@@ -105,6 +116,11 @@ impl Allowed {
     /// Whom the key never paid before, if the book asks people about such payments. In order.
     pub fn first_payments(&self) -> &[Address] {
         &self.first
+    }
+
+    /// Where it is charged, as records hold it.
+    pub fn slot(&self) -> RecordedSlot {
+        RecordedSlot::of(&self.request, self.as_safe)
     }
 
     /// The book it was allowed under.
@@ -257,6 +273,8 @@ struct Verdict {
     findings: Findings,
     charge: Option<Charges>,
     first: Vec<Address>,
+    /// Whether it acts for a Safe.
+    as_safe: bool,
     /// Whether people are asked at all.
     asked: bool,
     missing: Vec<Missing>,
@@ -268,7 +286,8 @@ impl Verdict {
     fn refused(findings: Findings) -> Self {
         let (first, missing) = (Vec::new(), Vec::new());
         let (expires, execute) = (Span(0), Span(0));
-        Self { findings, charge: None, first, asked: false, missing, expires, execute }
+        let (as_safe, asked) = (false, false);
+        Self { findings, charge: None, first, as_safe, asked, missing, expires, execute }
     }
 }
 
@@ -310,7 +329,7 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     limits::check(book.registry(), rules, facts, &asked, &mut findings);
     limits::check_shared(&shared, facts, &asked, &mut findings);
     limits::check_outstanding(rules, facts, &asked, &mut findings);
-    limits::check_nonce(rules, facts, request.slot(), &mut findings);
+    limits::check_nonce(rules, facts, &asked, &mut findings);
 
     let first = first_payments(rules, facts, request, &payments);
     let asks = asks(rules, &charge, &first, &effects);
@@ -334,7 +353,12 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
         terms: ask.terms.clone(),
     });
     let missing = missing.collect();
-    Verdict { findings, charge: Some(charge), first, asked, missing, expires, execute }
+    let as_safe = effects.iter().any(|effect| {
+        let Effect::Via { contract } = effect else { return false };
+        book.registry().contract_kind(chain, *contract) == ContractKind::Safe
+    });
+    let charge = Some(charge);
+    Verdict { findings, charge, first, as_safe, asked, missing, expires, execute }
 }
 
 /// Something for which the book asks people.
@@ -428,7 +452,9 @@ fn add_worth(
     let (true, Some(rule)) = (shared.iter().any(in_usd), book.prices()) else {
         return Some(charge);
     };
-    let (registry, when) = (book.registry(), (rule.stale, facts.now.sure));
+    // A price expires, so by the time that may have passed. It is stamped with sure time: taken for
+    // older than it is, never for younger.
+    let (registry, when) = (book.registry(), (rule.stale, facts.now.possible));
     let worth = match facts.prices.worth_of(registry, &charge, when) {
         Ok(worth) => worth?,
         Err(asset) => {
@@ -472,9 +498,13 @@ fn check_cooling(
     out: &mut Findings,
 ) {
     let Some(cooling) = rules.cooling else { return };
-    let whom: BTreeSet<Address> = payments.iter().map(|(_, whom, _)| *whom).collect();
-    for who in whom {
-        let waits = facts.payees.is_cooling(key.label, who, cooling, facts.now.sure);
+    let mut whom: BTreeMap<Address, bool> = BTreeMap::new();
+    // What everything is worth is paid to the same people, and is in no list.
+    for (account, who, _) in payments.iter().filter(|(account, ..)| *account != prices::USD) {
+        let waits = facts.payees.is_cooling(key.label, (*account, *who), cooling, facts.now.sure);
+        *whom.entry(*who).or_default() |= waits;
+    }
+    for (who, waits) in whom {
         out.note(Rule::Cooling, Seen::Address(who), !waits);
     }
 }

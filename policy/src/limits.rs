@@ -11,6 +11,7 @@ use crate::finding::{Findings, Rule, Seen};
 use crate::id::{CallerId, ChainId, KeyId};
 use crate::ledger::{Ledger, Place, Repeat, Slot};
 use crate::money::{Account, Amount, Asset, Charges, Facet, Line, Total};
+use crate::settlement;
 use crate::time::{Millis, Span};
 
 /// Checks every limit that a charge touches. A repeat adds nothing, and is checked all the same.
@@ -97,7 +98,7 @@ fn check_windows(
     }
 }
 
-/// What is signed and not known to be mined, this request included.
+/// What is signed and not known to be settled, this request included.
 fn check_unsettled(
     registry: &Registry,
     limits: &Limits,
@@ -107,33 +108,39 @@ fn check_unsettled(
     out: &mut Findings,
 ) {
     let Some(bound) = limits.unsettled else { return };
-    if !matches!(asked.slot.place, Place::Nonce(_)) {
-        return;
-    }
     let mut total = Total::ZERO;
     for line in scope(registry, account) {
-        let mut slots = facts.settlements.pending(asked.slot.key, line.account);
-        hold(facts, asked, &line, &mut slots);
-        slots.retain(|slot, _| matches!(slot.place, Place::Nonce(_)));
-        total = slots.values().fold(total, |total, amount| total.plus(*amount));
+        let account = line.account;
+        let held = |slot: Slot| facts.settlements.unsettled_in(slot, account);
+        total = total
+            .plus_total(facts.settlements.unsettled(asked.slot.key, account))
+            .plus_total(raised(facts, asked, |charges| charges.of_line(&line), held));
     }
     let (sum, passed) = (total.to_amount_saturating(), !total.exceeds(bound));
     out.note(Rule::Unsettled, Seen::Amount { account, sum, bound: Some(bound) }, passed);
 }
 
-/// Adds what is in flight and what is asked for, each slot at its maximum.
-fn hold(facts: &Facts<'_>, asked: &Asked<'_>, line: &Line, slots: &mut BTreeMap<Slot, Amount>) {
-    let mut raise = |slot: Slot, amount: Amount| {
-        let held = slots.entry(slot).or_default();
-        *held = amount.max(*held);
-    };
+/// How much more the slots of what is in flight and asked for would hold than is `held` of them,
+/// each at its maximum.
+fn raised(
+    facts: &Facts<'_>,
+    asked: &Asked<'_>,
+    part: impl Fn(&Charges) -> Amount,
+    held: impl Fn(Slot) -> Amount,
+) -> Total {
+    let more = |slot, most: Amount| most.checked_sub(held(slot)).unwrap_or(Amount::ZERO);
+    let (mut total, mut own) = (Total::ZERO, part(asked.charge));
     for (slot, numbers) in facts.open.slots_of(asked.slot.key) {
         let others = numbers.iter().filter(|number| Some(**number) != facts.own);
-        for open in others.filter_map(|number| facts.open.get(*number)) {
-            raise(slot, open.charges.of_line(line));
+        let others = others.filter_map(|number| facts.open.get(*number));
+        let most = others.map(|open| part(&open.charges)).max().unwrap_or(Amount::ZERO);
+        if slot == asked.slot {
+            own = own.max(most);
+        } else {
+            total = total.plus(more(slot, most));
         }
     }
-    raise(asked.slot, asked.charge.of_line(line));
+    total.plus(more(asked.slot, own))
 }
 
 /// What may stand for each spender, signed and not taken back, this request included.
@@ -150,22 +157,55 @@ pub fn check_outstanding(
         let rule = rules.tokens.get(&(line.account.chain, token));
         let bound = rule.and_then(|rule| rule.allowance.as_ref()?.outstanding);
         let Some(bound) = bound.filter(|_| amount > Amount::ZERO) else { continue };
-        let key = asked.slot.key;
-        let (settled, mut slots) = facts.settlements.standing(key, line.account, *spender);
-        hold(facts, asked, line, &mut slots);
-        let total = slots.values().fold(settled, |total, amount| total.plus(*amount));
+        let (account, known) = (line.account, facts.settlements);
+        let held = |slot: Slot| known.granted_in(slot, account, *spender);
+        let more = raised(facts, asked, |charges| charges.of_line(line), held);
+        let total = known.standing(asked.slot.key, account, *spender).plus_total(more);
         let (sum, passed) = (total.to_amount_saturating(), !total.exceeds(bound));
-        let account = line.account;
         out.note(Rule::Outstanding, Seen::Amount { account, sum, bound: Some(bound) }, passed);
     }
 }
 
-/// The nonce is not too far ahead of the first that is not known to be mined.
-pub fn check_nonce(rules: &KeyRules, facts: &Facts<'_>, slot: Slot, out: &mut Findings) {
-    let (Some(ahead), Place::Nonce(nonce)) = (rules.rate.nonce_ahead, slot.place) else { return };
-    let mined = facts.settlements.mined(slot.key, slot.chain);
-    let words = format!("nonce {nonce}, {mined} mined, at most {ahead} ahead");
-    out.note(Rule::NonceAhead, Seen::Words(words.into()), nonce < mined.saturating_add(ahead));
+/// Not too much is signed ahead of what is known to be settled: of transactions, by their nonces;
+/// of typed data that moves something, by how much of it may still be used.
+pub fn check_nonce(rules: &KeyRules, facts: &Facts<'_>, asked: &Asked<'_>, out: &mut Findings) {
+    check_memory(rules, facts, asked, out);
+    let Some(ahead) = rules.rate.nonce_ahead else { return };
+    let (slot, known) = (asked.slot, facts.settlements);
+    let (words, passed) = if let Place::Nonce(nonce) = slot.place {
+        let mined = known.mined(slot.key, slot.chain);
+        let words = format!("nonce {nonce}, {mined} mined, at most {ahead} ahead");
+        (words, nonce < mined.saturating_add(ahead))
+    } else if settlement::moves(asked.charge) && !known.is_pending(slot) {
+        let fresh = |slot: &Slot| {
+            let typed = matches!(slot.place, Place::Digest(_)) && slot.chain == asked.slot.chain;
+            typed && *slot != asked.slot && !known.is_pending(*slot)
+        };
+        let fresh = facts.open.slots_of(slot.key).filter(|(slot, _)| fresh(slot)).count();
+        let others = u64::try_from(fresh).unwrap_or(u64::MAX);
+        let others = others.saturating_add(known.typed(slot.key, slot.chain));
+        let words = format!("{others} typed data may still be used, at most {ahead} with this");
+        (words, others < ahead)
+    } else {
+        return;
+    };
+    out.note(Rule::NonceAhead, Seen::Words(words.into()), passed);
+}
+
+/// What cannot be remembered cannot be counted, and so is not signed.
+fn check_memory(rules: &KeyRules, facts: &Facts<'_>, asked: &Asked<'_>, out: &mut Findings) {
+    let (slot, known) = (asked.slot, facts.settlements);
+    let grants = asked.charge.lines().any(|(line, _)| matches!(line.facet, Facet::Grant(_)));
+    let counted = rules.counts_unsettled(slot.place) && settlement::moves(asked.charge);
+    if (!grants && !counted) || (known.is_pending(slot) && !grants) {
+        return;
+    }
+    let open = facts.open.slots_of(slot.key).count();
+    let entries = known.entries(slot.key).saturating_add(open);
+    if entries >= settlement::ENTRIES_MAX {
+        let words = format!("{entries} signatures wait to be settled: tell what is mined");
+        out.note(Rule::Unsettled, Seen::Words(words.into()), false);
+    }
 }
 
 /// The accounts a limit sums over: a native coin on every registered chain that has it; a token

@@ -1,12 +1,13 @@
 //! Whom keys have paid before, and whom a book added a while ago.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
 
 use crate::book::{Addresses, Book, KeyRules, Recipients};
 use crate::id::{ChainId, KeyId, KeyLabel, Sequence};
+use crate::money::{Account, Asset};
 use crate::time::{Millis, Span};
 
 /// What records say about recipients and spenders.
@@ -19,12 +20,41 @@ pub struct Payees {
     added: Vec<Added>,
 }
 
-/// Addresses that one book had in a key's lists and the one before it had not.
+/// Addresses that one book had in one of a key's lists and the one before it had not in the same.
 #[derive(Clone, Debug)]
 struct Added {
     label: KeyLabel,
+    list: List,
     who: Addresses,
     since: Millis,
+}
+
+/// Which list: somebody who may be paid one thing is new to another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum List {
+    Native,
+    Token(ChainId, Address, Way),
+}
+
+/// How somebody gets at a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    Receives,
+    Spends,
+    Operates,
+}
+
+impl List {
+    /// Whether a payment in an account can be by this list. Which of a token's it is by, an account
+    /// does not say.
+    fn pays(self, account: Account) -> bool {
+        match self {
+            Self::Native => account.asset == Asset::Native,
+            Self::Token(chain, contract, _) => {
+                account == Account { chain, asset: Asset::Token(contract) }
+            }
+        }
+    }
 }
 
 impl Payees {
@@ -53,42 +83,77 @@ impl Payees {
             cooling.is_some_and(|cooling| added.since.plus(cooling) > now)
         };
         self.added.retain(waits);
+        let mut known: Vec<(&Addresses, &Addresses, Addresses)> = Vec::new();
         for (label, rules) in new.keys().filter(|(_, rules)| rules.cooling.is_some()) {
-            let before: Vec<&Addresses> = old.rules(label).map(lists).unwrap_or_default();
-            let known = |who: &Address| before.iter().any(|list| list.contains(who));
-            let fresh: BTreeSet<Address> = lists(rules)
-                .into_iter()
-                .filter(|list| !before.iter().any(|known| Arc::ptr_eq(known, list)))
-                .flat_map(|list| list.iter().copied())
-                .filter(|who| !known(who))
-                .collect();
-            if !fresh.is_empty() {
-                let who = Arc::new(fresh);
-                self.added.push(Added { label: label.clone(), who, since: now });
+            let before = old.rules(label).map(lists).unwrap_or_default();
+            for (list, to) in lists(rules) {
+                let before = before.iter().find(|(other, _)| *other == list).map(|(_, to)| *to);
+                let who = match (before, to) {
+                    // Nobody is new to whoever paid anyone; and "anyone" names nobody.
+                    (Some(Whom::Anyone), _) | (_, Whom::Anyone) => continue,
+                    (None, Whom::Only(list)) => Arc::clone(list),
+                    (Some(Whom::Only(before)), Whom::Only(list)) => {
+                        // One list may stand in many rules, and be long.
+                        let same = known.iter().find(|(one, other, _)| {
+                            Arc::ptr_eq(one, before) && Arc::ptr_eq(other, list)
+                        });
+                        let found = same.map(|(_, _, fresh)| Arc::clone(fresh));
+                        found.unwrap_or_else(|| {
+                            let fresh: Addresses =
+                                Arc::new(list.difference(before).copied().collect());
+                            known.push((before, list, Arc::clone(&fresh)));
+                            fresh
+                        })
+                    }
+                };
+                if !who.is_empty() {
+                    self.added.push(Added { label: label.clone(), list, who, since: now });
+                }
             }
         }
     }
 
-    /// Whether a book added this address to the key's lists less than `cooling` ago.
-    pub fn is_cooling(&self, label: &KeyLabel, who: Address, cooling: Span, now: Millis) -> bool {
-        let added = self.added.iter().filter(|added| added.label == *label);
-        let mut recent = added.filter(|added| added.since.plus(cooling) > now);
+    /// Whether a book added this address less than `cooling` ago to a list of the key that such a
+    /// payment may be by.
+    pub fn is_cooling(
+        &self,
+        label: &KeyLabel,
+        (account, who): (Account, Address),
+        cooling: Span,
+        now: Millis,
+    ) -> bool {
+        let added = self.added.iter();
+        let mut recent = added.filter(|added| {
+            added.label == *label && added.list.pays(account) && added.since.plus(cooling) > now
+        });
         recent.any(|added| added.who.contains(&who))
     }
 }
 
+/// Who is in a list.
+#[derive(Clone, Copy, Debug)]
+enum Whom<'b> {
+    Anyone,
+    Only(&'b Addresses),
+}
+
 /// Every list of a key that says who may receive or take.
-fn lists(rules: &KeyRules) -> Vec<&Addresses> {
-    let only = |to| match to {
-        &Recipients::Anyone => None,
-        Recipients::Only(list) => Some(list),
+fn lists(rules: &KeyRules) -> Vec<(List, Whom<'_>)> {
+    let whom = |to| match to {
+        &Recipients::Anyone => Whom::Anyone,
+        Recipients::Only(list) => Whom::Only(list),
     };
-    let tokens = rules.tokens.values();
-    let of_tokens = tokens.flat_map(|rule| {
+    let of_tokens = rules.tokens.iter().flat_map(|((chain, contract), rule)| {
+        let list = |way| List::Token(*chain, *contract, way);
         let spender = rule.allowance.as_ref().map(|allowance| &allowance.spender);
-        only(&rule.to).into_iter().chain(spender).chain([&rule.operator])
+        [
+            Some((list(Way::Receives), whom(&rule.to))),
+            spender.map(|spender| (list(Way::Spends), Whom::Only(spender))),
+            Some((list(Way::Operates), Whom::Only(&rule.operator))),
+        ]
     });
-    rules.native.iter().filter_map(|rule| only(&rule.to)).chain(of_tokens).collect()
+    let native = rules.native.iter().map(|rule| (List::Native, whom(&rule.to)));
+    native.chain(of_tokens.flatten()).collect()
 }
 
 /// About 100 bytes each.

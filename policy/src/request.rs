@@ -3,9 +3,11 @@
 use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
+use crate::effect::permit_deadline;
 use crate::id::{CallerId, ChainId, Digest, KeyId, RequestId};
 use crate::ledger::{Place, Slot};
 use crate::message::{MessageFault, SignIn};
+use crate::time::Millis;
 use crate::tx::{Delegation, Malformed, UnsignedTx};
 use crate::typed::{TypedData, TypedFault};
 
@@ -172,6 +174,17 @@ impl Request {
             Signable::Typed(_) | Signable::Message(_) => Place::Digest(self.digest),
         };
         Slot { key: self.asker.key, chain: self.chain(), place }
+    }
+
+    /// From when on typed data can surely not be used, if its type has a deadline that is known
+    /// here. Beyond 2^53 it is as good as none.
+    pub fn ends(&self) -> Option<Millis> {
+        let Signable::Typed(data) = &self.signable else { return None };
+        let field = permit_deadline(data.primary().text())??;
+        let deadline = u64::try_from(data.field(field)?.as_uint()?).ok()?;
+        // It is good in the whole of its last second.
+        let ends = deadline.checked_add(1)?.checked_mul(1_000)?;
+        (ends < 1 << 53).then_some(Millis(ends))
     }
 
     /// The bytes that were decoded. Decoding is strict, so these are the bytes that came.

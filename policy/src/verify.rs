@@ -10,9 +10,7 @@ use alloy_primitives::{Address, B256, keccak256};
 use crate::book::Book;
 use crate::decide::{Decision, decide, still_allows};
 use crate::id::{DecisionNumber, Sequence, VaultId};
-use crate::record::{
-    Actor, Asked, Entry, Frozen, Record, RecordedInput, RecordedSlot, Role,
-};
+use crate::record::{Actor, Asked, Entry, Frozen, Record, RecordedInput, Role};
 use crate::request::{Request, sha256};
 use crate::state::State;
 use crate::time::Millis;
@@ -248,13 +246,12 @@ impl Replay<'_> {
     ) -> Result<(), String> {
         let same = match (&entry.record, decision) {
             (Record::Signed(signed), Decision::Allow(allowed)) => {
-                let request = allowed.request();
                 signed.charge == *allowed.charge()
                     && signed.first_payments == allowed.first_payments()
                     && signed.repeats == allowed.repeat()
                     && signed.book == allowed.revision()
                     && signed.votes == allowed.votes()
-                    && signed.slot == RecordedSlot::of(request.slot())
+                    && signed.slot == allowed.slot()
             }
             (Record::Withheld(_) | Record::Failed(_), Decision::Allow(_)) => true,
             (Record::Denied(denied), decision) => {
@@ -384,6 +381,12 @@ impl Replay<'_> {
         } else if let Record::Frozen(Frozen { by: Actor::Person(person), .. }) = &entry.record {
             let wrong = !may(person, &[Role::Security]);
             wrong.then(|| "a stop by somebody who may not".to_owned())
+        } else if let Record::Settled(settled) = &entry.record {
+            let wrong = !may(&settled.by, &[Role::Watcher]);
+            wrong.then(|| "a settlement reported by somebody who may not".to_owned())
+        } else if let Record::Priced(priced) = &entry.record {
+            let wrong = !may(&priced.by, &[Role::Pricer]);
+            wrong.then(|| "prices reported by somebody who may not".to_owned())
         } else if let Record::Adopted(adopted) = &entry.record {
             let allowed = may(&adopted.by, &[Role::Operator, Role::Security]);
             let wider = Book::parse(&adopted.book).map(|new| self.state.book().difference(&new));

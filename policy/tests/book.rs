@@ -281,6 +281,29 @@ fn a_smaller_fee_for_layer_1_is_wider_and_leaving_it_out_is_too() {
     assert_eq!(none.wider, ["chain 8453: l1_fee 0.001 ETH -> 0 ETH"]);
 }
 
+#[test]
+fn leaving_out_native_with_what_may_stand_unsettled_is_wider_while_fees_stay() {
+    let to = "native = { to = [\"@acme-cold\", \"0x4444444444444444444444444444444444444444\"], \
+              per_tx = \"unlimited\", window = \"unlimited\"";
+    let bounded = edited(to, &format!("{to}, unsettled = \"1 ETH\""));
+    let none = edited(&format!("{to} }}"), "");
+    assert!(difference(WORKED, &none).is_narrowing());
+    let wider = difference(&bounded, &none).wider;
+    let line = "key sweeper: fees no longer count in native limits: rather keep native, to fewer";
+    assert_eq!(wider, [line]);
+}
+
+#[test]
+fn a_book_that_counts_what_only_a_watcher_tells_says_so() {
+    let needs = |from: &str, to: &str| Book::parse(&edited(from, to)).unwrap().needs_watcher();
+    assert!(!worked().needs_watcher());
+    assert!(needs("per_tx = \"10 ETH\"", "per_tx = \"10 ETH\", unsettled = \"1 ETH\""));
+    assert!(needs("per_tx = \"500_000 USDC\"", "per_tx = \"5 USDC\", unsettled = \"1 USDC\""));
+    assert!(needs("parked = 25", "parked = 25, nonce_ahead = 3"));
+    let most = "per_tx = \"250_000 USDC\"";
+    assert!(needs(most, &format!("{most}, outstanding = \"1 USDC\"")));
+}
+
 // What a chain takes beside gas.
 
 /// The worked book with an `l1_fee` for Base, and what 1 ETH sent there would do.

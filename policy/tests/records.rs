@@ -271,7 +271,12 @@ fn decisions() -> Vec<Record> {
             first_payments: Vec::new(),
             repeats,
             signature_sha256: B256::repeat_byte(2),
-            slot: RecordedSlot { chain: ChainId(1), nonce: Some("18446744073709551614".into()) },
+            slot: RecordedSlot {
+                as_safe: true,
+                chain: ChainId(1),
+                ends: None,
+                nonce: Some("18446744073709551614".into()),
+            },
             votes: repeats.into_iter().collect(),
         }))
     };
@@ -325,7 +330,12 @@ fn typed(input: RecordedInput) -> Record {
         first_payments: vec![Address::repeat_byte(6)],
         repeats: None,
         signature_sha256: B256::repeat_byte(2),
-        slot: RecordedSlot { chain: ChainId(1), nonce: None },
+        slot: RecordedSlot {
+            as_safe: false,
+            chain: ChainId(1),
+            ends: Some(Millis(1_700_000_001_000)),
+            nonce: None,
+        },
         votes: Vec::new(),
     }))
 }

@@ -17,9 +17,7 @@ use alloy_primitives::{Address, B256, U256};
 use portcullis_policy::finding::Reason;
 use portcullis_policy::id::{ChainId, DecisionNumber, Sequence};
 use portcullis_policy::money::{Account, Amount, Asset};
-use portcullis_policy::record::{
-    Actor, Asked, Entry, Record, RecordedInput, RecordedSlot, SignedRecord,
-};
+use portcullis_policy::record::{Actor, Asked, Entry, Record, RecordedInput, SignedRecord};
 use portcullis_policy::stops::Scope;
 use portcullis_policy::time::Millis;
 use portcullis_policy::verify::Verifier;
@@ -352,7 +350,7 @@ const DAMAGE: &[Damage] = &[
         signed(entries, 0).charge.add(other, Amount::from(1)).unwrap();
     }),
     ("another slot", |entries| {
-        signed(entries, 0).slot = RecordedSlot { chain: ChainId(1), nonce: Some("1".into()) };
+        signed(entries, 0).slot.nonce = Some("1".into());
     }),
     ("a slot in another spelling", |entries| signed(entries, 0).slot.nonce = Some("00".into())),
     ("a repeat that is none", |entries| signed(entries, 1).repeats = Some(Sequence(7))),

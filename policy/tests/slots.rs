@@ -14,7 +14,7 @@ mod support;
 use alloy_primitives::{Address, U256};
 use portcullis_policy::id::{ChainId, DecisionNumber, Sequence};
 use portcullis_policy::ledger::{Place, Slot};
-use portcullis_policy::money::{Account, Amount, Asset};
+use portcullis_policy::money::{Account, Amount, Asset, Facet, Line};
 use portcullis_policy::record::Record;
 use portcullis_policy::time::Span;
 use support::tx::{Tx, transfer};
@@ -266,5 +266,33 @@ fn more_alternatives_than_are_recognised_are_still_charged_once() {
     }
     vault.sign(&Ask { name: "late".into(), ..eth(0, 60, 0) }).unwrap();
     assert_eq!((repeats(&vault), used(&mut vault)), (None, counts(60, 0)));
+    assert_eq!(vault.verify().discrepancies, []);
+}
+
+#[test]
+fn a_second_caller_is_charged_though_the_digest_was_forgotten_meanwhile() {
+    let text = vault().state.book().text().to_owned();
+    let two = format!("callers = [\"{CALLER}\", \"other\"]");
+    let text = text.replace(&format!("callers = [\"{CALLER}\"]"), &two);
+    let mut vault = Vault::new(&format!(
+        "{text}[caller.other]\nowners = [\"alan\"]\n[limit.each]\nkeys = [\"hot\"]\n\
+         asset = \"ETH\"\nper = \"caller\"\nwindow = \"6 ETH / 24h\"\n"
+    ));
+    let other = |ask: Ask| Ask { caller: "other".into(), name: "x".into(), ..ask };
+    vault.sign(&eth(0, 60, 0)).unwrap();
+    let Said::Reserved(number) = vault.ask(&other(eth(0, 60, 0))) else { panic!() };
+    // So many alternatives that the first is no longer recognised.
+    for tenths in 0..17 {
+        vault.sign(&eth(0, tenths, 0)).unwrap();
+    }
+    vault.record(number).unwrap();
+    let line = Line {
+        facet: Facet::Caller("other".parse().unwrap()),
+        account: Account { chain: ChainId(1), asset: Asset::Native },
+    };
+    vault.state.advance(key(1), vault.now);
+    let used = vault.state.ledger().used(key(1), &line, Span(DAY), vault.now.sure);
+    assert_eq!(used.to_amount_saturating(), Amount::from_units(ether(60)));
+    assert!(vault.sign(&other(eth(1, 1, 0))).is_err());
     assert_eq!(vault.verify().discrepancies, []);
 }

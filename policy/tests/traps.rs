@@ -15,6 +15,7 @@ use alloy_primitives::{Address, U256};
 use portcullis_policy::abi;
 use portcullis_policy::book::Book;
 use portcullis_policy::bounds::{Bound, Moment, broken};
+use portcullis_policy::id::PersonId;
 use portcullis_policy::record::{Adopted, Record};
 use portcullis_policy::time::{Millis, Span};
 use portcullis_policy::value::Value;
@@ -252,6 +253,45 @@ fn a_recipient_that_a_book_adds_waits_before_it_is_paid() {
     assert_eq!(vault.sign(&pay(2, TWO)).unwrap_err(), ["RECIPIENT_COOLING_OFF"]);
     vault.wait(1);
     vault.sign(&pay(2, TWO)).unwrap();
+}
+
+#[test]
+fn a_recipient_of_one_thing_is_new_to_another_and_waits_before_it_is_paid_that() {
+    let text = |native: &str, usdc: &str| {
+        book("")
+            .replace("via =", "cooling = \"24h\"\nvia =")
+            .replace("native]\nto = \"@payees\"", &format!("native]\nto = {native}"))
+            .replace("USDC]\nto = \"@payees\"", &format!("USDC]\nto = {usdc}"))
+    };
+    let (one, both) = (format!("\"{ONE:#x}\""), format!("[\"{ONE:#x}\", \"{TWO:#x}\"]"));
+    let mut vault = Vault::new(&text(&one, &both));
+    let by: PersonId = "olga".parse().unwrap();
+    let pay = |nonce, to| ask(1, &Tx { nonce, to: Some(to), value: U256::ONE, ..Tx::default() });
+    let send = |nonce, to| {
+        let data = transfer(to, U256::ONE);
+        ask(1, &Tx { nonce, to: Some(USDC), data, ..Tx::default() })
+    };
+    vault.sign(&send(0, TWO)).unwrap();
+    vault.write(Record::Adopted(Adopted { book: text(&both, &both), by: by.clone() }));
+    assert_eq!(vault.sign(&pay(1, TWO)).unwrap_err(), ["RECIPIENT_COOLING_OFF"]);
+    vault.sign(&pay(1, ONE)).unwrap();
+    vault.sign(&send(2, TWO)).unwrap();
+    // Who spends and does not receive is new among those who do.
+    let spender = "window = \"500 USDC / 1h\"\n";
+    let spends =
+        format!("{spender}allowance = {{ spender = \"{STRANGER:#x}\", per_tx = \"1 USDC\" }}\n");
+    let spending = text(&both, &both).replace(spender, &spends);
+    vault.write(Record::Adopted(Adopted { book: spending.clone(), by: by.clone() }));
+    vault.wait(25 * HOUR);
+    let three = format!("[\"{ONE:#x}\", \"{TWO:#x}\", \"{STRANGER:#x}\"]");
+    let paid = text(&both, &three).replace(spender, &spends);
+    vault.write(Record::Adopted(Adopted { book: paid, by: by.clone() }));
+    assert_eq!(vault.sign(&send(3, STRANGER)).unwrap_err(), ["RECIPIENT_COOLING_OFF"]);
+    vault.sign(&send(3, TWO)).unwrap();
+    // Whoever paid anyone has nobody who is new.
+    let mut vault = Vault::new(&text("\"anyone\"", &both));
+    assert!(vault.adopt(&text(&both, &both)));
+    vault.sign(&pay(0, TWO)).unwrap();
 }
 
 #[test]

@@ -102,7 +102,8 @@ fn words(record: &Record, registry: &Registry) -> String {
 fn settlement(settled: &Settled) -> String {
     let (key, chain, nonce) = (settled.key, settled.chain, &settled.nonce);
     let (allowances, by) = (settled.allowances.len(), &settled.by);
-    format!("key {key} on chain {chain} up to nonce {nonce}, {allowances} allowances by {by}")
+    let read = settled.read_at.map(|at| format!(", read at {}", rfc3339(at.0))).unwrap_or_default();
+    format!("key {key} on chain {chain} up to nonce {nonce}, {allowances} allowances{read} by {by}")
 }
 
 fn prices(priced: &Priced, registry: &Registry) -> String {

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, keccak256};
 
-use super::CallRule;
 use super::arguments::bounds;
 use super::file::Field;
 use super::rules::Scope;
 use super::words::{Vocabulary, quoted};
+use super::{CallRule, ContractKind};
 use crate::abi::{self, Function};
 use crate::effect::is_opened;
 use crate::id::ChainId;
@@ -33,6 +33,12 @@ pub(super) fn calls(
         if is_opened(scope.names.registry.contract_kind(chain, address), selector) {
             let hint = "name the contract in via; what goes through it is ruled by itself";
             given.fault("the function is opened to what it does", hint);
+            continue;
+        }
+        let kind = scope.names.registry.contract_kind(chain, address);
+        if kind == ContractKind::Safe && keccak256(APPROVE_HASH).starts_with(&selector) {
+            let hint = "leave it out: sign the Safe's transactions as typed data (SafeTx)";
+            given.fault("approves a transaction of the Safe by its hash, unseen", hint);
             continue;
         }
         let Some(bounds) = bounds(&within, function.parameters(), scope, chain) else { continue };
@@ -74,6 +80,10 @@ fn no_token(field: &Field<'_>, scope: &Scope<'_>) -> Option<(ChainId, Address)> 
 }
 
 const CALL: Vocabulary = Vocabulary { known: &["contract", "function", "where"], later: &[] };
+
+/// A Safe's owner approves so whatever has that hash: nothing of it is decoded, or charged. By its
+/// selector, which other names may have too.
+const APPROVE_HASH: &str = "approveHash(bytes32)";
 
 const FUNCTION_HINT: &str = "write it as in its source: \"deposit(uint256 amount, address to)\"";
 

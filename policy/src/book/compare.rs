@@ -92,11 +92,12 @@ pub(super) fn coins(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
 /// Fees count as native spend, so a native rule bounds them too, and goes with its bounds.
 ///
 /// A fee window, however small, does not replace a native one: it does not count the payments of
-/// the past, which would have left less room for fees.
+/// the past, which would have left less room for fees. Nor is there another word for what of them
+/// is not settled.
 fn still_bound(gone: &Limits, new: Rules<'_>, lines: &mut Lines<'_>) {
     let Some(fees) = &new.rules.fees else { return };
-    let windows = gone.windows.iter().next().is_some();
-    if windows || !at_most(fees.limits.per_tx, gone.per_tx) {
+    let sums = gone.windows.iter().next().is_some() || gone.unsettled.is_some();
+    if sums || !at_most(fees.limits.per_tx, gone.per_tx) {
         lines.wider("fees no longer count in native limits: rather keep native, to fewer");
     }
 }
@@ -359,10 +360,11 @@ fn thresholds(rules: &KeyRules) -> impl Iterator<Item = (&Tier, &Threshold)> {
     rules.approve.iter().flat_map(|tier| tier.above.iter().map(move |above| (tier, above)))
 }
 
-/// Whether `by` asks for this too, on every account that can be charged at all. Where nothing can
-/// be charged, nobody needs to be asked.
+/// Whether `by` asks for this too, on every account that can be charged so much at all. Where
+/// nothing can be charged, or every request above the amount is refused, nobody needs to be asked.
 fn asked(threshold: &Threshold, tier: &Tier, by: &KeyRules, charged: &KeyRules) -> bool {
-    let accounts = threshold.accounts.iter().filter(|account| can_be_charged(charged, **account));
+    let accounts = threshold.accounts.iter();
+    let accounts = accounts.filter(|account| can_exceed(charged, **account, threshold.amount));
     accounts.into_iter().all(|account| {
         thresholds(by).any(|(other, above)| {
             above.accounts.contains(account)
@@ -372,14 +374,14 @@ fn asked(threshold: &Threshold, tier: &Tier, by: &KeyRules, charged: &KeyRules) 
     })
 }
 
-fn can_be_charged(rules: &KeyRules, account: Account) -> bool {
-    let ruled = match account.asset {
-        Asset::Native => rules.native.is_some() || rules.fees.is_some(),
-        Asset::Fee => rules.fees.is_some(),
-        Asset::Token(contract) => rules.tokens.contains_key(&(account.chain, contract)),
-        Asset::Requests | Asset::Usd => true,
-    };
-    ruled && rules.chains.contains(&account.chain)
+/// Whether a request can be charged more than so much. Windows do not tell: what is signed again
+/// adds nothing to them, and is shown to people all the same.
+fn can_exceed(rules: &KeyRules, account: Account, amount: Amount) -> bool {
+    let above = rules.limits_of(account).is_some_and(|limits| match limits.per_tx {
+        Limit::Unlimited => true,
+        Limit::AtMost(most) => most > amount,
+    });
+    above && rules.chains.contains(&account.chain)
 }
 
 fn describe(key: Rules<'_>, tier: &Tier, threshold: &Threshold) -> String {

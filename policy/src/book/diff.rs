@@ -171,8 +171,8 @@ fn l1_fees((old, new): (&Registry, &Registry), id: ChainId, lines: &mut Lines<'_
 ///
 /// New decimals or a new name change what people are told, and so may never come with a narrowing.
 /// A contract that becomes a token is read in another way. A token that leaves the registry is read
-/// as any contract, and its transfers are calls without limits: if the new book has a rule for one,
-/// whether that is new or was there and could never apply, more is permitted than was.
+/// as anybody: coin that is sent to it, which was refused, is a payment, its transfers are calls
+/// without limits, and Multicall3 may carry coin to it.
 fn compare_tokens(old: &Book, new: &Book, found: &mut Difference) {
     for ((chain, contract), token) in &new.registry.tokens {
         let shown = contract.to_checksum(None);
@@ -198,30 +198,24 @@ fn compare_tokens(old: &Book, new: &Book, found: &mut Difference) {
             continue;
         }
         let mut lines = found.about(format!("token {} on chain {chain}", token.name));
-        match calls(new, *chain, *contract) {
-            false => lines.narrower("no longer registered"),
-            true => lines.wider("no longer registered: calls to it are without limits"),
-        }
+        lines.wider("no longer registered: it may be paid coin, and called, as anybody");
     }
 }
 
 /// A contract of another kind is read in another way: what was opened to its leaves is a call, or
-/// the other way round. Which of them permits more depends on everything else.
+/// the other way round. Which of them permits more depends on everything else. One that leaves the
+/// registry, of whatever kind, may be sent coin through Multicall3, which is then anybody's.
 fn compare_contracts(old: &Registry, new: &Registry, found: &mut Difference) {
     let places: BTreeSet<_> = old.contracts.keys().chain(new.contracts.keys()).collect();
     for (chain, contract) in places {
+        let shown = contract.to_checksum(None);
+        let mut lines = found.about(format!("contract {shown} on chain {chain}"));
         if old.contract_kind(*chain, *contract) != new.contract_kind(*chain, *contract) {
-            let shown = contract.to_checksum(None);
-            let line = "another kind: calls to it are read in another way";
-            found.about(format!("contract {shown} on chain {chain}")).wider(line);
+            lines.wider("another kind: calls to it are read in another way");
+        } else if !new.is_contract(*chain, *contract) {
+            lines.wider("no longer registered: Multicall3 may carry coin to it");
         }
     }
-}
-
-/// Whether any key may call a function of that contract.
-fn calls(book: &Book, chain: ChainId, contract: Address) -> bool {
-    let mut places = book.keys.values().flat_map(|rules| rules.calls.keys());
-    places.any(|(on, to, _)| (*on, *to) == (chain, contract))
 }
 
 /// Approvers see names. A name that an address did not have could make a stranger look like a

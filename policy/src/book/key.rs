@@ -9,7 +9,8 @@ use alloy_primitives::{Address, B256};
 use crate::abi::Function;
 use crate::bounds::Bound;
 use crate::id::{CallerId, ChainId, KeyLabel};
-use crate::money::{Account, Amount};
+use crate::ledger::Place;
+use crate::money::{Account, Amount, Asset};
 use crate::quorum::Terms;
 use crate::time::Span;
 use crate::typed::{Domain, StructType};
@@ -54,19 +55,27 @@ pub struct KeyRules {
 }
 
 impl KeyRules {
-    /// Whether what is signed must be remembered until it is settled.
-    pub(crate) fn watches(&self) -> bool {
+    /// Whether what is signed in such a place must be remembered until it is settled.
+    pub(crate) fn counts_unsettled(&self, place: Place) -> bool {
         let native = self.native.iter().map(|rule| &rule.limits);
         let tokens = self.tokens.values().map(|rule| &rule.limits);
-        native.chain(tokens).any(|limits| limits.unsettled.is_some())
+        let typed = matches!(place, Place::Digest(_)) && self.rate.nonce_ahead.is_some();
+        typed || native.chain(tokens).any(|limits| limits.unsettled.is_some())
     }
 
-    /// How long a permit that these rules admit can be good.
-    pub(crate) fn longest_permit(&self) -> Span {
-        let bounds = self.typed.values().flat_map(|rule| &rule.bounds);
-        let within =
-            |bound: &Bound| if let Bound::Within(span) = bound { Some(*span) } else { None };
-        bounds.filter_map(within).max().unwrap_or_default()
+    /// What bounds one request in an account. `None`: it has no rule, so nothing may be charged.
+    pub(crate) fn limits_of(&self, account: Account) -> Option<&Limits> {
+        let native = self.native.as_ref().map(|rule| &rule.limits);
+        let fees = self.fees.as_ref().map(|rule| &rule.limits);
+        match account.asset {
+            // Fees count as native spend, and where that has no rule are all of it.
+            Asset::Native => native.or(fees),
+            Asset::Fee => fees,
+            Asset::Token(contract) => {
+                self.tokens.get(&(account.chain, contract)).map(|rule| &rule.limits)
+            }
+            Asset::Requests | Asset::Usd => None,
+        }
     }
 
     /// All window lists in these rules.

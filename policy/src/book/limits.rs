@@ -135,16 +135,6 @@ pub(super) fn span_of(field: &Field<'_>, word: Word<'_>) -> Option<Span> {
     span
 }
 
-/// What one request can be charged at most: more than any window admits, it can never be either.
-pub(super) fn ceiling(limits: &Limits) -> Limit {
-    let per_tx = match limits.per_tx {
-        Limit::Unlimited => None,
-        Limit::AtMost(amount) => Some(amount),
-    };
-    let windows = limits.windows.iter().map(|window| window.limit);
-    windows.chain(per_tx).min().map_or(Limit::Unlimited, Limit::AtMost)
-}
-
 /// `rate = { .. }`. `None` after a fault.
 pub(super) fn rate(field: &Field<'_>) -> Option<RateRule> {
     let fields = field.fields(RATE)?;

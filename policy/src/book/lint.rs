@@ -6,7 +6,7 @@ use alloy_primitives::{Address, address};
 use super::{Book, ContractKind, KeyRules, Limit, Limits, Quorum, Recipients, Registry, Windows};
 use crate::bounds::Bound;
 use crate::id::KeyLabel;
-use crate::money::{Account, Asset};
+use crate::money::{Account, Amount, Asset};
 use crate::value::{Kind, Member};
 
 /// A foot-gun: where it stands, what can happen, what to write instead.
@@ -67,6 +67,11 @@ fn key(label: &KeyLabel, rules: &KeyRules, registry: &Registry, out: &mut Vec<Li
         if crate::effect::permit_deadline(rule.kind.text()).is_none() {
             let at = at(&format!("typed {}", rule.kind.name()));
             arguments(&at, rule.kind.members(), &rule.bounds, out);
+            if !super::offchain::ends(rule.kind.members(), &rule.bounds) {
+                let message = "a promise without an end, which somebody can keep";
+                let hint = "write where = { FIELD = \"<= now + 15m\", .. } for its deadline";
+                lint(out, "endless-typed-data", at, message, hint);
+            }
         }
     }
     if !rules.delegatecall.is_empty() {
@@ -74,6 +79,7 @@ fn key(label: &KeyLabel, rules: &KeyRules, registry: &Registry, out: &mut Vec<Li
         let hint = "leave delegatecall out; MultiSend needs only kind = \"multisend\"";
         lint(out, "delegatecall", at("delegatecall"), message, hint);
     }
+    unreachable(&at("approve"), rules, out);
     for tier in &rules.approve {
         quorum(&at("approve"), &tier.terms.need, out);
     }
@@ -128,26 +134,67 @@ fn recipients(at: &str, to: &Recipients, limits: &Limits, out: &mut Vec<Lint>) {
     }
 }
 
-/// An amount or an address that may be anything.
+/// An amount or an address that may be anything, however deep it stands.
 fn arguments(at: &str, members: &[Member], bounds: &[Bound], out: &mut Vec<Lint>) {
-    for (member, bound) in members.iter().zip(bounds) {
-        if *bound == Bound::Any && matters(&member.kind) {
-            let name = member.name.as_deref().unwrap_or("?");
-            let message = format!("the argument {name} may be anything");
-            let hint = "write what it may be: \"self\", \"@name\", \"<= AMOUNT\", \"0\"";
-            lint(out, "unbounded-argument", at.to_owned(), message, hint);
+    for name in members.iter().zip(bounds).filter_map(|(member, bound)| unbounded(member, bound)) {
+        let message = format!("the argument {name} may be anything");
+        let hint = "write what it may be: \"self\", \"@name\", \"<= AMOUNT\", \"0\"";
+        lint(out, "unbounded-argument", at.to_owned(), message, hint);
+    }
+}
+
+/// The way to what has no bound: `orders.to`.
+fn unbounded(member: &Member, bound: &Bound) -> Option<String> {
+    let name = member.name.as_deref().unwrap_or("?");
+    let inner = inside(&member.kind, bound)?;
+    Some(if inner.is_empty() { name.to_owned() } else { format!("{name}.{inner}") })
+}
+
+fn inside(kind: &Kind, bound: &Bound) -> Option<String> {
+    match (kind, bound) {
+        (kind, Bound::Any) => matters(kind).then(String::new),
+        (Kind::Array(element, _), Bound::Each(each, _)) => inside(element, each),
+        (Kind::Array(element, _), bound) => inside(element, bound),
+        (Kind::Tuple(_, members), Bound::Members(bounds)) => {
+            members.iter().zip(bounds).find_map(|(member, bound)| unbounded(member, bound))
+        }
+        (_, _) => None,
+    }
+}
+
+/// Whether a value of this type can say who or how much. Bytes from 20 on can: an address for
+/// another kind of chain, or the hash of an order.
+fn matters(kind: &Kind) -> bool {
+    match kind {
+        Kind::Uint(_) | Kind::Int(_) | Kind::Address | Kind::Bytes => true,
+        Kind::FixedBytes(size) => *size >= 20,
+        Kind::Array(element, _) => matters(element),
+        Kind::Tuple(_, members) => members.iter().any(|member| matters(&member.kind)),
+        Kind::Bool | Kind::String => false,
+    }
+}
+
+/// A tier in vain: whoever lowered the limit left nobody to ask.
+fn unreachable(at: &str, rules: &KeyRules, out: &mut Vec<Lint>) {
+    let thresholds = rules.approve.iter().flat_map(|tier| &tier.above);
+    for threshold in thresholds {
+        let limits = threshold.accounts.iter().find_map(|account| rules.limits_of(*account));
+        if limits.map(ceiling).is_some_and(|most| most <= Some(threshold.amount) && most.is_some())
+        {
+            let message = "a tier that nothing reaches: more is refused by per_tx or a window";
+            let hint = "ask people below that limit, or leave the tier out";
+            lint(out, "unreachable-tier", at.to_owned(), message, hint);
         }
     }
 }
 
-/// Whether a value of this type can say who or how much.
-fn matters(kind: &Kind) -> bool {
-    match kind {
-        Kind::Uint(_) | Kind::Int(_) | Kind::Address | Kind::Bytes => true,
-        Kind::Array(element, _) => matters(element),
-        Kind::Tuple(_, members) => members.iter().any(|member| matters(&member.kind)),
-        Kind::Bool | Kind::FixedBytes(_) | Kind::String => false,
-    }
+/// What one request can be charged at most: more than any window admits, it can never be either.
+fn ceiling(limits: &Limits) -> Option<Amount> {
+    let per_tx = match limits.per_tx {
+        Limit::Unlimited => None,
+        Limit::AtMost(amount) => Some(amount),
+    };
+    limits.windows.iter().map(|window| window.limit).chain(per_tx).min()
 }
 
 /// Somebody who stands in two groups of one quorum fills only one place.
@@ -245,6 +292,8 @@ where = { asset = "@USDC", amount = "<= 5 USDC" }
                 "token.USDC",
             ),
             ("amount = \"<= 5 USDC\"", "amount = \"any\"", "unbounded-argument", "call supply"),
+            ("per_tx = \"10 ETH\"", "per_tx = \"1 ETH\"", "unreachable-tier", "approve"),
+            ("\"20 ETH / 24h\"", "\"1 ETH / 24h\"", "unreachable-tier", "approve"),
             (
                 "where = { asset = \"@USDC\", amount = \"<= 5 USDC\" }",
                 "where = \"any\"",
@@ -276,5 +325,84 @@ where = { asset = "@USDC", amount = "<= 5 USDC" }
             let named = |lint: &&Lint| lint.code == code && lint.at.contains(at);
             assert!(lints.iter().any(|lint| named(&lint)), "{code}: {lints:?}");
         }
+    }
+
+    /// The safe book, with a rule for this function or type instead of its own.
+    fn with(rule: &str) -> Result<Book, super::super::Faults> {
+        let (before, _) = SAFE.split_once("[[key.hot.call]]").unwrap();
+        let safe = "[contract.safe]\nchain = \"ethereum\"\nkind = \"safe\"\n\
+                    address = \"0x5afe5afe5afe5afe5afe5afe5afe5afe5afe5afe\"\n";
+        Book::parse(&format!("{before}{rule}{safe}"))
+    }
+
+    fn call(contract: &str, function: &str, within: &str) -> String {
+        format!(
+            "[[key.hot.call]]\ncontract = \"@{contract}\"\nfunction = \"{function}\"\n\
+             where = {within}\n"
+        )
+    }
+
+    #[test]
+    fn what_may_be_anything_is_found_however_deep_it_stands() {
+        let pay = "pay((address to, uint256 amount)[] orders)";
+        let burn = "burn(uint256 amount, uint32 domain, bytes32 mintRecipient)";
+        for (function, within, named) in [
+            (pay, "{ orders = { to = \"any\", amount = \"<= 5\" } }", Some("orders.to")),
+            (pay, "{ orders = { to = \"self\", amount = \"any\" } }", Some("orders.amount")),
+            (
+                pay,
+                "{ orders = { each = { to = \"any\", amount = \"5\" }, most = 2 } }",
+                Some("orders.to"),
+            ),
+            (pay, "{ orders = { to = \"self\", amount = \"<= 5\" } }", None),
+            ("pay(address[] to)", "{ to = { each = \"any\", most = 5 } }", Some("to")),
+            ("pay(address[] to)", "{ to = \"self\" }", None),
+            (
+                burn,
+                "{ amount = \"<= 5\", domain = \"1\", mintRecipient = \"any\" }",
+                Some("mintRecipient"),
+            ),
+            ("f(bytes8 note)", "{ note = \"any\" }", None),
+        ] {
+            let lints = with(&call("pool", function, within)).unwrap().lints();
+            let said: Vec<&str> = lints.iter().map(|lint| lint.message.as_str()).collect();
+            let expected = named.map(|name| format!("the argument {name} may be anything"));
+            assert_eq!(said, expected.iter().map(String::as_str).collect::<Vec<_>>(), "{within}");
+        }
+    }
+
+    #[test]
+    fn a_safes_transaction_is_not_approved_by_its_hash() {
+        let rule = |contract| call(contract, "approveHash(bytes32 hash)", "{ hash = \"any\" }");
+        let faults = with(&rule("safe")).unwrap_err();
+        assert!(faults.0[0].message.contains("by its hash"), "{faults:?}");
+        assert!(with(&rule("pool")).is_ok());
+    }
+
+    #[test]
+    fn a_promise_ends_in_time_or_says_in_a_word_that_it_does_not() {
+        let rule = |end: &str, more: &str| {
+            format!(
+                "[[key.hot.typed]]\ndomain = {{ chain = \"ethereum\", contract = \"@pool\" }}\n\
+                 type = \"Order(address receiver,uint256 amount,uint256 validTo)\"\n\
+                 where = {{ receiver = \"self\", amount = \"<= 5\", validTo = \"{end}\" }}\n{more}"
+            )
+        };
+        let endless = "endless = \"allowed\"\n";
+        assert_eq!(with(&rule("<= now + 15m", "")).unwrap().lints(), []);
+        for end in ["any", "<= 99999999999", ">= 1"] {
+            let faults = with(&rule(end, "")).unwrap_err();
+            assert!(faults.0[0].message.contains("has no end"), "{faults:?}");
+            let lints = with(&rule(end, endless)).unwrap().lints();
+            assert!(lints.iter().any(|lint| lint.code == "endless-typed-data"), "{lints:?}");
+        }
+        // Where there is an end, and where the type says it, the word has no place.
+        assert!(with(&rule("<= now + 15m", endless)).is_err());
+        let permit = "[[key.hot.typed]]\ndomain = { chain = \"ethereum\", contract = \"@USDC\" }\n\
+                      type = \"Permit(address owner,address spender,uint256 value,uint256 nonce,\
+                      uint256 deadline)\"\nwhere = { owner = \"self\", spender = \"@pool\", \
+                      value = \"any\", nonce = \"any\", deadline = \"<= now + 15m\" }\n";
+        assert!(with(permit).is_ok());
+        assert!(with(&format!("{permit}{endless}")).is_err());
     }
 }

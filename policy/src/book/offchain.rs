@@ -17,7 +17,7 @@ use crate::effect::permit_deadline;
 use crate::id::{CallerId, ChainId};
 use crate::message::is_authority;
 use crate::typed::{Domain, StructType};
-use crate::value::Member;
+use crate::value::{Kind, Member};
 
 /// By chain, contract and `typeHash`.
 pub(super) type TypedRules = BTreeMap<(ChainId, Address, B256), TypedRule>;
@@ -58,7 +58,7 @@ fn one(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<((ChainId, Address, B25
     let within = within?;
     let bounds = bounds(&within, kind.members(), scope, chain)?;
     understood(&given?, &kind, (chain, contract), scope)?;
-    bounded_in_time(&within, &kind, &bounds)?;
+    bounded_in_time(fields, &within, &kind, &bounds)?;
     Some(((chain, contract, kind.hash()), TypedRule { domain, kind, bounds }))
 }
 
@@ -84,17 +84,56 @@ fn understood(
     Some(())
 }
 
-/// A permit without an end is a cheque that somebody can keep.
-fn bounded_in_time(field: &Field<'_>, kind: &StructType, bounds: &[Bound]) -> Option<()> {
-    let Some(Some(deadline)) = permit_deadline(kind.text()) else { return Some(()) };
-    let named = |member: &Member| member.name.as_deref() == Some(deadline);
-    let mut pairs = kind.members().iter().zip(bounds);
-    let bounded = pairs.any(|(member, bound)| named(member) && matches!(bound, Bound::Within(_)));
-    if !bounded {
-        let hint = format!("write where = {{ {deadline} = \"<= now + 15m\", .. }}");
-        field.fault(format!("{deadline} has no bound in time"), hint);
+/// A promise without an end is a cheque that somebody can keep. A type that is known says where its
+/// end stands, or has none; of any other, some number must be bounded in time, or a word say that
+/// it is meant.
+fn bounded_in_time(
+    fields: &Fields<'_>,
+    within: &Field<'_>,
+    kind: &StructType,
+    bounds: &[Bound],
+) -> Option<()> {
+    let endless = fields.optional("endless");
+    let known = permit_deadline(kind.text());
+    if let Some(field) = &endless
+        && (known.is_some() || ends(kind.members(), bounds))
+    {
+        let message = "the type itself says when it ends, or a bound does";
+        field.fault(message, "leave it out: it is for orders that never end");
+        return None;
     }
+    let bounded = match known {
+        Some(Some(deadline)) => {
+            let named = |member: &Member| member.name.as_deref() == Some(deadline);
+            let mut pairs = kind.members().iter().zip(bounds);
+            let bounded =
+                pairs.any(|(member, bound)| named(member) && matches!(bound, Bound::Within(_)));
+            if !bounded {
+                let hint = format!("write where = {{ {deadline} = \"<= now + 15m\", .. }}");
+                within.fault(format!("{deadline} has no bound in time"), hint);
+            }
+            bounded
+        }
+        Some(None) => true,
+        None => {
+            let word = Vocabulary { known: &["allowed"], later: &[] };
+            let said = endless.is_some_and(|field| closed_word(&field, "word", word));
+            let bounded = said || ends(kind.members(), bounds);
+            if !bounded {
+                let hint = "write where = { FIELD = \"<= now + 15m\", .. } for its deadline, or \
+                            endless = \"allowed\" if it has none";
+                within.fault("has no end: no number in it has a bound in time", hint);
+            }
+            bounded
+        }
+    };
     bounded.then_some(())
+}
+
+/// Whether some number of it is bounded in time.
+pub(super) fn ends(members: &[Member], bounds: &[Bound]) -> bool {
+    let mut pairs = members.iter().zip(bounds);
+    pairs.any(|(member, bound)| matches!((&member.kind, bound), (Kind::Uint(_), Bound::Within(_))))
 }
 
 fn domain_of(fields: &Fields<'_>, scope: &Scope<'_>) -> Option<(Domain, ChainId, Address)> {
@@ -180,7 +219,7 @@ pub(super) fn authorize(
     Some(AuthorizeRule { to: to?, terms })
 }
 
-const TYPED: Vocabulary = Vocabulary { known: &["domain", "type", "where"], later: &[] };
+const TYPED: Vocabulary = Vocabulary { known: &["domain", "type", "where", "endless"], later: &[] };
 const DOMAIN: Vocabulary =
     Vocabulary { known: &["name", "version", "chain", "contract", "salt"], later: &[] };
 const MESSAGE: Vocabulary = Vocabulary { known: &["template", "domains", "expires"], later: &[] };

@@ -7,14 +7,12 @@ use alloy_primitives::{Address, B256};
 use super::calls::calls;
 use super::check::{chain_named, closed_word};
 use super::file::{Field, Fields, Word};
-use super::limits::{Zero, ceiling, limit, limits, rate, span_of};
+use super::limits::{Zero, limit, limits, rate, span_of};
 use super::names::{Names, refuse_repeats};
 use super::tokens::tokens;
 use super::units::{UnitDef, coin_units};
 use super::words::{Vocabulary, quoted};
-use super::{
-    Addresses, DenyWord, FeeRule, KeyRules, Limit, NativeRule, Recipients, offchain, tiers,
-};
+use super::{Addresses, DenyWord, FeeRule, KeyRules, NativeRule, Recipients, offchain, tiers};
 use crate::id::{CallerId, ChainId, KeyLabel};
 
 /// The rules of all keys. `None` after some faults: what a key must ask for was not read.
@@ -43,8 +41,8 @@ pub(super) struct Scope<'a> {
     /// The units of that coin; of every coin if it is not known which is meant, so that amounts can
     /// be read for their faults; `None` if not even the coins are known.
     pub(super) units: Option<Vec<UnitDef<'a>>>,
-    /// What can be spent at once at most, by unit. `None`: that rule has faults.
-    pub(super) ceilings: BTreeMap<&'a str, Option<Limit>>,
+    /// Units of assets that have a rule, sound or not.
+    pub(super) ruled: BTreeSet<&'a str>,
 }
 
 /// `None` if a tier or the rate cannot be read: without them more is permitted, not less.
@@ -133,7 +131,7 @@ fn scope<'a>(fields: &Fields<'_>, names: &'a Names) -> Scope<'a> {
         Some(symbol) => Some(coin_units([symbol].into_iter())),
         None => names.coin_units(),
     };
-    Scope { names, chains, native, units, ceilings: BTreeMap::new() }
+    Scope { names, chains, native, units, ruled: BTreeSet::new() }
 }
 
 fn refuse_mixed_coins(scope: &Scope<'_>, field: Option<&Field<'_>>) {
@@ -157,12 +155,8 @@ fn coin_rules<'a>(
     let fee_rule = fees.as_ref().and_then(|field| fee_rule(field, units));
     let Some(symbol) = scope.native else { return (native_rule, fee_rule) };
     // Fees count as native spend, so without a native rule they are all that can be spent.
-    if native.is_some() {
-        let ceiling = native_rule.as_ref().map(|rule| ceiling(&rule.limits));
-        scope.ceilings.insert(symbol, ceiling);
-    } else if fees.is_some() {
-        let ceiling = fee_rule.as_ref().map(|rule| ceiling(&rule.limits));
-        scope.ceilings.insert(symbol, ceiling);
+    if native.is_some() || fees.is_some() {
+        scope.ruled.insert(symbol);
     }
     (native_rule, fee_rule)
 }

@@ -26,13 +26,14 @@ pub(super) fn compare(old: &Book, new: &Book, found: &mut Difference) {
     }
 }
 
-/// A price may be older, or move further: then less is refused. Without prices, whatever is counted
-/// in USD is refused.
+/// A price may be older: then less is refused. Without prices, whatever is counted in USD is
+/// refused. How far one may move bounds it in both directions: a price that may rise less stays low
+/// while the market rises, and what is counted by it gains room.
 pub(super) fn prices(old: &Book, new: &Book, found: &mut Difference) {
     let mut lines = found.about("prices".to_owned());
     match (old.prices, new.prices) {
         (Some(before), Some(after)) if before != after => {
-            let kept = after.stale <= before.stale && after.percent <= before.percent;
+            let kept = after.stale <= before.stale && after.percent == before.percent;
             let line = "what is believed of a price changed";
             if kept { lines.narrower(line) } else { lines.wider(line) }
         }

@@ -1,5 +1,5 @@
-//! Reads above which amounts people are asked, and who: `approve`. A tier that can never be
-//! reached, or a quorum that can never be met, is a fault: somebody relies on it.
+//! Reads above which amounts people are asked, and who: `approve`. A tier in an asset that has no
+//! rule, or a quorum that can never be met, is a fault: somebody relies on it.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::names::Thing;
 use super::rules::{MIXED_COINS, Scope};
 use super::units::{UnitDef, split_amount};
 use super::words::{Vocabulary, quoted};
-use super::{Limit, Quorum, QuorumPart, Threshold, Tier};
+use super::{Quorum, QuorumPart, Threshold, Tier};
 use crate::credential::Strength;
 use crate::id::{CallerId, PersonId};
 use crate::money::{Account, Asset};
@@ -135,7 +135,7 @@ fn threshold(field: &Field<'_>, word: Word<'_>, scope: &Scope<'_>) -> Option<Thr
         let chains = scope.names.registry.chains_with_native(symbol);
         let accounts = chains.map(|chain| Account { chain, asset: Asset::Native }).collect();
         let threshold = Threshold { accounts, amount };
-        return reachable(field, word, scope.ceilings.get(symbol), threshold);
+        return ruled(field, word, scope.ruled.contains(symbol), threshold);
     }
     let Some(thing) = scope.names.things.get(unit) else {
         // Without units it may be in a coin that cannot be read, which was told.
@@ -152,7 +152,7 @@ fn threshold(field: &Field<'_>, word: Word<'_>, scope: &Scope<'_>) -> Option<Thr
     let amount = amount(field, word, &[UnitDef { name: unit, decimals }], Zero::Allowed)?;
     let account = Account { chain, asset: Asset::Token(contract) };
     let threshold = Threshold { accounts: vec![account], amount };
-    reachable(field, word, scope.ceilings.get(unit), threshold)
+    ruled(field, word, scope.ruled.contains(unit), threshold)
 }
 
 /// Whether the unit is a coin's. A text that has no unit is taken for one, so that it is
@@ -161,24 +161,23 @@ fn is_coin(unit: &str, units: &[UnitDef<'_>]) -> bool {
     unit.is_empty() || units.iter().any(|known| known.name == unit)
 }
 
-/// The threshold, unless every charge above it is refused anyway.
-fn reachable(
+/// The threshold, unless the key has no rule for what it is in. One that lies above a limit is no
+/// fault: whoever lowers the limit in a hurry leaves the tiers alone. Lint tells of it.
+fn ruled(
     field: &Field<'_>,
     word: Word<'_>,
-    ceiling: Option<&Option<Limit>>,
+    has_rule: bool,
     threshold: Threshold,
 ) -> Option<Threshold> {
-    let (message, hint) = match ceiling {
-        None => {
-            ("can never be reached: the key has no rule for it", "add the rule, or leave it out")
-        }
-        Some(Some(Limit::AtMost(most))) if threshold.amount >= *most => (
-            "can never be reached: more is refused by per_tx or a window",
-            "ask people below that limit, or raise the limit",
-        ),
-        Some(None | Some(Limit::Unlimited | Limit::AtMost(_))) => return Some(threshold),
-    };
-    field.fault_at(word.at, format!("{} {message}", quoted(word.text)), hint);
+    if has_rule {
+        return Some(threshold);
+    }
+    let message = "can never be reached: the key has no rule for it";
+    field.fault_at(
+        word.at,
+        format!("{} {message}", quoted(word.text)),
+        "add the rule, or leave it out",
+    );
     None
 }
 

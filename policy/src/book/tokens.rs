@@ -6,7 +6,7 @@ use alloy_primitives::Address;
 
 use super::check::closed_word;
 use super::file::{Field, Word};
-use super::limits::{PER_TX_HINT, Zero, amount, ceiling, limit, limits};
+use super::limits::{PER_TX_HINT, Zero, amount, limit, limits};
 use super::names::{Names, Thing};
 use super::rules::{Scope, recipients};
 use super::units::UnitDef;
@@ -25,7 +25,7 @@ pub(super) fn tokens<'a>(
         let chain = BTreeSet::from([account.0]);
         let unit = [UnitDef { name: word.text, decimals: token.decimals }];
         let rule = token_rule(&field, scope.names, &chain, token.kind, &unit);
-        scope.ceilings.insert(word.text, rule.as_ref().map(|rule| ceiling(&rule.limits)));
+        scope.ruled.insert(word.text);
         rules.extend(rule.map(|rule| (account, rule)));
     }
     rules

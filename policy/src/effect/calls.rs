@@ -9,7 +9,7 @@ use alloy_primitives::{Address, U256};
 
 use super::{Effect, multisend, tokens};
 use crate::abi::{self, Function};
-use crate::book::{ContractKind, Registry};
+use crate::book::{ContractKind, Registry, TokenKind};
 use crate::id::ChainId;
 use crate::money::Amount;
 use crate::typed::TypedData;
@@ -81,17 +81,40 @@ impl<'r> Opener<'r> {
         Self { registry, chain, out: Vec::new(), left: LEAVES_MAX, pooled: false }
     }
 
+    /// One call. Whatever it is, something of it is listed: a call without an effect would be one
+    /// that no rule is asked about.
     fn call(&mut self, to: Address, value: Amount, data: &[u8], depth: usize) {
-        let Some(left) = self.left.checked_sub(1) else {
-            return self.unknown(to, "more calls in one than are opened");
-        };
-        self.left = left;
+        let before = self.out.len();
+        if self.count(to, 1) {
+            self.list(to, value, data, depth);
+        }
+        if self.out.len() == before {
+            self.unknown(to, "a call of which nothing is known");
+        }
+    }
+
+    /// Whether so many more may be listed; said once where they may not.
+    fn count(&mut self, to: Address, more: usize) -> bool {
+        let left = self.left.checked_sub(more);
+        if left.is_none() {
+            self.unknown(to, "more calls in one than are opened");
+        }
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    fn list(&mut self, to: Address, value: Amount, data: &[u8], depth: usize) {
         let contract = !data.is_empty() || self.registry.is_contract(self.chain, to);
         if self.pooled && value > Amount::ZERO && contract {
             return self.unknown(to, "coin through Multicall3 to a contract is Multicall3's there");
         }
         if let Some(token) = self.registry.token(self.chain, to) {
-            return self.out.extend(tokens::effects(token.kind, to, value, data));
+            let effects = tokens::effects(token.kind, to, value, data);
+            // One is counted already; a batch is as many as whoever approves has to read.
+            if self.count(to, effects.len().saturating_sub(1)) {
+                self.out.extend(effects);
+            }
+            return;
         }
         let kind = self.registry.contract_kind(self.chain, to);
         let opened = data.split_first_chunk::<4>().filter(|(found, _)| is_opened(kind, **found));
@@ -171,7 +194,10 @@ impl<'r> Opener<'r> {
             let carried = parts.iter().find_map(Value::as_uint).unwrap_or_default();
             let carried = Amount::from_units(carried);
             let data = parts.last().and_then(Value::as_bytes);
-            let (Some(target), Some(data)) = (target, data) else { continue };
+            let (Some(target), Some(data)) = (target, data) else {
+                self.unknown(to, "a part of a batch that is no call");
+                continue;
+            };
             sum = sum.and_then(|sum| sum.checked_add(carried));
             if carried > Amount::ZERO && parts.contains(&Value::Bool(true)) {
                 self.unknown(to, "coin of a call that may fail: set allowFailure to false");
@@ -244,34 +270,56 @@ impl<'r> Opener<'r> {
             let values = self.read(&P2_APPROVE, permit2, data);
             if let [Value::Address(token), Value::Address(spender), Value::Uint(amount), _] =
                 values[..]
+                && self.fungible(permit2, token)
             {
                 self.grant(token, spender, Amount::from_units(amount));
             }
         } else if selector == P2_LOCKDOWN.selector() {
             let values = self.read(&P2_LOCKDOWN, permit2, data);
-            for pair in values.first().and_then(Value::as_list).unwrap_or_default() {
+            let pairs = values.first().and_then(Value::as_list).unwrap_or_default();
+            if !self.count(permit2, pairs.len()) {
+                return;
+            }
+            for pair in pairs {
                 if let Some([Value::Address(token), Value::Address(spender)]) = pair.as_list() {
                     self.grant(*token, *spender, Amount::ZERO);
                 }
             }
         } else if selector == P2_TRANSFER.selector() {
             let values = self.read(&P2_TRANSFER, permit2, data);
-            self.permit2_transfer(&values);
+            self.permit2_transfer(permit2, &values);
         } else {
             let values = self.read(&P2_TRANSFER_BATCH, permit2, data);
-            for one in values.first().and_then(Value::as_list).unwrap_or_default() {
-                self.permit2_transfer(one.as_list().unwrap_or_default());
+            let several = values.first().and_then(Value::as_list).unwrap_or_default();
+            if !self.count(permit2, several.len()) {
+                return;
+            }
+            for one in several {
+                self.permit2_transfer(permit2, one.as_list().unwrap_or_default());
             }
         }
     }
 
-    fn permit2_transfer(&mut self, values: &[Value]) {
+    /// Permit2 calls `transferFrom(from, to, amount)` of whatever token it is told: of one whose
+    /// tokens have numbers, the amount would be a number, and 0 one of them.
+    fn fungible(&mut self, permit2: Address, token: Address) -> bool {
+        let kind = self.registry.token(self.chain, token).map(|token| token.kind);
+        // A token that is in no book is refused as one.
+        let known = matches!(kind, None | Some(TokenKind::Erc20 | TokenKind::Wrapped));
+        if !known {
+            self.unknown(permit2, "Permit2 on a token whose amounts are numbers of tokens");
+        }
+        known
+    }
+
+    fn permit2_transfer(&mut self, permit2: Address, values: &[Value]) {
         if let [
             Value::Address(from),
             Value::Address(to),
             Value::Uint(amount),
             Value::Address(token),
         ] = values
+            && self.fungible(permit2, *token)
         {
             let (from, to, amount) = (Some(*from), *to, Amount::from_units(*amount));
             self.out.push(Effect::TransferToken { token: *token, id: None, from, to, amount });
@@ -336,7 +384,7 @@ static MULTICALLS_3: [&LazyLock<Function>; 6] =
 /// Batches in batches.
 const DEPTH_MAX: usize = 4;
 
-/// Calls in one request: whoever approves has to read every one.
+/// Calls in one request, and transfers in one call: whoever approves has to read every one.
 const LEAVES_MAX: usize = 256;
 
 #[cfg(test)]

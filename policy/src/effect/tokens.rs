@@ -127,8 +127,9 @@ fn erc1155(token: Address, data: &[u8]) -> Vec<Effect> {
     match read(&SAFE_BATCH_1155, token, data) {
         Some(Ok([Value::Address(from), Value::Address(to), ids, amounts, _])) => {
             let (ids, amounts) = (numbers(&ids), numbers(&amounts));
-            if ids.len() != amounts.len() || ids.len() > BATCH_MAX {
-                return vec![unknown(token, "a batch of unequal lists, or of too many")];
+            // Of nothing too: whoever it is sent to is called all the same, with any data.
+            if ids.is_empty() || ids.len() != amounts.len() || ids.len() > BATCH_MAX {
+                return vec![unknown(token, "a batch of unequal lists, of none, or of too many")];
             }
             let pairs = ids.into_iter().zip(amounts);
             pairs.map(|(id, amount)| moved(from, to, id, amount)).collect()

@@ -11,7 +11,7 @@ use crate::decide::{Allowed, Decision, decide};
 use crate::id::{DecisionNumber, Epoch, KeyId, KeyLabel, Sequence};
 use crate::record::{
     Asked, Entry, Environment, FORMAT, Genesis, KeyCreated, KeyIntended, Record, RecordedInput,
-    RecordedSlot, SignedRecord, Started,
+    SignedRecord, Started,
 };
 use crate::request::{Asker, Request};
 use crate::state::State;
@@ -160,7 +160,7 @@ impl Vault {
             first_payments: allowed.first_payments().to_vec(),
             repeats: allowed.repeat(),
             signature_sha256: B256::ZERO,
-            slot: RecordedSlot::of(request.slot()),
+            slot: allowed.slot(),
             votes: allowed.votes().to_vec(),
         };
         self.write(Record::Signed(Box::new(record)));

@@ -162,7 +162,8 @@ impl Ledger {
     }
 
     /// Records a repeat: it is charged to a caller that others asked for it before, if limits count
-    /// callers apart, and to nobody else.
+    /// callers apart, and to nobody else. What was forgotten since it was decided was charged all
+    /// the same, but for whom is not known any more.
     pub fn repeat(
         &mut self,
         slot: Slot,
@@ -170,11 +171,13 @@ impl Ledger {
         (digest, caller): (Digest, &CallerId),
         stamp: Stamp,
     ) {
-        let Some(mut held) = self.slots.remove(&slot) else { return };
-        if held.repeat(digest, caller) == Repeat::ByAnother {
+        let mut held = self.slots.remove(&slot).unwrap_or_else(|| Held::new(stamp));
+        if held.repeat(digest, caller) != Repeat::ByCaller {
             self.add(slot, &mut held, charges, Repeat::ByAnother, stamp);
+            held.sign(digest, stamp.1);
             held.count(digest, caller, charges);
         }
+        self.stamps.insert(held.stamp, slot);
         self.slots.insert(slot, held);
     }
 

@@ -7,7 +7,7 @@ use crate::finding::Reason;
 use crate::id::{BookHash, CallerId, ChainId, DecisionNumber, Digest, KeyId, Sequence};
 use crate::ledger::{Place, Slot};
 use crate::money::{Amount, Charges};
-use crate::request::{Asker, Input, sha256};
+use crate::request::{Asker, Input, Request, sha256};
 use crate::time::{Interval, Millis};
 
 /// What a decision was asked, and when.
@@ -71,12 +71,19 @@ pub struct SignedRecord {
     pub votes: Vec<Sequence>,
 }
 
-/// A slot of the key that was asked for.
+/// A slot of the key that was asked for, and when it is known what became of it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordedSlot {
+    /// Whether it acts for a Safe: what that lets others take is the Safe's, and no report tells
+    /// of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_safe: bool,
     /// The chain.
     pub chain: ChainId,
+    /// From when on typed data can surely not be used. Absent: that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Millis>,
     /// The nonce, in decimal: a string, because nonces pass 2^53. Absent where the digest is the
     /// slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,23 +92,26 @@ pub struct RecordedSlot {
 
 impl RecordedSlot {
     /// The form records hold.
-    pub fn of(slot: Slot) -> Self {
+    pub(crate) fn of(request: &Request, as_safe: bool) -> Self {
+        let slot = request.slot();
         let nonce = match slot.place {
             Place::Nonce(nonce) => Some(nonce.to_string()),
             Place::Digest(_) => None,
         };
-        Self { chain: slot.chain, nonce }
+        Self { as_safe, chain: slot.chain, ends: request.ends(), nonce }
     }
 
     /// The slot, for a signature by this key over this digest. `None` if the nonce is no number in
     /// its one form.
     pub fn resolve(&self, key: KeyId, digest: Digest) -> Option<Slot> {
         let place = match &self.nonce {
-            Some(nonce) => Place::Nonce(nonce.parse().ok()?),
+            Some(text) => {
+                let nonce: u64 = text.parse().ok()?;
+                Some(Place::Nonce(nonce)).filter(|_| nonce.to_string() == *text)?
+            }
             None => Place::Digest(digest),
         };
-        let slot = Slot { key, chain: self.chain, place };
-        (Self::of(slot) == *self).then_some(slot)
+        Some(Slot { key, chain: self.chain, place })
     }
 }
 

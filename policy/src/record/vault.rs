@@ -145,6 +145,10 @@ pub struct Settled {
     pub key: KeyId,
     /// The account's transaction count: all nonces below it are mined. A decimal string.
     pub nonce: String,
+    /// The timestamp of the block that was read. Absent: nobody said; then no permit is known to be
+    /// over by this report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Millis>,
 }
 
 /// An allowance as it stands on the chain.

@@ -33,7 +33,7 @@ use crate::record::{
 };
 use crate::request::{Asker, Request};
 use crate::reservation::{Open, Reservations};
-use crate::settlement::{NotSettled, Settlements};
+use crate::settlement::{NotSettled, Settlements, Watched};
 use crate::statement;
 use crate::stops::Stops;
 use crate::time::{Interval, Millis};
@@ -359,7 +359,7 @@ impl State {
     }
 
     fn settle(&mut self, entry: &Entry, settled: &Settled) -> Result<(), Unfoldable> {
-        let told = self.settlements.settle(settled, entry.at.sure);
+        let told = self.settlements.settle(settled, entry.at);
         told.map_err(|fault| Unfoldable::Settled(entry.seq, fault))
     }
 
@@ -389,10 +389,13 @@ impl State {
         } else {
             self.ledger.repeat(slot, &signed.charge, whose, stamp);
         }
+        self.settlements.advance(entry.at.sure);
+        self.settlements.used(slot);
         let rules = self.keys.get(&by.key).and_then(|key| self.book.rules(&key.label));
         if let Some(rules) = rules.filter(|_| signed.repeats.is_none()) {
-            let until = entry.at.sure.plus(rules.longest_permit());
-            self.settlements.sign(slot, &signed.charge, rules.watches(), until);
+            let (ends, as_safe) = (signed.slot.ends, signed.slot.as_safe);
+            let watched = Watched { counted: rules.counts_unsettled(slot.place), ends, as_safe };
+            self.settlements.sign(slot, &signed.charge, watched);
         }
         self.payees.pay(by.key, slot.chain, &signed.first_payments, entry.seq);
         self.last_signed.insert((by.key, by.caller.clone()), entry.seq);
@@ -435,6 +438,7 @@ impl State {
     /// [`State::facts`] of the same moment.
     pub fn advance(&mut self, key: KeyId, now: Interval) {
         self.ledger.advance(key, now.sure);
+        self.settlements.advance(now.sure);
     }
 
     /// Everything a decision on this request may depend on.

@@ -17,7 +17,7 @@ pub(super) struct Document {
 
 /// Reads `types`, `primaryType`, `domain` and `message`, and nothing else.
 pub(super) fn document(json: &Json) -> Result<Document, TypedFault> {
-    let root = Place(String::new());
+    let root = Place::ROOT;
     let [domain, message, primary, types] =
         root.fields(json, ["domain", "message", "primaryType", "types"])?;
     let mut definitions = read_types(types)?;
@@ -25,26 +25,56 @@ pub(super) fn document(json: &Json) -> Result<Document, TypedFault> {
     let Json::Text(name) = primary else { return Err(fault("primaryType", Problem::Text)) };
     let primary = StructType::resolve(&definitions, name)?;
     let mut left = VALUES_MAX;
-    let message = value(primary.kind(), message, &Place("message".to_owned()), &mut left)?;
+    let message = value(primary.kind(), message, &Place::named("message"), &mut left)?;
     Ok(Document { domain, primary, message })
 }
 
 /// One value by itself. A tuple may be an array of its members.
 pub(super) fn single(kind: &Kind, json: &Json) -> Result<Value, TypedFault> {
-    value(kind, json, &Place("value".to_owned()), &mut { VALUES_MAX })
+    value(kind, json, &Place::named("value"), &mut { VALUES_MAX })
 }
 
-/// Where in the text.
-struct Place(String);
+/// Where in the text. Put into words only where there is a fault.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    before: Option<&'p Place<'p>>,
+    step: Step<'p>,
+}
 
-impl Place {
-    fn step(&self, name: &str) -> Self {
-        let name: String = name.chars().take(64).collect();
-        Self(if self.0.is_empty() { name } else { format!("{}.{name}", self.0) })
+#[derive(Clone, Copy)]
+enum Step<'p> {
+    Root,
+    Name(&'p str),
+    Number(usize),
+}
+
+impl<'p> Place<'p> {
+    const ROOT: Self = Self { before: None, step: Step::Root };
+
+    fn named(name: &'p str) -> Self {
+        Self { before: None, step: Step::Name(name) }
+    }
+
+    fn step<'q>(&'q self, name: &'q str) -> Place<'q> {
+        Place { before: Some(self), step: Step::Name(name) }
+    }
+
+    fn number(&self, number: usize) -> Place<'_> {
+        Place { before: Some(self), step: Step::Number(number) }
+    }
+
+    fn words(&self) -> String {
+        let before = self.before.map(Place::words).unwrap_or_default();
+        let own = match self.step {
+            Step::Root => String::new(),
+            Step::Name(name) => name.chars().take(64).collect(),
+            Step::Number(number) => number.to_string(),
+        };
+        if before.is_empty() { own } else { format!("{before}.{own}") }
     }
 
     fn fault(&self, problem: Problem) -> TypedFault {
-        TypedFault::Field { at: self.0.clone(), problem }
+        TypedFault::Field { at: self.words(), problem }
     }
 
     /// Exactly these fields of an object.
@@ -66,14 +96,14 @@ impl Place {
 }
 
 fn fault(at: &str, problem: Problem) -> TypedFault {
-    Place(at.to_owned()).fault(problem)
+    Place::named(at).fault(problem)
 }
 
 fn read_types(json: &Json) -> Result<Definitions, TypedFault> {
-    let place = Place("types".to_owned());
+    let place = Place::named("types");
     let Json::Object(object) = json else { return Err(place.fault(Problem::Object)) };
     let mut definitions = Definitions::new();
-    for (name, fields) in object {
+    for (name, fields) in object.iter() {
         let place = place.step(name);
         let Json::List(fields) = fields else { return Err(place.fault(Problem::Array)) };
         let field = |json| {
@@ -91,16 +121,16 @@ fn read_types(json: &Json) -> Result<Definitions, TypedFault> {
 
 /// The domain. Libraries leave its type out or write it; written, it must be that of its fields.
 fn read_domain(json: &Json, written: Option<Vec<(String, String)>>) -> Result<Domain, TypedFault> {
-    let place = Place("domain".to_owned());
+    let place = Place::named("domain");
     let Json::Object(object) = json else { return Err(place.fault(Problem::Object)) };
     let known = |key: &String| DOMAIN_FIELDS.iter().any(|(_, name)| name == key);
     if let Some(unknown) = object.keys().find(|key| !known(key)) {
         return Err(place.step(unknown).fault(Problem::Unknown));
     }
-    if object.is_empty() {
+    if object.len() == 0 {
         return Err(place.fault(Problem::EmptyDomain));
     }
-    let present = DOMAIN_FIELDS.iter().filter(|(_, name)| object.contains_key(*name));
+    let present = DOMAIN_FIELDS.iter().filter(|(_, name)| object.get(name).is_some());
     let present: Vec<(&str, &str)> = present.copied().collect();
     if let Some(written) = written {
         let pairs = written.iter().map(|(kind, name)| (kind.as_str(), name.as_str()));
@@ -133,7 +163,12 @@ fn read_domain(json: &Json, written: Option<Vec<(String, String)>>) -> Result<Do
     })
 }
 
-fn value(kind: &Kind, json: &Json, place: &Place, left: &mut usize) -> Result<Value, TypedFault> {
+fn value(
+    kind: &Kind,
+    json: &Json,
+    place: &Place<'_>,
+    left: &mut usize,
+) -> Result<Value, TypedFault> {
     *left = left.checked_sub(1).ok_or_else(|| place.fault(Problem::TooMany))?;
     let wrong = |problem| Err(place.fault(problem));
     match (kind, json) {
@@ -169,30 +204,38 @@ fn value(kind: &Kind, json: &Json, place: &Place, left: &mut usize) -> Result<Va
                 return wrong(Problem::Length);
             }
             let numbered = list.iter().enumerate();
-            let read =
-                numbered.map(|(at, json)| value(element, json, &place.step(&at.to_string()), left));
+            let read = numbered.map(|(at, json)| value(element, json, &place.number(at), left));
             read.collect::<Result<_, _>>().map(Value::List)
         }
         (Kind::Array(..), _) => wrong(Problem::Array),
         (Kind::Tuple(_, members), Json::Object(object)) => {
             let named =
                 |key: &String| members.iter().any(|member| member.name.as_ref() == Some(key));
-            if let Some(unknown) = object.keys().find(|key| !named(key)) {
+            let unknown = || object.keys().find(|key| !named(key));
+            // As many fields as the type has, and each of those found: then there is no other.
+            if object.len() > members.len()
+                && let Some(unknown) = unknown()
+            {
                 return Err(place.step(unknown).fault(Problem::Unknown));
             }
             let read = members.iter().map(|member| {
                 let name = member.name.as_deref().unwrap_or_default();
-                let place = place.step(name);
-                let json = object.get(name).ok_or_else(|| place.fault(Problem::Missing))?;
-                value(&member.kind, json, &place, left)
+                let step = place.step(name);
+                let json = object.get(name).ok_or_else(|| match unknown() {
+                    Some(unknown) => place.step(unknown).fault(Problem::Unknown),
+                    None => step.fault(Problem::Missing),
+                })?;
+                value(&member.kind, json, &step, left)
             });
             read.collect::<Result<_, _>>().map(Value::List)
         }
         // Arguments of a function have no struct to name their members.
         (Kind::Tuple(None, members), Json::List(list)) if members.len() == list.len() => {
-            let read = members.iter().zip(list).enumerate().map(|(at, (member, json))| {
-                value(&member.kind, json, &place.step(&at.to_string()), left)
-            });
+            let read = members
+                .iter()
+                .zip(list)
+                .enumerate()
+                .map(|(at, (member, json))| value(&member.kind, json, &place.number(at), left));
             read.collect::<Result<_, _>>().map(Value::List)
         }
         (Kind::Tuple(..), _) => wrong(Problem::Object),
@@ -262,7 +305,7 @@ pub(super) const DOMAIN_FIELDS: [(&str, &str); 5] = [
 ];
 
 /// Values in one message.
-const VALUES_MAX: usize = 8_192;
+pub(super) const VALUES_MAX: usize = 8_192;
 
 /// Above it chain ids are not exact in JSON.
 const CHAIN_ID_END: u64 = 1 << 53;

@@ -179,3 +179,38 @@ fn a_type_string_has_one_form() {
         assert!(StructType::parse(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn more_values_than_typed_data_can_have_are_refused_while_they_are_read() {
+    let many = format!("[{}0]", "{\"\":0},".repeat(17_000));
+    assert!(many.len() < TYPED_BYTES_MAX);
+    let fault = TypedData::decode(&many).unwrap_err();
+    assert!(fault.to_string().contains("more values than are read"), "{fault}");
+    // As many as a message may hold are no such fault.
+    let list = vec!["1"; 8_000].join(",");
+    let text = format!(
+        "{{\"types\":{{\"A\":[{{\"name\":\"x\",\"type\":\"uint8[]\"}}]}},\"primaryType\":\"A\",\
+         \"domain\":{{\"chainId\":1}},\"message\":{{\"x\":[{list}]}}}}"
+    );
+    assert!(TypedData::decode(&text).is_ok());
+}
+
+#[test]
+fn a_field_too_many_is_told_before_one_that_is_missing() {
+    let told = |fields: &str| {
+        let text = format!(
+            "{{\"types\":{{\"A\":[{{\"name\":\"x\",\"type\":\"uint8\"}},\
+             {{\"name\":\"y\",\"type\":\"uint8\"}}]}},\"primaryType\":\"A\",\
+             \"domain\":{{\"chainId\":1}},\"message\":{{{fields}}}}}"
+        );
+        TypedData::decode(&text).err().map(|fault| fault.to_string())
+    };
+    assert_eq!(told("\"x\":1,\"y\":2"), None);
+    for (fields, at) in [
+        ("\"x\":1,\"y\":2,\"z\":3", "message.z: is in no type: leave it out"),
+        ("\"x\":1,\"z\":3", "message.z: is in no type: leave it out"),
+        ("\"x\":1", "message.y: is missing"),
+    ] {
+        assert_eq!(told(fields).as_deref(), Some(at), "{fields}");
+    }
+}

@@ -24,6 +24,7 @@ use portcullis_policy::decide::Decision;
 use portcullis_policy::id::ChainId;
 use portcullis_policy::money::{Account, Amount, Asset, Facet};
 use portcullis_policy::record::{Priced, Record, Settled, SettledAllowance};
+use portcullis_policy::time::Millis;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use support::{Ask, Vault, key};
@@ -61,12 +62,14 @@ fn happen(vault: &mut Vault, event: &Event) {
             };
             let settled = Settled {
                 allowances: vec![allowance],
-                by: "olga".parse().unwrap(),
+                by: "wanda".parse().unwrap(),
                 chain: ChainId(1),
                 key: key(1),
                 nonce: nonce.to_string(),
+                read_at: (left % 3 > 0)
+                    .then(|| Millis(vault.now.sure.0 - u64::from(left % 3) * 60_000)),
             };
-            if vault.state.settlements().check(&settled).is_ok() {
+            if vault.state.settlements().check(&settled, vault.now).is_ok() {
                 vault.write(Record::Settled(settled));
             }
         }
@@ -229,7 +232,8 @@ proptest! {
         let mut before = Vault::new(&book.text());
         history.iter().for_each(|event| happen(&mut before, event));
         let mut after = before.clone();
-        happen(&mut after, &Event::Mined(200, 0));
+        let mined = after.state.settlements().next(key(1), ChainId(1));
+        happen(&mut after, &Event::Mined(u8::try_from(mined).unwrap(), 1));
         prop_assert_eq!(after.entries.len(), before.entries.len() + 1);
         for ask in probes(&before) {
             let (was, is) = (outcome(&mut before, &ask), outcome(&mut after, &ask));
@@ -245,6 +249,7 @@ proptest! {
         let mut vault = Vault::new(&book.text());
         let (mut mined, mut told) = (0_u64, U256::ZERO);
         let (mut slots, mut grants) = (BTreeMap::new(), BTreeMap::new());
+        let mut typed: BTreeMap<_, (u64, U256)> = BTreeMap::new();
         for event in history {
             let seen = vault.entries.len();
             happen(&mut vault, &event);
@@ -254,9 +259,10 @@ proptest! {
                         mined = settled.nonce.parse().unwrap();
                         told = settled.allowances[0].amount.units();
                         slots.retain(|nonce, _| *nonce >= mined);
-                        let now = entry.at.sure.0;
+                        // Nobody knows what became of a permit since the chain was read.
+                        let read = settled.read_at.map_or(0, |read| read.0);
                         grants.retain(|_, (nonce, until, _): &mut (Option<u64>, u64, U256)| {
-                            nonce.map_or(*until > now, |nonce| nonce >= mined)
+                            nonce.map_or(*until > read, |nonce| nonce >= mined)
                         });
                     }
                     Record::Signed(signed) if signed.repeats.is_none() => {
@@ -264,6 +270,11 @@ proptest! {
                         let nonce: Option<u64> = nonce.map(|nonce| nonce.parse().unwrap());
                         let account = |asset| Account { chain: ChainId(1), asset };
                         let of = |asset| signed.charge.of(account(asset)).units();
+                        // Permits are good for ten minutes, the last second included.
+                        let until = (entry.at.sure.0 / 1_000 + 601) * 1_000;
+                        if nonce.is_none() {
+                            typed.insert(signed.asked.digest, (until, of(Asset::Token(USD))));
+                        }
                         if let Some(nonce) = nonce {
                             prop_assert!(nonce < mined + 8);
                             let costs = [of(Asset::Native), of(Asset::Token(USD))];
@@ -274,8 +285,6 @@ proptest! {
                             matches!(line.facet, Facet::Grant(_))
                         });
                         if let Some((_, amount)) = grant {
-                            // A permit can be used as long as the book lets one be good.
-                            let until = entry.at.sure.0 + 15 * 60_000;
                             let held = grants
                                 .entry(nonce.map_or_else(|| Err(signed.asked.digest), Ok))
                                 .or_insert((nonce, until, U256::ZERO));
@@ -309,7 +318,11 @@ proptest! {
             }
             let sum = |asset: usize| slots.values().fold(U256::ZERO, |sum, held| sum + held[asset]);
             prop_assert!(sum(0) <= U256::from(9) * U256::from(10).pow(U256::from(18)));
-            prop_assert!(sum(1) <= U256::from(9));
+            let now = vault.now.sure.0;
+            typed.retain(|_, (until, _)| *until > now);
+            let permits = typed.values().fold(U256::ZERO, |sum, (_, amount)| sum + *amount);
+            prop_assert!(sum(1) + permits <= U256::from(9));
+            prop_assert!(typed.values().filter(|(_, amount)| *amount > U256::ZERO).count() <= 8);
         }
     }
 }

@@ -4,6 +4,7 @@
 // Allowed and not expected: compiled anew into each test, and which lints bite depends on the test.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses its own part")]
 
+pub mod parts;
 pub mod people;
 pub mod tx;
 
@@ -48,6 +49,7 @@ struct Pending {
     first_payments: Vec<Address>,
     repeats: Option<Sequence>,
     votes: Vec<Sequence>,
+    slot: RecordedSlot,
 }
 
 /// What became of a request.
@@ -117,7 +119,7 @@ pub fn at(millis: u64) -> Interval {
 pub const DAWN: u64 = 1_700_000_000_000;
 
 impl Vault {
-    /// A vault with a book, two keys (`hot` is 1, `cold` is 2), and four people.
+    /// A vault with a book, two keys (`hot` is 1, `cold` is 2), and one person of each role.
     pub fn new(book: &str) -> Self {
         let person = |id: &str, role| Person {
             control: format!("spiffe://acme/people/{id}"),
@@ -129,7 +131,9 @@ impl Vault {
             person("ada", Role::Auditor),
             person("alan", Role::Approver),
             person("olga", Role::Operator),
+            person("petra", Role::Pricer),
             person("sam", Role::Security),
+            person("wanda", Role::Watcher),
         ];
         let (book, salt) = (book.to_owned(), B256::repeat_byte(7));
         let environment = Environment::Staging;
@@ -216,9 +220,10 @@ impl Vault {
         let (book, repeats) = (allowed.revision(), allowed.repeat());
         let charge = allowed.charge().clone();
         let first_payments = allowed.first_payments().to_vec();
-        let votes = allowed.votes().to_vec();
+        let (votes, slot) = (allowed.votes().to_vec(), allowed.slot());
         let request = allowed.into_request();
-        let pending = Pending { request, asked, book, charge, first_payments, repeats, votes };
+        let pending =
+            Pending { request, asked, book, charge, first_payments, repeats, votes, slot };
         self.pending.insert(number, pending);
         number
     }
@@ -240,7 +245,7 @@ impl Vault {
 
     /// The signature came: the last look and the record. Why it is withheld, if it is.
     pub fn record(&mut self, number: DecisionNumber) -> Result<Sequence, Vec<Reason>> {
-        let Pending { request, asked, book, charge, first_payments, repeats, votes } =
+        let Pending { request, asked, book, charge, first_payments, repeats, votes, slot } =
             self.pending.remove(&number).unwrap();
         if self.state.must_look_again(&asked, self.now) {
             self.state.advance(asked.by.key, self.now);
@@ -254,7 +259,6 @@ impl Vault {
                 return Err(reasons);
             }
         }
-        let slot = RecordedSlot::of(request.slot());
         let signature_sha256 = keccak256(number.0.to_be_bytes());
         let record = SignedRecord {
             asked,

@@ -1768,6 +1768,11 @@ pub struct ReportSettlementRequest {
     /// Allowances as they stand, of those that were granted. One that is not named keeps counting.
     #[prost(message, repeated, tag = "4")]
     pub allowances: ::prost::alloc::vec::Vec<StandingAllowance>,
+    /// The timestamp of the block that nonce and allowances were read at, in milliseconds since 1970:
+    /// never later than now, and never earlier than before. A permit whose deadline lay before it was
+    /// used by then, or never will be, and stops counting. Absent: no permit stops counting.
+    #[prost(uint64, optional, tag = "5")]
+    pub read_at_ms: ::core::option::Option<u64>,
 }
 /// An allowance as it stands on the chain.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -6,6 +6,7 @@ use alloy_primitives::Address;
 use portcullis_policy::id::{ChainId, PersonId};
 use portcullis_policy::money::parse_decimal;
 use portcullis_policy::record::{Priced, Settled, SettledAllowance};
+use portcullis_policy::time::Millis;
 use portcullis_proto::v1::{ReportPricesRequest, ReportSettlementRequest};
 
 use crate::refusal::Refusal;
@@ -42,7 +43,8 @@ pub(super) fn settled(
     if named.len() != allowances.len() {
         return Err(bad("allowances", "name a token and spender twice"));
     }
-    Ok(Settled { allowances, by, chain, key, nonce: request.nonce.to_string() })
+    let (nonce, read_at) = (request.nonce.to_string(), request.read_at_ms.map(Millis));
+    Ok(Settled { allowances, by, chain, key, nonce, read_at })
 }
 
 /// A pricer's report.

@@ -72,8 +72,8 @@ impl Writer {
         let now = self.clock.now();
         let (record, told) = match report {
             Report::Settled(settled) => {
-                let told = self.state.settlements().check(&settled).map(drop);
-                let told = told.map_err(|fault| ("nonce", fault.to_string()));
+                let told = self.state.settlements().check(&settled, now).map(drop);
+                let told = told.map_err(|fault| (fault.field(), fault.to_string()));
                 (Record::Settled(settled), told)
             }
             Report::Priced(priced) => {

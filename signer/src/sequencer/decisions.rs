@@ -39,6 +39,7 @@ struct Allowance {
     book: BookHash,
     repeats: Option<Sequence>,
     votes: Vec<Sequence>,
+    slot: RecordedSlot,
 }
 
 impl Writer {
@@ -89,6 +90,7 @@ impl Writer {
             book: allowed.revision(),
             repeats: allowed.repeat(),
             votes: allowed.votes().to_vec(),
+            slot: allowed.slot(),
         };
         let request = allowed.into_request();
         let pending = Pending { request, asked, attachment, allowed: allowance, who };
@@ -172,8 +174,8 @@ impl Writer {
         }
         let Pending { request, asked, attachment, allowed, who } = pending;
         let record = SignedRecord {
-            slot: RecordedSlot::of(request.slot()),
             asked,
+            slot: allowed.slot,
             book: allowed.book,
             charge: allowed.charge,
             first_payments: allowed.first_payments,

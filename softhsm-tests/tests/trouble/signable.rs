@@ -255,6 +255,7 @@ async fn what_is_unsettled_is_bounded_until_a_watcher_tells_what_is_mined() -> R
         chain_id: CHAIN,
         nonce,
         allowances: Vec::new(),
+        read_at_ms: None,
     };
     let sam = scene.vault.control(&scene.server, "sam").await?;
     let refusal = call_refused(sam.report_settlement(report(1)).await);
@@ -310,6 +311,7 @@ async fn what_a_spender_may_take_stands_until_a_watcher_tells_what_is_left() -> 
         chain_id: CHAIN,
         nonce: 2,
         allowances,
+        read_at_ms: None,
     };
     // Which of the two would be true?
     let twice = wanda.report_settlement(report(vec![standing.clone(), standing.clone()])).await;
