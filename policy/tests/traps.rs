@@ -437,8 +437,12 @@ fn call_rule(bound: &Bound) -> String {
 }
 
 /// Everywhere tests of traps are.
-const TESTS: [&str; 23] = [
+const TESTS: [&str; 27] = [
     include_str!("laws/main.rs"),
+    include_str!("calls.rs"),
+    include_str!("settlements.rs"),
+    include_str!("prices.rs"),
+    include_str!("../src/book/lint.rs"),
     include_str!("traps.rs"),
     include_str!("windows.rs"),
     include_str!("slots.rs"),
