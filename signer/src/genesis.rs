@@ -75,7 +75,7 @@ pub enum InitError {
     /// A person's control name is also a caller's.
     #[error("{0:?} is a caller in the book: a service's certificate gets no control verb")]
     AlsoCaller(String),
-    /// Nobody could do it later.
+    /// Nobody could do it later; without a watcher, what its reports lower only fills up.
     #[error("nobody has the role {0}: add a person who has")]
     Nobody(&'static str),
     /// The owners of a caller are not people of the vault.
@@ -150,7 +150,8 @@ fn check_people(people: &[Person], book: &Book) -> Result<(), InitError> {
             return Err(InitError::AlsoCaller(person.control.clone()));
         }
     }
-    for role in [Role::Operator, Role::Security] {
+    let watcher = book.needs_watcher().then_some(Role::Watcher);
+    for role in [Role::Operator, Role::Security].into_iter().chain(watcher) {
         if !people.iter().any(|person| person.roles.contains(&role)) {
             return Err(InitError::Nobody(crate::roster::role_name(role)));
         }
@@ -175,4 +176,34 @@ fn lines(faults: &Faults) -> String {
         )
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+    use super::*;
+
+    #[test]
+    fn a_book_that_only_a_watcher_can_relieve_needs_one_among_the_people() {
+        let book = |rate: &str| {
+            let text = format!(
+                "version = 1\n[chain.main]\nid = 1\nnative = \"ETH\"\n[caller.a]\n\
+                 owners = [\"olga\"]\n[key.hot]\ncallers = [\"a\"]\nchains = [\"main\"]\n\
+                 rate = {{ per_caller = \"1/s\", per_key = \"1/s\", parked = 0{rate} }}\n"
+            );
+            Book::parse(&text).unwrap()
+        };
+        let person = |id: &str, role| Person {
+            control: format!("spiffe://acme/people/{id}"),
+            id: id.parse().unwrap(),
+            roles: BTreeSet::from([role]),
+        };
+        let mut people = vec![person("olga", Role::Operator), person("sam", Role::Security)];
+        check_people(&people, &book("")).unwrap();
+        let refused = check_people(&people, &book(", nonce_ahead = 3"));
+        assert!(matches!(refused, Err(InitError::Nobody("watcher"))), "{refused:?}");
+        people.push(person("wanda", Role::Watcher));
+        check_people(&people, &book(", nonce_ahead = 3")).unwrap();
+    }
 }
