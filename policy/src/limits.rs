@@ -197,7 +197,8 @@ fn check_memory(rules: &KeyRules, facts: &Facts<'_>, asked: &Asked<'_>, out: &mu
     let (slot, known) = (asked.slot, facts.settlements);
     let grants = asked.charge.lines().any(|(line, _)| matches!(line.facet, Facet::Grant(_)));
     let counted = rules.counts_unsettled(slot.place) && settlement::moves(asked.charge);
-    if (!grants && !counted) || (known.is_pending(slot) && !grants) {
+    let fresh = counted && !known.is_pending(slot);
+    if !grants && !fresh {
         return;
     }
     let open = facts.open.slots_of(slot.key).count();

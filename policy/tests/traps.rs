@@ -437,10 +437,14 @@ fn call_rule(bound: &Bound) -> String {
 }
 
 /// Everywhere tests of traps are.
-const TESTS: [&str; 25] = [
+const TESTS: [&str; 29] = [
     include_str!("approvals/attacks.rs"),
     include_str!("approvals/requests.rs"),
     include_str!("laws/main.rs"),
+    include_str!("calls.rs"),
+    include_str!("settlements.rs"),
+    include_str!("prices.rs"),
+    include_str!("../src/book/lint.rs"),
     include_str!("traps.rs"),
     include_str!("windows.rs"),
     include_str!("slots.rs"),

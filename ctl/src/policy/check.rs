@@ -22,19 +22,21 @@ pub(crate) struct CheckArgs {
 }
 
 /// A faulty book is a failure; one that would widen is sound, and the answer says what it takes.
-/// Warnings are this program's own: they change neither what the signer says nor the exit code.
+/// Warnings change no exit code: this program's own are about the book, the signer's about who is
+/// there.
 pub(crate) async fn run(
     args: &CheckArgs,
     connection: &ConnectionArgs,
     output: &Output,
 ) -> Result<Exit, Failure> {
     let book = policy::read(&args.file)?;
-    let warnings = Book::parse(&book).map(|book| book.warnings()).unwrap_or_default();
+    let mut warnings = Book::parse(&book).map(|book| book.warnings()).unwrap_or_default();
     let said = if args.offline {
         without_signer(&book)
     } else {
         connection.control().await?.check_book(book).await?
     };
+    warnings.extend(said.warnings.iter().cloned());
     output.result(&human(&args.file, &said, &warnings), &json(&said, &warnings))?;
     Ok(if said.faults.is_empty() { Exit::Done } else { Exit::Failure })
 }

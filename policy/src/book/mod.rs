@@ -77,6 +77,19 @@ impl Book {
         warnings::warnings(self)
     }
 
+    /// Whether it counts what only a watcher can tell of: `unsettled`, `outstanding` and
+    /// `nonce_ahead` only fill up in a vault that has none.
+    pub fn needs_watcher(&self) -> bool {
+        self.keys.values().any(|rules| {
+            let native = rules.native.iter().map(|rule| &rule.limits);
+            let tokens = rules.tokens.values();
+            let standing = tokens.clone().filter_map(|rule| rule.allowance.as_ref());
+            rules.rate.nonce_ahead.is_some()
+                || native.chain(tokens.map(|rule| &rule.limits)).any(|one| one.unsettled.is_some())
+                || standing.into_iter().any(|allowance| allowance.outstanding.is_some())
+        })
+    }
+
     /// The bytes that were parsed and are hashed.
     pub fn text(&self) -> &str {
         &self.text

@@ -42,6 +42,33 @@ fn registry() -> String {
     .concat()
 }
 
+/// The registry with one thing that it says otherwise, or does not say.
+fn registry_with(change: &str) -> String {
+    let whole = registry();
+    let without = |head: &str| {
+        let at = whole.find(head).unwrap();
+        let end = whole[at + 1..].find("\n[").map_or(whole.len(), |end| at + end + 2);
+        format!("{}{}", &whole[..at], &whole[end..])
+    };
+    let side = |coin: &str| {
+        let chain = format!("[chain.side]\nid = 2\nnative = \"{coin}\"\n[chain.main]");
+        whole.replace("[chain.main]", &chain)
+    };
+    match change {
+        "REG l1" => whole.replace("id = 1\n", "id = 1\nl1_fee = \"0.1 ETH\"\n"),
+        "REG l1b" => whole.replace("id = 1\n", "id = 1\nl1_fee = \"0.2 ETH\"\n"),
+        "REG nolib" => without("[contract.library]"),
+        "REG nonft" => without("[asset.NFT]"),
+        "REG noweth" => without("[asset.WETH]"),
+        "REG side" => side("ETH"),
+        "REG sideb" => side("BNB"),
+        "REG owners" => whole.replacen("owners = [\"zed\"]", "owners = [\"zed\", \"dave\"]", 1),
+        "REG group" => whole.replace("[\"dave\", \"erin\", \"fay\"]", "[\"dave\", \"erin\"]"),
+        "REG nft1155" => whole.replace("erc721", "erc1155"),
+        _ => whole,
+    }
+}
+
 /// Each part of a book, in the order of its text, and what may stand there.
 pub(crate) const CHOICES: &[&[&str]] = &[
     &["callers = [\"a\", \"b\"]\n", "callers = [\"a\"]\n"],
@@ -136,7 +163,7 @@ pub(crate) const CHOICES: &[&[&str]] = &[
     &[
         "",
         "ORDER { maker = \"self\", amount = \"<= 5\", deadline = \"<= now + 15m\" }",
-        "ORDER { maker = \"self\", amount = \"<= 8\", deadline = \"any\" }",
+        "ORDER { maker = \"self\", amount = \"<= 8\", deadline = \"any\" }\nendless = \"allowed\"",
     ],
     &[
         "",
@@ -159,6 +186,38 @@ pub(crate) const CHOICES: &[&[&str]] = &[
         "WORTH KEYS window = \"9_000 USD / 24h\"\n[prices]\nstale = \"1h\"\npercent_a_day = 20\n",
         "WORTH KEYS window = \"9_000 USD / 24h\"\n[prices]\nstale = \"2h\"\npercent_a_day = 20\n",
         "WORTH KEYS window = \"5_000 USD / 24h\"\n[prices]\nstale = \"2h\"\npercent_a_day = 50\n",
+        "TW KEYS window = \"4_000 USD / 24h\"\n[prices]\nstale = \"2h\"\npercent_a_day = 20\n",
+        "TW KEYS window = \"3_000 USD / 24h\"\n[prices]\nstale = \"1h\"\npercent_a_day = 20\n",
+        "CW KEYS window = \"6_000 USD / 24h\"\n[prices]\nstale = \"2h\"\npercent_a_day = 20\n",
+    ],
+    // The same, of what else can be counted, and apart.
+    &[
+        "",
+        "CREQ KEYS window = \"3 requests / 1h\"\n",
+        "CREQ KEYS window = \"4 requests / 24h\"\n",
+        "TREQ KEYS window = \"2 requests / 24h\"\n",
+        "TREQ KEYS window = \"3 requests / 24h\"\n",
+    ],
+    &[
+        "",
+        "TUSD KEYS window = \"4 USD-A / 24h\"\n",
+        "AUSD KEYS window = \"4 USD-A / 24h\"\n",
+        "CUSD KEYS window = \"6 USD-A / 24h\"\nlifetime = \"9 USD-A\"\n",
+        "AUSD KEYS lifetime = \"9 USD-A\"\n",
+    ],
+    // What the registry says otherwise: see [`registry_with`].
+    &[
+        "REG none",
+        "REG l1",
+        "REG l1b",
+        "REG nolib",
+        "REG nonft",
+        "REG noweth",
+        "REG side",
+        "REG sideb",
+        "REG owners",
+        "REG group",
+        "REG nft1155",
     ],
     // Which keys those limits sum over.
     &["\"hot\"", "\"hot\", \"cold\""],
@@ -214,17 +273,32 @@ impl Chosen {
                     "COUNT" => limit("count", "requests", ""),
                     "FEES" => limit("fees", "ETH fees", ""),
                     "WORTH" => limit("worth", "USD", ""),
+                    "CREQ" => limit("creq", "requests", "per = \"caller\"\n"),
+                    "TREQ" => limit("treq", "requests", "per = \"recipient\"\n"),
+                    "TUSD" => limit("tusd", "USD-A", "per = \"recipient\"\n"),
+                    "AUSD" => limit("ausd", "USD-A", ""),
+                    "CUSD" => limit("cusd", "USD-A", "per = \"caller\"\n"),
+                    "TW" => limit("tw", "USD", "per = \"recipient\"\n"),
+                    "CW" => limit("cw", "USD", "per = \"caller\"\n"),
+                    "REG" => return String::new(),
                     _ => return word.to_owned(),
                 };
                 format!("{head}{rest}\n")
             })
             .collect();
-        format!("{}{}", registry(), parts.concat())
+        let at = CHOICES.len() - 2;
+        let change = CHOICES[at][self.0[at] % CHOICES[at].len()];
+        format!("{}{}", registry_with(change), parts.concat())
     }
 }
 
+/// Half of the parts as in the widest book, so that much is signed and limits are met.
 pub(crate) fn chosen() -> impl Strategy<Value = Chosen> {
-    prop::collection::vec(0_usize..60, CHOICES.len()).prop_map(Chosen)
+    let parts = prop::collection::vec((0_usize..60, any::<bool>()), CHOICES.len());
+    parts.prop_map(|parts| {
+        let pairs = parts.into_iter().zip(wide().0);
+        Chosen(pairs.map(|((one, keep), wide)| if keep { wide } else { one }).collect())
+    })
 }
 
 /// The same but for a few parts: near enough to be comparable.
@@ -236,9 +310,17 @@ pub(crate) fn near(book: &Chosen, changes: &[(usize, usize)]) -> Chosen {
     other
 }
 
-/// Other choices for a few parts.
+/// Other choices for a few parts: more often for what the registry says, coins and what is counted.
 pub(crate) fn changes() -> impl Strategy<Value = Vec<(usize, usize)>> {
-    prop::collection::vec((0_usize..60, 0_usize..60), 1..4)
+    let all = CHOICES.len();
+    let part = prop_oneof![
+        3 => 0..all,
+        2 => Just(all - 2),
+        2 => Just(1),
+        2 => (all - 5)..(all - 2),
+        1 => Just(3),
+    ];
+    prop::collection::vec((part, 0_usize..60), 1..3)
 }
 
 /// A book that lets everything through that some book does.

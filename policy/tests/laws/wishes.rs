@@ -122,7 +122,8 @@ impl Wish {
         let eth = U256::from(amount) * U256::from(10).pow(U256::from(18));
         let (whom, own, none) = (PAYEES[self.whom], address(key(1)), U256::ZERO);
         match self.kind {
-            0 | 1 => (whom, eth, Vec::new()),
+            0 => (whom, eth, Vec::new()),
+            1 => ([WETH, NFT, LIBRARY][self.whom], eth, Vec::new()),
             2 => (USD, none, transfer(whom, amount)),
             3 => (USD, none, approve(POOL, amount)),
             4 => (WETH, eth, encoded("deposit()", &[])),
@@ -140,8 +141,10 @@ impl Wish {
                     let parts = [Value::Address(to), Value::Bool(false), Value::Uint(value)];
                     Value::List([&parts[..], &[Value::Bytes(data)]].concat())
                 };
+                let contracts = [POOL, LIBRARY, NFT];
+                let target = if self.nonce & 2 == 0 { contracts[self.whom] } else { whom };
                 let calls =
-                    vec![inner(whom, eth, Vec::new()), inner(USD, none, transfer(whom, amount))];
+                    vec![inner(target, eth, Vec::new()), inner(USD, none, transfer(whom, amount))];
                 let signature = "aggregate3Value((address target, bool allow, uint256 value, \
                                  bytes callData)[] calls)";
                 (MULTICALL3, eth, encoded(signature, &[Value::List(calls)]))

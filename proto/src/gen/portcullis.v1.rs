@@ -1926,6 +1926,9 @@ pub struct CheckBookResponse {
     /// SHA-256 of the book's bytes, 32 bytes.
     #[prost(bytes = "vec", tag = "4")]
     pub book_hash: ::prost::alloc::vec::Vec<u8>,
+    /// What a sound book asks for that nobody in this vault does, a line each. It refuses nothing.
+    #[prost(string, repeated, tag = "5")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Asks for the book in force.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

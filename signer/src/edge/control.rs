@@ -218,7 +218,13 @@ impl ControlService for Control {
         let mut response = CheckBookResponse { book_hash, ..CheckBookResponse::default() };
         match Book::parse(&book) {
             Ok(new) => {
-                let difference = self.sequencer.view().book.difference(&new);
+                let view = self.sequencer.view();
+                let difference = view.book.difference(&new);
+                let mut people = view.people.values();
+                let watched = people.any(|person| person.roles.contains(&Role::Watcher));
+                if new.needs_watcher() && !watched {
+                    response.warnings.push(WATCHED_BY_NOBODY.into());
+                }
                 response.wider = difference.wider;
                 response.narrower = difference.narrower;
             }
@@ -303,3 +309,6 @@ fn wire_scope(scope: &Scope) -> FreezeScope {
 
 /// Reading needs a role, and any will do.
 const ANYBODY: &[Role] = &[Role::Operator, Role::Security, Role::Auditor, Role::Approver];
+
+const WATCHED_BY_NOBODY: &str = "nobody here has the role watcher, so unsettled, outstanding and \
+                                 nonce_ahead only fill up: what they bound comes to a stop";

@@ -60,7 +60,7 @@ pub enum InitError {
     /// A person's control name is also a caller's.
     #[error("{0:?} is a caller in the book: a service's certificate gets no control verb")]
     AlsoCaller(String),
-    /// Nobody could do it later.
+    /// Nobody could do it later; without a watcher, what its reports lower only fills up.
     #[error("nobody has the role {0}: add a person who has")]
     Nobody(&'static str),
     /// The owners of a caller are not people of the vault.

@@ -91,7 +91,8 @@ fn check(
             return Err(InitError::AlsoCaller(person.control.clone()));
         }
     }
-    for role in [Role::Operator, Role::Security] {
+    let watcher = book.needs_watcher().then_some(Role::Watcher);
+    for role in [Role::Operator, Role::Security].into_iter().chain(watcher) {
         if !people.iter().any(|person| person.roles.contains(&role)) {
             return Err(InitError::Nobody(role.name()));
         }
@@ -116,4 +117,35 @@ fn check_governance(
     };
     let faults = governance.faults(&all);
     if faults.is_empty() { Ok(()) } else { Err(InitError::Ungovernable(faults)) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+    use super::*;
+
+    #[test]
+    fn a_book_that_only_a_watcher_can_relieve_needs_one_among_the_people() {
+        let book = |rate: &str| {
+            let text = format!(
+                "version = 1\n[chain.main]\nid = 1\nnative = \"ETH\"\n[caller.a]\n\
+                 owners = [\"olga\"]\n[key.hot]\ncallers = [\"a\"]\nchains = [\"main\"]\n\
+                 rate = {{ per_caller = \"1/s\", per_key = \"1/s\", parked = 0{rate} }}\n"
+            );
+            Book::parse(&text).unwrap()
+        };
+        let person = |id: &str, role| Person {
+            control: format!("spiffe://acme/people/{id}"),
+            credentials: Vec::new(),
+            id: id.parse().unwrap(),
+            roles: BTreeSet::from([role]),
+        };
+        let mut people = vec![person("olga", Role::Operator), person("sam", Role::Security)];
+        check(&people, None, &book(""), Environment::Development).unwrap();
+        let refused = check(&people, None, &book(", nonce_ahead = 3"), Environment::Development);
+        assert!(matches!(refused, Err(InitError::Nobody("watcher"))), "{refused:?}");
+        people.push(person("wanda", Role::Watcher));
+        check(&people, None, &book(", nonce_ahead = 3"), Environment::Development).unwrap();
+    }
 }
