@@ -88,19 +88,19 @@ pub(crate) enum Failure {
     Sign(#[from] SignFault),
     /// A text that nobody should sign.
     #[error(transparent)]
-    Statement(#[from] StatementFault),
+    Statement(Box<StatementFault>),
     /// No signature by a person's key.
     #[error(transparent)]
-    Ssh(SshFault),
+    Ssh(Box<SshFault>),
     /// No vote.
     #[error(transparent)]
-    Vote(#[from] VoteFault),
+    Vote(Box<VoteFault>),
     /// Nothing that could be thawed.
     #[error(transparent)]
     Thaw(#[from] ThawFault),
     /// Nothing that could be done to people.
     #[error(transparent)]
-    People(#[from] PeopleFault),
+    People(Box<PeopleFault>),
     /// Something that was to be sent has no JSON form.
     #[error("it has no JSON form")]
     Json(#[from] serde_json::Error),
@@ -122,6 +122,18 @@ pub(crate) enum Failure {
     #[error("the result could not be written to standard output")]
     Print(#[from] std::io::Error),
 }
+
+/// Faults that name much are boxed: a result is moved at every step.
+macro_rules! boxed {
+    ($($name:ident($fault:ty)),+) => {
+        $(impl From<$fault> for Failure {
+            fn from(fault: $fault) -> Self {
+                Self::$name(Box::new(fault))
+            }
+        })+
+    };
+}
+boxed!(Statement(StatementFault), Ssh(SshFault), Vote(VoteFault), People(PeopleFault));
 
 impl Failure {
     /// The exit code.

@@ -74,9 +74,18 @@ fn rows(group: Vec<&Approval>) -> Vec<[String; 8]> {
             words::left(approval),
             words::plain(&approval.asked_by),
             words::voters(approval),
-            words::plain(&approval.takes.join(" and ")),
+            words::plain(&needs(approval)),
             what,
         ]
     };
     group.iter().enumerate().map(row).collect()
+}
+
+/// Who must agree. How, and for how long, is for `show`.
+fn needs(approval: &Approval) -> String {
+    let need = |takes: &String| match takes.split_once(", within") {
+        Some((need, _)) => need.to_owned(),
+        None => takes.clone(),
+    };
+    approval.takes.iter().map(need).collect::<Vec<_>>().join(" and ")
 }

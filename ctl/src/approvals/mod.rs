@@ -43,7 +43,7 @@ pub(crate) enum ApprovalsVerb {
 #[derive(Args, Debug)]
 pub(crate) struct IdArgs {
     /// A parked request's id, or a proposal's, such as p12.
-    pub(crate) id: String,
+    id: String,
 }
 
 pub(crate) async fn run(

@@ -18,7 +18,7 @@ use portcullis_policy::record::Choice;
 use portcullis_policy::statement::ballot;
 use serde_json::{Value, json};
 
-use crate::approvals::ssh::{Signer, SshFault};
+use crate::approvals::ssh::Signer;
 use crate::approvals::statement::{self, Statement};
 use crate::approvals::{proposing, words};
 use crate::connection::ConnectionArgs;
@@ -316,12 +316,6 @@ fn reason(text: &str) -> Result<String, String> {
     match text.chars().count() {
         0..=500 => Ok(text.to_owned()),
         length => Err(format!("{length} characters, and at most 500 are part of a vote")),
-    }
-}
-
-impl From<SshFault> for Failure {
-    fn from(fault: SshFault) -> Self {
-        Self::Ssh(fault)
     }
 }
 

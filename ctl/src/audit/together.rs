@@ -198,3 +198,70 @@ impl Place {
 fn sha256(statement: &str) -> String {
     hex::encode(request::sha256(statement.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_policy::id::{BookHash, ChainId, DecisionNumber};
+    use portcullis_policy::money::Charges;
+    use portcullis_policy::record::{Asked, RecordedInput, RecordedSlot, SignedRecord};
+    use portcullis_policy::request::Asker;
+    use portcullis_policy::time::{Interval, Millis};
+
+    use super::*;
+
+    fn entry(seq: u64, record: Record) -> Entry {
+        let at = Millis(1_763_924_007_042);
+        Entry { at: Interval { possible: at, sure: at }, record, seq: Sequence(seq) }
+    }
+
+    fn signed(seq: u64, key: KeyId) -> Entry {
+        let at = Interval::default();
+        let by = Asker {
+            caller: "pay".parse().expect("caller"),
+            expected: Default::default(),
+            key,
+            request: "pay-1".parse().expect("id"),
+        };
+        let input = RecordedInput::Transaction("0x".into());
+        let (number, seen) = (DecisionNumber(seq), Sequence(seq));
+        let asked = Asked { at, by, digest: Default::default(), input, number, seen };
+        let record = SignedRecord {
+            asked,
+            book: BookHash(Default::default()),
+            charge: Charges::default(),
+            first_payments: Vec::new(),
+            repeats: None,
+            signature_sha256: Default::default(),
+            slot: RecordedSlot { chain: ChainId(1), nonce: Some("0".into()) },
+            votes: Vec::new(),
+        };
+        entry(seq, Record::Signed(Box::new(record)))
+    }
+
+    #[test]
+    fn a_freeze_tells_what_that_key_signed_last_before_it_and_no_other() {
+        let (mine, other) = (KeyId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]));
+        let stop = |seq, scope| {
+            let frozen = Frozen { by: Actor::Signer, reason: "alarm".into(), scope };
+            entry(seq, Record::Frozen(frozen))
+        };
+        let mut together = Together::default();
+        for entry in [
+            signed(2, mine),
+            signed(3, mine),
+            signed(4, other),
+            stop(5, Scope::Key(mine)),
+            signed(6, mine),
+            stop(7, Scope::All),
+        ] {
+            together.take(entry);
+        }
+        let told = together.human(false);
+        let last = "  last signed  record 3 at 2025-11-23T18:53:27.042Z\n";
+        assert_eq!(told.matches("last signed").count(), 1, "{told}");
+        assert!(told.contains(last), "{told}");
+        let json = together.json(false);
+        assert_eq!(json[0]["last_signed_before"]["sequence"], 3);
+        assert_eq!(json[1].get("last_signed_before"), None);
+    }
+}

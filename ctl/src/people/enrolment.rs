@@ -1,7 +1,7 @@
 //! `people enrolment`: on a new person's own machine, signs that they hold a key. The file it gives
 //! is handed to whoever proposes to add them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use portcullis_policy::credential::{Credential, Evidence, Purpose};
@@ -80,11 +80,7 @@ pub(crate) async fn run(
 
 impl Enrolment {
     /// What a file says, if the holder of its credential agreed to be this person in this vault.
-    pub(crate) fn read(
-        path: &PathBuf,
-        person: &PersonId,
-        vault: &VaultHex,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn read(path: &Path, person: &PersonId, vault: &VaultHex) -> Result<Self, Failure> {
         let enrolment: Self = read_json(path)?;
         let id = enrolment.credential.id();
         let text = statement::enrolment(vault.as_str(), person, &id);
@@ -93,10 +89,9 @@ impl Enrolment {
         match proof {
             Ok(_) => Ok(enrolment),
             Err(source) => Err(PeopleFault::Possession {
-                path: path.clone(),
+                path: path.to_owned(),
                 person: person.to_string(),
                 credential: id.to_string(),
-                vault: vault.as_str().to_owned(),
                 source,
             }
             .into()),

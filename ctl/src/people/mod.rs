@@ -13,11 +13,10 @@ mod suspend;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use portcullis_policy::credential::BadEvidence;
 use serde::de::DeserializeOwned;
 
-use crate::approvals::IdArgs;
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -27,7 +26,7 @@ pub(crate) enum PeopleVerb {
     /// List everybody, with what they sign with, and what each deed takes.
     List,
     /// Show one person.
-    Show(IdArgs),
+    Show(ShowArgs),
     /// On a new person's own machine: sign that they hold a key, for `add` or `add-credential`.
     Enrolment(enrolment::EnrolmentArgs),
     /// Add a person.
@@ -49,6 +48,12 @@ pub(crate) enum PeopleVerb {
     /// Replace the people with offline recovery credentials, after a long public delay.
     #[command(subcommand)]
     Recover(recover::RecoverVerb),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// The person's id.
+    id: String,
 }
 
 pub(crate) async fn run(
@@ -96,16 +101,11 @@ pub(crate) enum PeopleFault {
     /// The holder of the credential did not sign this.
     #[error(
         "{path} does not prove that {person} holds {credential} in this vault: have them run \
-         `portctl people enrolment --person {person} --vault {vault} --key FILE` again",
+         `portctl people enrolment --person {person} --key FILE` again, with --vault as `portctl \
+         status` prints it",
         path = path.display()
     )]
-    Possession {
-        path: PathBuf,
-        person: String,
-        credential: String,
-        vault: String,
-        source: BadEvidence,
-    },
+    Possession { path: PathBuf, person: String, credential: String, source: BadEvidence },
     /// A signature for a recovery that is none.
     #[error(
         "{path} is no signature by {credential} over this renewal: the file it was made of must be \

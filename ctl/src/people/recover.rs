@@ -4,7 +4,7 @@
 //! Each holder signs on their own machine, from a file of their own; whoever has a certificate
 //! brings the signatures. Announcing stops everything; nothing else happens until the delay is over.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use portcullis_client::ControlClient;
@@ -171,16 +171,16 @@ async fn signatories(
 }
 
 /// A signature in a file, if it is one by somebody who is asked.
-fn signature(path: &PathBuf, known: &[Credential], text: &str) -> Result<Signature, Failure> {
+fn signature(path: &Path, known: &[Credential], text: &str) -> Result<Signature, Failure> {
     let signature: Signature = read_json(path)?;
     let credential = signature.credential.to_string();
     let Some(signer) = known.iter().find(|one| one.id() == signature.credential) else {
-        return Err(PeopleFault::Stranger { path: path.clone(), credential }.into());
+        return Err(PeopleFault::Stranger { path: path.to_owned(), credential }.into());
     };
     match signer.verify(Purpose::Recovery, text.as_bytes(), &signature.evidence) {
         Ok(_) => Ok(signature),
         Err(source) => {
-            Err(PeopleFault::Signature { path: path.clone(), credential, source }.into())
+            Err(PeopleFault::Signature { path: path.to_owned(), credential, source }.into())
         }
     }
 }
