@@ -259,4 +259,12 @@ fn records_of_what_people_do_are_read_in_plain_words() {
     ] {
         assert!(ran.out.contains(line), "{line}: {}", ran.out);
     }
+    let ran = rig.portctl(&["audit", "show", "5"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let shown: Vec<&str> = ran.out.lines().collect();
+    assert!(shown[0].contains("proposed        revoke key"), "{}", ran.out);
+    assert_eq!(shown[2..5], ["Portcullis approval, version 1", shown[3], "proposal: 5"]);
+    let ran = rig.portctl(&["audit", "show", "5", "--output", "json"]);
+    assert_eq!(ran.out.trim_end().as_bytes(), vault.lines[4]);
+    assert_eq!(rig.portctl(&["audit", "show", "99"]).code, 1);
 }

@@ -1,8 +1,9 @@
-//! `audit tail | export | verify`.
+//! `audit tail | show | export | verify`.
 
 pub(crate) mod export;
 mod line;
 mod people;
+mod show;
 mod tail;
 mod together;
 pub(crate) mod verify;
@@ -17,6 +18,8 @@ use crate::output::Output;
 pub(crate) enum AuditVerb {
     /// Show the last records, a line each.
     Tail(tail::TailArgs),
+    /// Show one record, with the text that people signed.
+    Show(show::ShowArgs),
     /// Write the whole journal to a file, as it is, and its head beside it.
     Export(export::ExportArgs),
     /// Check an export offline: bytes, tree, and every decision made again.
@@ -30,6 +33,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     match verb {
         AuditVerb::Tail(args) => tail::run(&args, connection, output).await,
+        AuditVerb::Show(args) => show::run(&args, connection, output).await,
         AuditVerb::Export(args) => export::run(&args, connection, output).await,
         AuditVerb::Verify(args) => verify::run(&args, output),
     }

@@ -49,7 +49,13 @@ enum What {
     /// One person, at once.
     Frozen(Frozen),
     /// A quorum.
-    Executed { done: Executed, at: Place, proposed: Box<Proposed>, votes: Vec<(Place, Box<Voted>)> },
+    Executed {
+        done: Executed,
+        /// Where it was proposed.
+        at: Place,
+        proposed: Box<Proposed>,
+        votes: Vec<(Place, Box<Voted>)>,
+    },
 }
 
 impl Together {

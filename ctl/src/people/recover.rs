@@ -2,7 +2,8 @@
 //! when too few are left to vote.
 //!
 //! Each holder signs on their own machine, from a file of their own; whoever has a certificate
-//! brings the signatures. Announcing stops everything; nothing else happens until the delay is over.
+//! brings the signatures. Announcing stops everything; nothing else happens until the delay is
+//! over.
 
 use std::path::{Path, PathBuf};
 

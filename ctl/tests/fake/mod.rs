@@ -336,7 +336,8 @@ impl ControlService for Script {
             return Ok(Response::new(batches));
         }
         drop(council);
-        let mut left = if asked.limit == 0 { u64::MAX } else { asked.limit };
+        let most = if asked.limit == 0 { u64::MAX } else { asked.limit };
+        let end = asked.from_sequence.saturating_add(most);
         let mut batches = self.journal.clone();
         for batch in &mut batches {
             // An attachment belongs to the record after it.
@@ -344,8 +345,7 @@ impl ControlService for Script {
             let mut keep: Vec<bool> = Vec::new();
             for line in batch.lines.iter().rev() {
                 if line.sequence != 0 {
-                    wanted = line.sequence >= asked.from_sequence && left > 0;
-                    left -= u64::from(wanted);
+                    wanted = (asked.from_sequence..end).contains(&line.sequence);
                 }
                 keep.push(wanted);
             }
