@@ -29,15 +29,15 @@ pub(crate) async fn run(
     let request = ReadJournalRequest { from_sequence: args.sequence, follow: false, limit: 1 };
     let mut journal = control.read_journal(request).await?;
     while let Some(batch) = journal.next().await? {
-        for record in batch.lines.iter().filter(|line| line.sequence == args.sequence) {
-            let mut human = line::summary(record.sequence, &record.content, &registry);
-            if let Some(statement) = statement(&record.content) {
-                human.push_str("\n\n");
-                human.push_str(statement.trim_end());
-            }
-            output.item(&human, &String::from_utf8_lossy(&record.content))?;
-            return Ok(Exit::Done);
+        let found = batch.lines.iter().find(|line| line.sequence == args.sequence);
+        let Some(record) = found else { continue };
+        let mut human = line::summary(record.sequence, &record.content, &registry);
+        if let Some(statement) = statement(&record.content) {
+            human.push_str("\n\n");
+            human.push_str(statement.trim_end());
         }
+        output.item(&human, &String::from_utf8_lossy(&record.content))?;
+        return Ok(Exit::Done);
     }
     output.note(&format!("there is no record {}: portctl status says how many", args.sequence));
     Ok(Exit::Failure)
