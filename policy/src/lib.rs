@@ -11,6 +11,7 @@ mod canonical;
 pub mod decide;
 pub mod effect;
 pub mod examples;
+mod exposure;
 pub mod finding;
 pub mod id;
 pub mod ledger;

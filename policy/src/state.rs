@@ -169,7 +169,7 @@ impl State {
             return Err(Unfoldable::People(entry.seq));
         }
         let mut ledger = Ledger::default();
-        ledger.set_spans(book.spans(), entry.at.sure);
+        ledger.adopt(&book, entry.at.sure);
         Ok(Self {
             head: entry.seq,
             at: entry.at,
@@ -280,7 +280,7 @@ impl State {
             Some(book) => book,
             None => Arc::new(Book::parse(&adopted.book).map_err(|_| Unfoldable::Book(entry.seq))?),
         };
-        self.ledger.set_spans(book.spans(), entry.at.sure);
+        self.ledger.adopt(&book, entry.at.sure);
         self.payees.adopt(&self.book, &book, entry.at.sure);
         self.book = book;
         self.adopted = entry.seq;
@@ -326,6 +326,7 @@ impl State {
         } else {
             self.ledger.repeat(slot, &signed.charge, whose, stamp);
         }
+        self.open.note_charged(slot);
         let rules = self.keys.get(&by.key).and_then(|key| self.book.rules(&key.label));
         if let Some(rules) = rules.filter(|_| signed.repeats.is_none()) {
             let until = entry.at.sure.plus(rules.longest_permit());
@@ -373,10 +374,15 @@ impl State {
         if open { Ok(()) } else { Err(Unfoldable::Number(entry.seq)) }
     }
 
-    /// Lets everything that has surely left the windows of a key leave them. Must be called before
-    /// [`State::facts`] of the same moment.
+    /// Lets everything that has surely left the windows of a key, and of those that are summed with
+    /// it, leave them. Must be called before [`State::facts`] of the same moment.
     pub fn advance(&mut self, key: KeyId, now: Interval) {
         self.ledger.advance(key, now.sure);
+        let Some(own) = self.keys.get(&key).map(|key| &key.label) else { return };
+        let summed = self.book.shared(own).flat_map(|limit| &limit.keys);
+        for id in summed.filter(|label| *label != own).filter_map(|label| self.labels.get(label)) {
+            self.ledger.advance(*id, now.sure);
+        }
     }
 
     /// Everything a decision on this request may depend on.
@@ -439,7 +445,11 @@ impl State {
             seen: self.head,
             repeat: allowed.known(),
         };
+        let slot = open.slot;
         self.open.open(number, open);
+        if self.ledger.is_charged(slot) {
+            self.open.note_charged(slot);
+        }
     }
 
     /// Whether something happened since a decision that may forbid now what was allowed then, or

@@ -492,6 +492,8 @@ fn known(rule: Rule) -> Rule {
         Rule::SignInAllowed | Rule::SignInExpires | Rule::AuthorizeAllowed => rule,
         Rule::Shared(_) | Rule::Cooling | Rule::Unsettled | Rule::Outstanding => rule,
         Rule::NonceAhead | Rule::Priced => rule,
+        // By tests/bounds.rs.
+        Rule::Recipients => rule,
     }
 }
 
