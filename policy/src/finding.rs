@@ -137,6 +137,8 @@ pub enum Rule {
     DelegateAllowed,
     /// A limit over several keys, or over each caller or recipient apart.
     Shared(Span),
+    /// No more recipients are to be counted apart than one request may have.
+    Recipients,
     /// What is signed and not known to be mined.
     Unsettled,
     /// What one spender may take, signed and not taken back.
@@ -202,6 +204,7 @@ impl Rule {
             Self::DeployAllowed => "DEPLOY_NOT_ALLOWED",
             Self::DelegateAllowed => "DELEGATE_NOT_ALLOWED",
             Self::Shared(_) => "OVER_SHARED_LIMIT",
+            Self::Recipients => "TOO_MANY_RECIPIENTS",
             Self::Unsettled => "OVER_UNSETTLED_LIMIT",
             Self::Outstanding => "OVER_OUTSTANDING_LIMIT",
             Self::NonceAhead => "NONCE_TOO_FAR_AHEAD",
@@ -258,6 +261,7 @@ impl fmt::Display for Rule {
             Self::DeployAllowed => out.write_str("deploy"),
             Self::DelegateAllowed => out.write_str("delegate"),
             Self::Shared(span) => write!(out, "limit {span}"),
+            Self::Recipients => out.write_str("recipients counted apart"),
             Self::Unsettled => out.write_str("unsettled"),
             Self::Outstanding => out.write_str("token.allowance.outstanding"),
             Self::NonceAhead => out.write_str("rate.nonce_ahead"),

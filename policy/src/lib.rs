@@ -13,6 +13,7 @@ pub mod credential;
 pub mod decide;
 pub mod effect;
 pub mod examples;
+mod exposure;
 pub mod finding;
 pub mod governance;
 pub mod id;

@@ -7,12 +7,13 @@ use alloy_primitives::Address;
 use crate::book::{DenyWord, KeyRules, Limit, Limits, Per, Registry, SharedLimit, Tier, TokenRule};
 use crate::decide::Facts;
 use crate::effect::Effect;
+use crate::exposure::{self, Beside, Exposure};
 use crate::finding::{Findings, Rule, Seen};
 use crate::id::{CallerId, ChainId, KeyId};
-use crate::ledger::{Ledger, Place, Repeat, Slot};
+use crate::ledger::{Place, Repeat, Slot};
 use crate::money::{Account, Amount, Asset, Charges, Facet, Line, Total};
 use crate::settlement;
-use crate::time::{Millis, Span};
+use crate::time::Span;
 
 /// Checks every limit that a charge touches. A repeat adds nothing, and is checked all the same.
 pub fn check(
@@ -47,9 +48,13 @@ pub fn check(
                 if amount > Amount::ZERO {
                     check_unsettled(registry, limits, facts, asked, account, out);
                     let lines = scope(registry, account);
-                    let keys = [asked.slot.key];
-                    let exposure = Exposure::new(facts, asked, &keys, lines);
-                    check_windows(limits, &exposure, account, window, out);
+                    let key = asked.slot.key;
+                    let parts = lines
+                        .iter()
+                        .map(|line| Exposure::new(Beside::from(facts), asked, (key, line)));
+                    let parts: Vec<Exposure<'_>> = parts.collect();
+                    let exposed = |span| exposure::total(&parts, span, facts.now.sure);
+                    check_windows(limits, exposed, account, window, out);
                 }
             }
             // Without a native rule nothing may be paid, which is said of the payment itself; fees
@@ -85,13 +90,13 @@ fn check_per_tx(limits: &Limits, account: Account, sum: Amount, rule: Rule, out:
 
 fn check_windows(
     limits: &Limits,
-    exposure: &Exposure<'_>,
+    exposed: impl Fn(Span) -> Total,
     account: Account,
     rule: fn(Span) -> Rule,
     out: &mut Findings,
 ) {
     for window in limits.windows.iter() {
-        let total = exposure.total(window.span);
+        let total = exposed(window.span);
         let (sum, bound) = (total.to_amount_saturating(), Some(window.limit));
         let passed = !total.exceeds(window.limit);
         out.note(rule(window.span), Seen::Amount { account, sum, bound }, passed);
@@ -222,64 +227,6 @@ fn scope(registry: &Registry, account: Account) -> Vec<Line> {
     }
 }
 
-/// What would be authorised in a window if this request and everything in flight were recorded.
-struct Exposure<'a> {
-    ledger: &'a Ledger,
-    now: Millis,
-    keys: &'a [KeyId],
-    scope: Vec<Line>,
-    /// In flight, or asked for, in slots that hold nothing yet.
-    fresh: Total,
-    /// The same in slots that do: they add only what a window does not hold of them.
-    again: Vec<(Slot, Line, Amount)>,
-}
-
-impl<'a> Exposure<'a> {
-    fn new(facts: &'a Facts<'a>, asked: &Asked<'_>, keys: &'a [KeyId], scope: Vec<Line>) -> Self {
-        let (ledger, now) = (facts.ledger, facts.now.sure);
-        let (fresh, again) = (Total::ZERO, Vec::new());
-        let mut exposure = Self { ledger, now, keys, scope: scope.clone(), fresh, again };
-        for line in &scope {
-            let mut own = asked.repeat.added(asked.charge, line);
-            let slots = keys.iter().flat_map(|key| facts.open.slots_of(*key));
-            for (slot, numbers) in slots {
-                let others = numbers.iter().filter(|number| Some(**number) != facts.own);
-                let others = others.filter_map(|number| facts.open.get(*number));
-                let charged = others.map(|open| open.repeat.added(&open.charges, line));
-                let most = charged.max().unwrap_or(Amount::ZERO);
-                if slot == asked.slot {
-                    own = own.max(most);
-                } else {
-                    exposure.add(slot, line, most);
-                }
-            }
-            exposure.add(asked.slot, line, own);
-        }
-        exposure
-    }
-
-    fn add(&mut self, slot: Slot, line: &Line, most: Amount) {
-        if most == Amount::ZERO {
-            return;
-        }
-        if self.ledger.holds(slot, line) {
-            self.again.push((slot, line.clone(), most));
-        } else {
-            self.fresh = self.fresh.plus(most);
-        }
-    }
-
-    fn total(&self, span: Span) -> Total {
-        let places =
-            self.keys.iter().flat_map(|key| self.scope.iter().map(move |line| (key, line)));
-        let used = places.map(|(key, line)| self.ledger.used(*key, line, span, self.now));
-        let total = used.fold(self.fresh, Total::plus_total);
-        self.again.iter().fold(total, |total, (slot, line, most)| {
-            total.plus(self.ledger.missing(*slot, line, (span, self.now), *most))
-        })
-    }
-}
-
 fn bound(limit: Limit) -> Option<Amount> {
     match limit {
         Limit::Unlimited => None,
@@ -342,6 +289,8 @@ fn unlimited() -> Amount {
 
 /// Adds to a charge the parts that limits of the book sum: requests, what one caller asks for, what
 /// goes to one recipient. `None` if a sum passes 2^256 - 1.
+///
+/// Of recipients no more than one too many: then [`check_shared`] refuses.
 pub fn extend(
     charge: &mut Charges,
     shared: &[&SharedLimit],
@@ -358,25 +307,29 @@ pub fn extend(
         charge.add_line(Line { facet: Facet::Grant(*spender), account: *account }, *amount)?;
     }
     let whole: Vec<(Account, Amount)> = charge.iter().collect();
-    for (account, amount) in whole {
-        let sums =
-            |per| shared.iter().any(|limit| limit.per == per && limit.accounts.contains(&account));
-        if sums(Per::Caller) {
-            charge.add_line(Line { facet: Facet::Caller(caller.clone()), account }, amount)?;
+    let summed = |per| {
+        let sums = move |account: &Account| {
+            shared.iter().any(|limit| limit.per == per && limit.accounts.contains(account))
+        };
+        let accounts = whole.iter().filter(move |(account, _)| sums(account));
+        accounts.map(|(account, amount)| (*account, *amount))
+    };
+    for (account, amount) in summed(Per::Caller) {
+        charge.add_line(Line { facet: Facet::Caller(caller.clone()), account }, amount)?;
+    }
+    let apart: BTreeSet<Account> = summed(Per::Recipient).map(|(account, _)| account).collect();
+    let mut to: BTreeMap<(Account, Address), Amount> = BTreeMap::new();
+    for (account, whom, amount) in payments {
+        if apart.contains(account) && to.len() <= RECIPIENTS_MAX {
+            let sum = to.entry((*account, *whom)).or_default();
+            *sum = sum.checked_add(*amount)?;
         }
-        if !sums(Per::Recipient) {
-            continue;
+        if apart.contains(&requests) && to.len() <= RECIPIENTS_MAX {
+            to.insert((requests, *whom), Amount::from(1));
         }
-        let to = |to: Address| Line { facet: Facet::To(to), account };
-        if account.asset == Asset::Requests {
-            let whom: BTreeSet<Address> = payments.iter().map(|(_, whom, _)| *whom).collect();
-            for whom in whom {
-                charge.add_line(to(whom), Amount::from(1))?;
-            }
-        }
-        for (_, whom, amount) in payments.iter().filter(|(paid, ..)| *paid == account) {
-            charge.add_line(to(*whom), *amount)?;
-        }
+    }
+    for ((account, whom), amount) in to {
+        charge.add_line(Line { facet: Facet::To(whom), account }, amount)?;
     }
     Some(())
 }
@@ -388,6 +341,13 @@ pub fn check_shared(
     asked: &Asked<'_>,
     out: &mut Findings,
 ) {
+    let apart = asked.charge.lines().filter(|(line, _)| matches!(line.facet, Facet::To(_)));
+    if apart.count() > RECIPIENTS_MAX {
+        let words = format!("more than {RECIPIENTS_MAX} in one request");
+        return out.note(Rule::Recipients, Seen::Words(words.into()), false);
+    }
+    // Each line once, however many limits sum over it.
+    let mut known: BTreeMap<(KeyId, Line), Exposure<'_>> = BTreeMap::new();
     for limit in shared {
         let ids = limit.keys.iter().filter_map(|label| facts.labels.get(label).copied());
         let keys: Vec<KeyId> = ids.collect();
@@ -404,10 +364,16 @@ pub fn check_shared(
             touched.map(|(line, _)| (&line.facet, line.account)).collect();
         for (facet, account) in facets {
             let line = |account: &Account| Line { facet: facet.clone(), account: *account };
-            let lines = limit.accounts.iter().map(line).collect();
-            let exposure = Exposure::new(facts, asked, &keys, lines);
+            let lines = limit.accounts.iter().map(line);
+            let places: Vec<(KeyId, Line)> =
+                lines.flat_map(|line| keys.iter().map(move |key| (*key, line.clone()))).collect();
+            for (key, line) in &places {
+                let new = || Exposure::new(Beside::from(facts), asked, (*key, line));
+                known.entry((*key, line.clone())).or_insert_with(new);
+            }
+            let parts = || places.iter().filter_map(|place| known.get(place));
             for window in &limit.windows {
-                let total = exposure.total(window.span);
+                let total = exposure::total(parts(), window.span, facts.now.sure);
                 let passed = !total.exceeds(window.limit);
                 let (sum, bound) = (total.to_amount_saturating(), window.limit);
                 let limit = limit.name.clone();
@@ -425,3 +391,7 @@ pub fn reached(tier: &Tier, charge: &Charges) -> Option<(Account, Amount)> {
     });
     all.find(|(account, amount)| charge.of(*account) > *amount)
 }
+
+/// Sums per recipient that one request may add to: pairs of recipient and asset that limits count
+/// apart. Each is remembered as long as its window, and looked up at each decision.
+const RECIPIENTS_MAX: usize = 32;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{CallerId, ChainId, DecisionNumber, Digest, KeyId, RequestId, Sequence};
 use crate::ledger::{Place, Repeat, Slot};
-use crate::money::Charges;
+use crate::money::{Amount, Charges, Line};
 use crate::request::Asker;
 
 /// One open reservation.
@@ -29,28 +29,104 @@ pub struct Open {
     pub repeat: Repeat,
 }
 
-/// All open reservations, by decision number; and which are of one slot, and of one name.
+/// All open reservations, by decision number; and which are of one slot, of one name, and what each
+/// charges where: an index of the table, which holds no sums.
 #[derive(Clone, Debug, Default)]
 pub struct Reservations {
     open: BTreeMap<DecisionNumber, Open>,
-    slots: BTreeMap<Slot, BTreeSet<DecisionNumber>>,
+    slots: BTreeMap<Slot, InFlight>,
     names: BTreeMap<(CallerId, RequestId), BTreeSet<DecisionNumber>>,
+    lines: BTreeMap<KeyId, BTreeMap<(Line, SlotNumber, DecisionNumber), Amount>>,
+    charged: BTreeMap<SlotNumber, Slot>,
+    last: SlotNumber,
+}
+
+/// Short for a slot while something is in flight in it.
+type SlotNumber = u64;
+
+#[derive(Clone, Debug)]
+struct InFlight {
+    slot: SlotNumber,
+    numbers: BTreeSet<DecisionNumber>,
 }
 
 impl Reservations {
     /// Opens one.
     pub fn open(&mut self, number: DecisionNumber, open: Open) {
-        self.slots.entry(open.slot).or_default().insert(number);
+        let fresh = self.last.saturating_add(1);
+        let new = || InFlight { slot: fresh, numbers: BTreeSet::new() };
+        let in_flight = self.slots.entry(open.slot).or_insert_with(new);
+        in_flight.numbers.insert(number);
+        let slot = in_flight.slot;
+        self.last = self.last.max(slot);
+        let lines = self.lines.entry(open.slot.key).or_default();
+        for (line, _) in open.charges.lines() {
+            let amount = open.repeat.added(&open.charges, line);
+            if amount > Amount::ZERO {
+                lines.insert((line.clone(), slot, number), amount);
+            }
+        }
         self.names.entry(name(&open)).or_default().insert(number);
         self.open.insert(number, open);
+    }
+
+    /// Notes that a slot is charged something, so that what is in flight in it may add less than it
+    /// would to one that is not.
+    pub(crate) fn note_charged(&mut self, slot: Slot) {
+        if let Some(in_flight) = self.slots.get(&slot) {
+            self.charged.insert(in_flight.slot, slot);
+        }
     }
 
     /// Closes one, for good. `None` if it is not open: then whatever came for it came too late.
     pub fn close(&mut self, number: DecisionNumber) -> Option<Open> {
         let open = self.open.remove(&number)?;
-        leave(&mut self.slots, &open.slot, number);
         leave(&mut self.names, &name(&open), number);
+        let in_flight = self.slots.get_mut(&open.slot)?;
+        let slot = in_flight.slot;
+        in_flight.numbers.remove(&number);
+        if in_flight.numbers.is_empty() {
+            self.slots.remove(&open.slot);
+            self.charged.remove(&slot);
+        }
+        if let Some(lines) = self.lines.get_mut(&open.slot.key) {
+            for (line, _) in open.charges.lines() {
+                lines.remove(&(line.clone(), slot, number));
+            }
+            if lines.is_empty() {
+                self.lines.remove(&open.slot.key);
+            }
+        }
         Some(open)
+    }
+
+    /// What is in flight of a line, but for one decision: of each slot the largest alternative, and
+    /// the slot if it may be charged something already. Returns that of the slot asked about
+    /// instead.
+    pub(crate) fn in_flight(
+        &self,
+        (key, line): (KeyId, &Line),
+        (except, asked): (Option<DecisionNumber>, Slot),
+        mut each: impl FnMut(Option<Slot>, Amount),
+    ) -> Amount {
+        let asked = self.slots.get(&asked).map(|in_flight| in_flight.slot);
+        let first = (line.clone(), 0, DecisionNumber(0));
+        let all = self.lines.get(&key).map(|lines| lines.range(first..)).into_iter().flatten();
+        let all = all.take_while(|((of, ..), _)| of == line);
+        let all = all.filter(|((.., number), _)| Some(*number) != except);
+        let mut all = all.map(|((_, slot, _), amount)| (*slot, *amount)).peekable();
+        let mut own = Amount::ZERO;
+        while let Some((slot, mut most)) = all.next() {
+            while let Some((_, other)) = all.next_if(|(next, _)| *next == slot) {
+                most = most.max(other);
+            }
+            if Some(slot) == asked {
+                own = most;
+            } else {
+                each(self.charged.get(&slot).copied(), most);
+            }
+        }
+        own
     }
 
     /// One that is open.
@@ -71,7 +147,7 @@ impl Reservations {
     /// The slots of one key in which something is in flight, and which decisions that is.
     pub fn slots_of(&self, key: KeyId) -> impl Iterator<Item = (Slot, &BTreeSet<DecisionNumber>)> {
         let first = Slot { key, chain: ChainId(0), place: Place::Nonce(0) };
-        let from = self.slots.range(first..).map(|(slot, numbers)| (*slot, numbers));
+        let from = self.slots.range(first..).map(|(slot, one)| (*slot, &one.numbers));
         from.take_while(move |(slot, _)| slot.key == key)
     }
 

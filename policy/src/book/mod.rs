@@ -142,6 +142,11 @@ impl Book {
         self.prices
     }
 
+    /// Limits over several keys, or over each caller or recipient apart.
+    pub fn limits(&self) -> &[SharedLimit] {
+        &self.shared
+    }
+
     /// Limits that count this key among others, or its callers or recipients apart.
     pub fn shared(&self, label: &KeyLabel) -> impl Iterator<Item = &SharedLimit> {
         self.shared.iter().filter(move |limit| limit.keys.contains(label))

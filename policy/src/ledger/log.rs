@@ -1,6 +1,10 @@
 //! One account's charges, or those of a part of it, in order of time.
+//!
+//! Charges are kept apart up to a bound. Beyond it, those of one stretch of time are merged into
+//! the youngest of them: the older they are, the longer the stretch, so that a window holds a
+//! merged charge a little longer than its length, by a fraction of it, and never shorter.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::id::Sequence;
 use crate::money::{Amount, Total};
@@ -9,51 +13,74 @@ use crate::time::{Millis, Span};
 /// When a charge was recorded; the sequence number keeps stamps apart.
 pub(super) type Stamp = (Millis, Sequence);
 
+/// Tells logs apart, also those that were dropped: none is ever used twice.
+pub(super) type LogId = u64;
+
 /// So much was authorised when, and less ever since: what lies between the amount of the step
 /// before it and its own leaves with this stamp. The youngest and smallest comes first.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Step {
     pub(super) amount: Amount,
     pub(super) stamp: Stamp,
 }
 
-/// One account's charges in order of time, with a running sum for each window.
+/// Charges in order of time, with a running sum for each window, if it has any.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
-    entries: BTreeMap<Stamp, Amount>,
-    windows: BTreeMap<Span, Running>,
+    pub(super) id: LogId,
+    /// Of what was stamped anew nothing is left: zero.
+    entries: VecDeque<(Stamp, Amount)>,
+    /// Everything there ever was.
+    lifetime: Total,
+    windows: Vec<Running>,
+    /// Before this, nothing leaves a window that has not left its running sum.
+    due: Millis,
+    /// How coarse the last merge was.
+    coarse: u32,
 }
 
 /// The sum of all entries after `expired`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Running {
+    span: Span,
     expired: Option<Stamp>,
     total: Total,
 }
 
 impl Log {
-    pub(super) fn new(spans: &BTreeSet<Span>) -> Self {
-        let windows = spans.iter().map(|span| (*span, Running::default())).collect();
-        Self { entries: BTreeMap::new(), windows }
+    /// One whose sums are asked for at every decision.
+    pub(super) fn new(id: LogId, spans: &BTreeSet<Span>) -> Self {
+        let running = |span: &Span| Running { span: *span, expired: None, total: Total::ZERO };
+        Self { windows: spans.iter().map(running).collect(), ..Self::plain(id) }
+    }
+
+    /// One that is added up when it is asked for.
+    pub(super) fn plain(id: LogId) -> Self {
+        // Most recipients are paid once.
+        let entries = VecDeque::with_capacity(1);
+        let (windows, due) = (Vec::new(), Millis(0));
+        Self { id, entries, lifetime: Total::ZERO, windows, due, coarse: 0 }
     }
 
     pub(super) fn set_spans(&mut self, spans: &BTreeSet<Span>) {
-        let whole = self.entries.values().fold(Total::ZERO, |sum, amount| sum.plus(*amount));
-        // Everything is in a new window until `advance` says it has left.
-        let fresh = Running { expired: None, total: whole };
+        let whole = self.entries.iter().fold(Total::ZERO, |sum, (_, amount)| sum.plus(*amount));
         let old = std::mem::take(&mut self.windows);
-        let kept = |span: &Span| old.get(span).copied().unwrap_or(fresh);
-        self.windows = spans.iter().map(|span| (*span, kept(span))).collect();
+        let kept = |span: &Span| {
+            let known = old.iter().find(|running| running.span == *span).copied();
+            // Everything is in a new window until `advance` says it has left.
+            known.unwrap_or(Running { span: *span, expired: None, total: whole })
+        };
+        self.windows = spans.iter().map(kept).collect();
+        self.due = Millis(0);
+    }
+
+    /// How many charges are kept apart.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Stamps an alternative, and what is left of those it stands beside. Returns the slot's steps.
-    pub(super) fn step(
-        &mut self,
-        before: &[Step],
-        new: Step,
-        horizon: Option<Millis>,
-    ) -> Vec<Step> {
-        self.prune(horizon);
+    pub(super) fn step(&mut self, before: &[Step], new: Step) -> Vec<Step> {
         let mut steps = vec![new];
         let mut below = Amount::ZERO;
         for step in before {
@@ -68,9 +95,6 @@ impl Log {
         if steps.len() > STEPS_MAX {
             self.join_oldest(&mut steps);
         }
-        if self.entries.len() > LOG_ENTRIES_MAX {
-            self.merge();
-        }
         steps
     }
 
@@ -84,118 +108,266 @@ impl Log {
         steps.push(Step { amount: oldest.amount, stamp: younger.stamp });
     }
 
-    /// Drops what is older than the horizon: it has left every window.
+    /// Drops what is not younger than the horizon: it has left every window.
     pub(super) fn prune(&mut self, horizon: Option<Millis>) {
-        while let Some(oldest) = self.entries.first_entry() {
-            if horizon.is_none_or(|horizon| oldest.key().0 > horizon) {
-                return;
-            }
-            oldest.remove();
+        let Some(horizon) = horizon else { return };
+        while self.entries.front().is_some_and(|(stamp, _)| stamp.0 <= horizon) {
+            self.entries.pop_front();
         }
     }
 
+    fn place(&self, stamp: Stamp) -> Result<usize, usize> {
+        self.entries.binary_search_by_key(&stamp, |(stamp, _)| *stamp)
+    }
+
     fn add(&mut self, stamp: Stamp, amount: Amount) {
-        let before = self.entries.get(&stamp).copied().unwrap_or(Amount::ZERO);
-        // No sum of charges that limits let pass is that large; if one is, it passes no limit more.
-        let sum = before.checked_add(amount).unwrap_or(Amount::MAX);
-        self.entries.insert(stamp, sum);
-        for running in self.windows.values_mut() {
+        match self.place(stamp) {
+            Ok(at) => {
+                if let Some((_, held)) = self.entries.get_mut(at) {
+                    *held = saturating(*held, amount);
+                }
+            }
+            Err(at) => self.entries.insert(at, (stamp, amount)),
+        }
+        for running in &mut self.windows {
             if Some(stamp) > running.expired {
                 running.total = running.total.plus(amount);
             }
         }
+        let shortest = self.windows.first().map_or(Span::LIFETIME, |running| running.span);
+        self.due = self.due.min(stamp.0.plus(shortest));
+        self.lifetime = self.lifetime.plus(amount);
     }
 
     /// Takes a charge back, to be stamped anew. One that was merged into another stays where it is,
-    /// and counts twice: rather too much than too little.
+    /// and so does one that is part of a sum beyond all numbers. They count twice: rather too much
+    /// than too little.
     fn remove(&mut self, stamp: Stamp, amount: Amount) {
-        let Some(left) = self.entries.get(&stamp).and_then(|held| held.checked_sub(amount)) else {
-            return;
-        };
-        if left == Amount::ZERO {
-            self.entries.remove(&stamp);
-        } else {
-            self.entries.insert(stamp, left);
-        }
-        for running in self.windows.values_mut() {
+        let held = self.place(stamp).ok().and_then(|at| self.entries.get_mut(at));
+        let Some((_, held)) = held.filter(|(_, held)| *held < Amount::MAX) else { return };
+        let Some(left) = held.checked_sub(amount) else { return };
+        *held = left;
+        for running in &mut self.windows {
             if Some(stamp) > running.expired {
                 running.total = running.total.minus(amount);
             }
         }
+        self.lifetime = self.lifetime.minus(amount);
     }
 
-    /// Merges the older half, [`MERGED`] at a time into the youngest of them.
-    fn merge(&mut self) {
-        let half = self.entries.len() / 2;
-        let Some(middle) = self.entries.keys().nth(half).copied() else { return };
-        let young = self.entries.split_off(&middle);
-        let old: Vec<(Stamp, Amount)> =
-            std::mem::replace(&mut self.entries, young).into_iter().collect();
-        for group in old.chunks(MERGED) {
-            let sum =
-                group.iter().try_fold(Amount::ZERO, |sum, (_, amount)| sum.checked_add(*amount));
-            match (sum, group.last()) {
-                (Some(sum), Some((youngest, _))) => drop(self.entries.insert(*youngest, sum)),
-                // No amount is that large: then they stay apart.
-                (None, _) | (_, None) => self.entries.extend(group.iter().copied()),
-            }
+    /// Merges until at most `target` are left, and two where that is less.
+    pub(super) fn merge(&mut self, target: usize, now: Millis) {
+        if self.entries.len() <= target {
+            return;
         }
-        for (span, running) in &mut self.windows {
-            use std::ops::Bound::{Excluded, Unbounded};
-            // What was spent in a lifetime is not all kept apart any more.
-            if *span == Span::LIFETIME {
-                continue;
+        self.entries.retain(|(_, amount)| *amount > Amount::ZERO);
+        if self.entries.len() > target {
+            // Coarser stretches are unions of finer ones. Which fit changes little between merges.
+            while self.coarse > 0 && self.stretches(self.coarse.saturating_sub(1), now) <= target {
+                self.coarse = self.coarse.saturating_sub(1);
             }
-            let after = running.expired.map_or(Unbounded, Excluded);
-            let counted = self.entries.range((after, Unbounded));
+            while self.coarse < COARSEST && self.stretches(self.coarse, now) > target {
+                self.coarse = self.coarse.saturating_add(1);
+            }
+            self.join(self.coarse, now);
+        }
+        for running in &mut self.windows {
+            let counted = self.entries.iter().filter(|(stamp, _)| Some(*stamp) > running.expired);
             running.total = counted.fold(Total::ZERO, |sum, (_, amount)| sum.plus(*amount));
         }
+        self.due = Millis(0);
     }
 
-    pub(super) fn advance(&mut self, now: Millis) {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        for (span, running) in &mut self.windows {
-            // A charge is in the window (now - span, now].
-            let Some(left) = now.minus(*span) else { continue };
-            let through = (left, Sequence(u64::MAX));
-            if running.expired >= Some(through) {
-                continue;
+    fn stretches(&self, coarse: u32, now: Millis) -> usize {
+        let mut last = None;
+        let stretches = self.entries.iter().map(|(stamp, _)| stretch(stamp.0, now, coarse));
+        stretches.filter(|one| last.replace(*one) != Some(*one)).count()
+    }
+
+    fn join(&mut self, coarse: u32, now: Millis) {
+        let mut joined: VecDeque<(Stamp, Amount)> = VecDeque::new();
+        for (stamp, amount) in std::mem::take(&mut self.entries) {
+            let own = stretch(stamp.0, now, coarse);
+            match joined.back_mut() {
+                Some((last, sum)) if stretch(last.0, now, coarse) == own => {
+                    (*last, *sum) = (stamp, saturating(*sum, amount));
+                }
+                Some(_) | None => joined.push_back((stamp, amount)),
             }
-            let after = running.expired.map_or(Unbounded, Excluded);
-            for (_, amount) in self.entries.range((after, Included(through))) {
-                running.total = running.total.minus(*amount);
-            }
-            running.expired = Some(through);
         }
+        self.entries = joined;
+    }
+
+    /// Lets what has left the windows by `now` leave their running sums.
+    pub(super) fn advance(&mut self, now: Millis) {
+        if now < self.due {
+            return;
+        }
+        let mut due = Millis(u64::MAX);
+        for running in &mut self.windows {
+            let after =
+                |expired| self.entries.partition_point(|(stamp, _)| Some(*stamp) <= expired);
+            let mut entries = self.entries.range(after(running.expired)..).peekable();
+            // A charge is in the window (now - span, now].
+            let through = through(now, running.span);
+            if running.expired < through {
+                while let Some((_, amount)) = entries.next_if(|(stamp, _)| Some(*stamp) <= through)
+                {
+                    running.total = running.total.minus(*amount);
+                }
+                running.expired = through;
+            }
+            if let Some((next, _)) = entries.peek() {
+                due = due.min(next.0.plus(running.span));
+            }
+        }
+        self.due = due;
     }
 
     pub(super) fn used(&self, span: Span, now: Millis) -> Total {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let Some(running) = self.windows.get(&span) else { return Total::ZERO };
-        let Some(through) = now.minus(span).map(|left| (left, Sequence(u64::MAX))) else {
-            return running.total;
+        if span == Span::LIFETIME {
+            return self.lifetime;
+        }
+        let through = through(now, span);
+        let Some(running) = self.windows.iter().find(|running| running.span == span) else {
+            let young = self.entries.iter().rev().take_while(|(stamp, _)| Some(*stamp) > through);
+            return young.fold(Total::ZERO, |sum, (_, amount)| sum.plus(*amount));
         };
-        if running.expired >= Some(through) {
+        if now < self.due || running.expired >= through {
             return running.total;
         }
-        let after = running.expired.map_or(Unbounded, Excluded);
-        let leaving = self.entries.range((after, Included(through)));
+        let first = self.entries.partition_point(|(stamp, _)| Some(*stamp) <= running.expired);
+        let leaving = self.entries.range(first..).take_while(|(stamp, _)| Some(*stamp) <= through);
         leaving.fold(running.total, |total, (_, amount)| total.minus(*amount))
     }
 
+    /// Whether a window holds what a slot was charged with this stamp.
     pub(super) fn counts(&self, span: Span, stamp: Stamp, now: Millis) -> bool {
-        let running = self.windows.get(&span);
-        let left = now.minus(span).map(|left| (left, Sequence(u64::MAX)));
-        self.entries.contains_key(&stamp)
-            && running.is_some_and(|one| Some(stamp) > one.expired.max(left))
+        let held = self.place(stamp).ok().and_then(|at| self.entries.get(at));
+        let running = self.windows.iter().find(|running| running.span == span);
+        let expired = running.and_then(|running| running.expired);
+        held.is_some_and(|(_, amount)| *amount > Amount::ZERO)
+            && Some(stamp) > expired.max(through(now, span))
     }
 }
+
+/// The last stamp that has left a window of this length. `None`: none has.
+fn through(now: Millis, span: Span) -> Option<Stamp> {
+    now.minus(span).map(|left| (left, Sequence(u64::MAX)))
+}
+
+/// No sum of charges that limits let pass is that large; if one is, it passes no limit more.
+fn saturating(sum: Amount, more: Amount) -> Amount {
+    sum.checked_add(more).unwrap_or(Amount::MAX)
+}
+
+/// The stretch of time a charge is merged in: aligned, and as long as the largest power of two in
+/// its age, divided by [`FINEST`], times two for each step coarser.
+fn stretch(at: Millis, now: Millis, coarse: u32) -> (u32, u64) {
+    let age = now.0.saturating_sub(at.0);
+    let octave = age.checked_ilog2().unwrap_or(0);
+    let length = octave.saturating_add(coarse).saturating_sub(FINEST.ilog2()).min(u64::BITS - 1);
+    (length, at.0 >> length)
+}
+
+/// A stretch is at first a thousandth of its age, and everything younger than a second stays apart.
+const FINEST: u32 = 1_024;
+
+/// Enough for all of time to be one stretch or two.
+const COARSEST: u32 = 80;
 
 /// Alternatives of one nonce that are told apart by when they leave.
 const STEPS_MAX: usize = 8;
 
-/// Charges of one account that are kept apart: about 100 bytes each.
-const LOG_ENTRIES_MAX: usize = 65_536;
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "the numbers of a test are small")]
 
-/// Of the older half, so many are merged into one.
-const MERGED: usize = 16;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: Span = Span(3_600_000);
+    const DAY: Span = Span(86_400_000);
+
+    fn amount(units: u64) -> Amount {
+        Amount::from(u128::from(units))
+    }
+
+    fn log() -> Log {
+        Log::new(1, &BTreeSet::from([HOUR, DAY]))
+    }
+
+    proptest! {
+        #[test]
+        fn a_merged_window_never_holds_less_than_an_exact_one_nor_more_than_one_twice_as_long(
+            charges in prop::collection::vec((0_u64..4_000_000, 1_u64..100), 1..400),
+            target in 100_usize..200,
+        ) {
+            let (mut merged, mut exact) = (log(), Vec::new());
+            let mut now = 1_700_000_000_000;
+            for (at, (wait, units)) in (0..).zip(&charges) {
+                now += wait;
+                let stamp = (Millis(now), Sequence(at));
+                merged.advance(Millis(now));
+                merged.step(&[], Step { amount: amount(*units), stamp });
+                exact.push((now, *units));
+                if merged.len() > target {
+                    merged.merge(target / 2, Millis(now));
+                    prop_assert!(merged.len() <= target / 2);
+                }
+                for span in [HOUR, DAY] {
+                    let within = |length: u64| {
+                        let young = exact.iter().filter(|(at, _)| at + length > now);
+                        Total::ZERO.plus(amount(young.map(|(_, units)| units).sum()))
+                    };
+                    let used = merged.used(span, Millis(now));
+                    prop_assert!(used >= within(span.0), "at {now}");
+                    // Fifty stretches reach over ten days with none longer than half its age.
+                    prop_assert!(used <= within(2 * span.0), "at {now}");
+                    prop_assert_eq!(used, merged.clone().advanced(now).used(span, Millis(now)));
+                }
+            }
+            let all = exact.iter().map(|(_, units)| units).sum();
+            let lifetime = merged.used(Span::LIFETIME, Millis(now));
+            prop_assert_eq!(lifetime, Total::ZERO.plus(amount(all)));
+        }
+    }
+
+    impl Log {
+        fn advanced(mut self, now: u64) -> Self {
+            self.advance(Millis(now));
+            self
+        }
+    }
+
+    #[test]
+    fn a_window_that_is_always_full_stays_as_full_as_it_is_however_often_it_is_merged() {
+        let mut log = log();
+        // A charge each second, for ten days: of the day's 86,400 no more than 1,024 are apart.
+        for second in 0..864_000_u64 {
+            let now = Millis(1_700_000_000_000 + second * 1_000);
+            log.advance(now);
+            log.step(&[], Step { amount: amount(1), stamp: (now, Sequence(second)) });
+            if log.len() > 1_024 {
+                log.merge(512, now);
+            }
+        }
+        let now = Millis(1_700_000_000_000 + 863_999 * 1_000);
+        let used = log.used(DAY, now).to_amount_saturating();
+        assert!(used >= amount(86_400) && used <= amount(92_000), "{used}");
+    }
+
+    #[test]
+    fn charges_that_add_up_to_more_than_any_number_are_merged_and_pass_no_limit() {
+        let mut log = log();
+        for second in 0..100_u64 {
+            let stamp = (Millis(second), Sequence(second));
+            log.step(&[], Step { amount: Amount::MAX, stamp });
+        }
+        log.merge(2, Millis(100_000));
+        assert!(log.len() <= 2);
+        let less = Amount::MAX.checked_sub(amount(1)).unwrap();
+        assert!(log.used(DAY, Millis(100_000)).exceeds(less));
+    }
+}

@@ -215,7 +215,7 @@ impl State {
         check_genesis(genesis, &people).map_err(unfit)?;
         let line = entry.encode().map_err(|error| unfit(error.to_string()))?;
         let mut ledger = Ledger::default();
-        ledger.set_spans(book.spans(), entry.at.sure);
+        ledger.adopt(&book, entry.at.sure);
         Ok(Self {
             head: entry.seq,
             at: entry.at,
@@ -344,7 +344,7 @@ impl State {
     }
 
     fn put_in_force(&mut self, entry: &Entry, book: Arc<Book>) {
-        self.ledger.set_spans(book.spans(), entry.at.sure);
+        self.ledger.adopt(&book, entry.at.sure);
         self.payees.adopt(&self.book, &book, entry.at.sure);
         self.book = book;
         self.adopted = entry.seq;
@@ -391,6 +391,7 @@ impl State {
         }
         self.settlements.advance(entry.at.sure);
         self.settlements.used(slot);
+        self.open.note_charged(slot);
         let rules = self.keys.get(&by.key).and_then(|key| self.book.rules(&key.label));
         if let Some(rules) = rules.filter(|_| signed.repeats.is_none()) {
             let (ends, as_safe) = (signed.slot.ends, signed.slot.as_safe);
@@ -434,11 +435,16 @@ impl State {
         if open { Ok(()) } else { Err(Unfoldable::Number(entry.seq)) }
     }
 
-    /// Lets everything that has surely left the windows of a key leave them. Must be called before
-    /// [`State::facts`] of the same moment.
+    /// Lets everything that has surely left the windows of a key, and of those that are summed with
+    /// it, leave them. Must be called before [`State::facts`] of the same moment.
     pub fn advance(&mut self, key: KeyId, now: Interval) {
         self.ledger.advance(key, now.sure);
         self.settlements.advance(now.sure);
+        let Some(own) = self.keys.get(&key).map(|key| &key.label) else { return };
+        let summed = self.book.shared(own).flat_map(|limit| &limit.keys);
+        for id in summed.filter(|label| *label != own).filter_map(|label| self.labels.get(label)) {
+            self.ledger.advance(*id, now.sure);
+        }
     }
 
     /// Everything a decision on this request may depend on.
@@ -507,7 +513,11 @@ impl State {
             seen: self.head,
             repeat: allowed.known(),
         };
+        let slot = open.slot;
         self.open.open(number, open);
+        if self.ledger.is_charged(slot) {
+            self.open.note_charged(slot);
+        }
     }
 
     /// Whether something happened since a decision that may forbid now what was allowed then, or
