@@ -217,6 +217,12 @@ pub enum ActFault {
     /// No recovery was announced.
     #[error("no recovery is announced")]
     NoRecovery,
+    /// Everything stays stopped until a recovery is over, or called off.
+    #[error("a recovery is announced: nothing is started again before it is over or called off")]
+    Recovering,
+    /// More than people read before they vote.
+    #[error("the book widens in {0} ways, more than people read: propose it in steps")]
+    TooLong(usize),
 }
 
 impl ActFault {
@@ -243,6 +249,8 @@ impl ActFault {
             Self::NoChange => "NO_CHANGE",
             Self::Ungovernable(_) => "UNGOVERNABLE",
             Self::NoRecovery => "NO_RECOVERY",
+            Self::Recovering => "RECOVERY_ANNOUNCED",
+            Self::TooLong(_) => "TOO_LONG_TO_APPROVE",
         }
     }
 }
@@ -311,7 +319,7 @@ impl Act {
                     return Err(ActFault::Credentials(add.person.clone()));
                 }
                 let id = add.credential.id();
-                if people.holder(&id).is_some() {
+                if people.holder(&id).is_some() || people.has_authenticator(&add.credential) {
                     return Err(ActFault::Taken(format!("the credential {id}")));
                 }
                 possession(vault, &add.person, &add.credential, &add.possession)
@@ -350,15 +358,16 @@ fn has(member: &crate::people::Member, credential: &CredentialId) -> Result<(), 
 
 fn newcomer(enrol: &Enrol, people: &People, vault: &str) -> Result<(), ActFault> {
     let Enrol { person, possession: signed } = enrol;
+    // How many first: what follows takes time for each.
+    let count = person.credentials.len();
+    if count > CREDENTIALS_MAX || signed.len() != count {
+        return Err(ActFault::Credentials(person.id.clone()));
+    }
     if let Some(taken) = people.clash(person) {
         return Err(ActFault::Taken(taken));
     }
     if person.roles.is_empty() {
         return Err(ActFault::NoRole(person.id.clone()));
-    }
-    let count = person.credentials.len();
-    if count > CREDENTIALS_MAX || signed.len() != count {
-        return Err(ActFault::Credentials(person.id.clone()));
     }
     let mut pairs = person.credentials.iter().zip(signed);
     pairs.try_for_each(|(credential, evidence)| possession(vault, &person.id, credential, evidence))

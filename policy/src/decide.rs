@@ -39,17 +39,8 @@ pub fn decide(book: &Book, facts: &Facts<'_>, request: Request) -> Decision {
         let repeat = facts.repeats(&request);
         let (first, as_safe) = (verdict.first, verdict.as_safe);
         let known = facts.known(&request);
-        let allowed = Allowed {
-            request,
-            charge,
-            first,
-            as_safe,
-            revision,
-            repeat,
-            known,
-            votes,
-            findings,
-        };
+        let allowed =
+            Allowed { request, charge, first, as_safe, revision, repeat, known, votes, findings };
         return Decision::Allow(Box::new(allowed));
     }
     let (missing, expires, execute) = (verdict.missing, verdict.expires, verdict.execute);
@@ -201,8 +192,8 @@ pub struct Approval {
     pub votes: Vec<Vote>,
     /// Their records.
     pub records: Vec<Sequence>,
-    /// Who said no.
-    pub rejected: Option<PersonId>,
+    /// Whether somebody said no.
+    pub rejected: bool,
 }
 
 /// Everything a decision may depend on besides book and request.
@@ -333,8 +324,9 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
 
     let first = first_payments(rules, facts, request, &payments);
     let asks = asks(rules, &charge, &first, &effects);
-    if let (Some(by), false) = (&facts.approval.rejected, asks.is_empty()) {
-        findings.note(Rule::NotRejected, Seen::Words(by.shared()), false);
+    if facts.approval.rejected && !asks.is_empty() {
+        // By whom is in the journal, and not the caller's business.
+        findings.note(Rule::NotRejected, Seen::Nothing, false);
     }
     let owners = book.caller(&request.asker().caller).map(|caller| &caller.owners);
     let owns = |person: &PersonId| owners.is_some_and(|owners| owners.contains(person));
@@ -348,10 +340,9 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     }
     let expires = unmet.iter().map(|ask| ask.terms.expires).min().unwrap_or(Span(0));
     let execute = unmet.iter().map(|ask| ask.terms.execute).min().unwrap_or(Span(0));
-    let missing = unmet.iter().map(|ask| Missing {
-        rule: ask.why(book.registry(), &charge),
-        terms: ask.terms.clone(),
-    });
+    let missing = unmet
+        .iter()
+        .map(|ask| Missing { rule: ask.why(book.registry(), &charge), terms: ask.terms.clone() });
     let missing = missing.collect();
     let as_safe = effects.iter().any(|effect| {
         let Effect::Via { contract } = effect else { return false };
@@ -390,9 +381,10 @@ fn asks<'a>(
         limits::reached(tier, charge).is_some() || (tier.first_payment && !first.is_empty())
     };
     let tiers = rules.approve.iter().filter(reached);
-    let always = rules.authorize.as_ref().filter(|_| {
-        effects.iter().any(|effect| matches!(effect, Effect::Authorize { .. }))
-    });
+    let always = rules
+        .authorize
+        .as_ref()
+        .filter(|_| effects.iter().any(|effect| matches!(effect, Effect::Authorize { .. })));
     let tiers = tiers.map(|tier| Ask { terms: &tier.terms, tier: Some(tier) });
     tiers.chain(always.map(|rule| Ask { terms: &rule.terms, tier: None })).collect()
 }

@@ -222,7 +222,7 @@ impl fmt::Display for Rule {
         match self {
             Self::NotFrozen => out.write_str("not frozen"),
             Self::NotRevoked => out.write_str("not revoked"),
-            Self::NotRejected => out.write_str("not rejected by"),
+            Self::NotRejected => out.write_str("not rejected"),
             Self::Readable => out.write_str("readable for whoever approves"),
             Self::KeyUsable => out.write_str("key exists"),
             Self::ExpectedAddress => out.write_str("expected address"),

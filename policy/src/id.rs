@@ -96,7 +96,7 @@ name! {
 }
 name! {
     /// What a person signs with: an SSH key's fingerprint as OpenSSH writes it, or `passkey:` and a
-    /// hash of the id that its authenticator gave it.
+    /// hash over all of it.
     CredentialId, "credential id", "1 to 80 visible ASCII characters", |text| {
         (1..=80).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
     }
@@ -117,10 +117,10 @@ impl CredentialId {
         Self(format!("SHA256:{hash}").into())
     }
 
-    /// `passkey:` and the hash of the id that the authenticator gave it.
-    pub(crate) fn of_passkey(id: &[u8]) -> Self {
+    /// `passkey:` and the hash of its canonical form: key, origins and all.
+    pub(crate) fn of_passkey(form: &[u8]) -> Self {
         use sha2::Digest as _;
-        let hash = Base64UrlUnpadded::encode_string(&sha2::Sha256::digest(id));
+        let hash = Base64UrlUnpadded::encode_string(&sha2::Sha256::digest(form));
         Self(format!("passkey:{hash}").into())
     }
 }

@@ -386,9 +386,10 @@ pub fn check_shared(
 
 /// The first amount of a tier that a charge is above: more may not be signed without people.
 pub fn reached(tier: &Tier, charge: &Charges) -> Option<(Account, Amount)> {
-    let mut all = tier.above.iter().flat_map(|one| {
-        one.accounts.iter().map(move |account| (*account, one.amount))
-    });
+    let mut all = tier
+        .above
+        .iter()
+        .flat_map(|one| one.accounts.iter().map(move |account| (*account, one.amount)));
     all.find(|(account, amount)| charge.of(*account) > *amount)
 }
 

@@ -11,12 +11,14 @@ use alloy_primitives::B256;
 use crate::act::Act;
 use crate::book::{Book, Difference};
 use crate::credential::{Channel, Evidence, Strength};
+use crate::governance::Requirement;
 use crate::id::{CallerId, CredentialId, KeyId, PersonId, Sequence};
 use crate::ledger::Slot;
 use crate::money::Amount;
 use crate::quorum::Vote;
 use crate::record::{Choice, Matter};
 use crate::request::Request;
+use crate::stops::Scope;
 use crate::time::{Millis, Span};
 
 /// Everything that waits.
@@ -96,6 +98,8 @@ pub struct ProposedSubject {
     pub act: Act,
     /// Who proposes it.
     pub by: PersonId,
+    /// What it took when it was proposed, as its text says.
+    pub takes: Requirement,
     /// The book, parsed, and what it would change, if the act is to adopt it.
     pub book: Option<(Arc<Book>, Arc<Difference>)>,
 }
@@ -225,9 +229,9 @@ impl Pending {
         // What has ended stands first, and is dropped with the next record.
         let ended = ends.iter().take_while(|(end, _)| *end <= possible).count();
         let live = ends.len().saturating_sub(ended);
-        let own = self.covering(request, possible).filter(|(_, one)| {
-            possible < one.expires && ends.contains(&(one.expires, one.sequence))
-        });
+        let own = self
+            .covering(request, possible)
+            .filter(|(_, one)| ends.contains(&(one.execute_until, one.sequence)));
         u32::try_from(live.saturating_sub(own.count())).unwrap_or(u32::MAX)
     }
 
@@ -253,7 +257,7 @@ impl Pending {
             let number = waiting.sequence;
             self.places.entry(parked.place()).or_default().insert(number);
             let ends = self.callers.entry(parked.caller().clone()).or_default();
-            ends.insert((waiting.expires, number));
+            ends.insert((waiting.execute_until, number));
             self.alike.entry(parked.like()).or_default().insert(number);
             self.names.insert(number, matter.clone());
         }
@@ -268,7 +272,7 @@ impl Pending {
         if let Some(parked) = waiting.parked() {
             let number = waiting.sequence;
             leave(&mut self.places, &parked.place(), &number);
-            leave(&mut self.callers, parked.caller(), &(waiting.expires, number));
+            leave(&mut self.callers, parked.caller(), &(waiting.execute_until, number));
             leave(&mut self.alike, &parked.like(), &number);
             self.names.remove(&number);
         }
@@ -281,7 +285,8 @@ impl Pending {
             waiting.rejected = Some((cast.by.clone(), cast.at));
             if let Subject::Parked(parked) = &waiting.subject {
                 self.rejections.note(parked.like(), (cast.by.clone(), cast.at));
-                leave(&mut self.callers, parked.caller(), &(waiting.expires, waiting.sequence));
+                let ends = (waiting.execute_until, waiting.sequence);
+                leave(&mut self.callers, parked.caller(), &ends);
             }
         }
         waiting.votes.push(cast);
@@ -303,7 +308,7 @@ impl Pending {
             }
             if let Subject::Parked(parked) = &mut waiting.subject {
                 parked.signed.get_or_insert(at);
-                let ends = (waiting.expires, waiting.sequence);
+                let ends = (waiting.execute_until, waiting.sequence);
                 leave(&mut self.callers, &parked.request.asker().caller, &ends);
             }
         }
@@ -322,6 +327,20 @@ impl Pending {
     pub(crate) fn clear(&mut self) {
         let matters: Vec<Matter> = self.matters.keys().cloned().collect();
         for matter in matters {
+            self.end(&matter);
+        }
+    }
+
+    /// A stop: whoever agreed to start something again had not heard of it. Ends what would thaw
+    /// one of these scopes.
+    pub(crate) fn stop(&mut self, covers: impl Fn(&Scope) -> bool) {
+        let thaws = |waiting: &Waiting| {
+            let proposed = waiting.proposed();
+            proposed.is_some_and(|one| matches!(&one.act, Act::Thaw(thaw) if covers(&thaw.scope)))
+        };
+        let ended = self.matters.iter().filter(|(_, waiting)| thaws(waiting));
+        let ended: Vec<Matter> = ended.map(|(matter, _)| matter.clone()).collect();
+        for matter in ended {
             self.end(&matter);
         }
     }

@@ -108,9 +108,17 @@ impl People {
         let mut ids = BTreeSet::new();
         let own = person.credentials.iter().map(Credential::id);
         let taken = |id: &CredentialId| self.holder(id).is_some();
-        own.into_iter()
-            .find(|id| taken(id) || !ids.insert(id.clone()))
-            .map(|id| format!("the credential {id}"))
+        let twice = own.into_iter().find(|id| taken(id) || !ids.insert(id.clone()));
+        let known = || person.credentials.iter().find(|one| self.has_authenticator(one));
+        let twice = twice.or_else(|| known().map(Credential::id));
+        twice.map(|id| format!("the credential {id}"))
+    }
+
+    /// Whether somebody has a passkey to which its authenticator gave the same id.
+    pub(crate) fn has_authenticator(&self, credential: &Credential) -> bool {
+        let Credential::Passkey(new) = credential else { return false };
+        let mut all = self.0.values().flat_map(|member| &member.person.credentials);
+        all.any(|one| matches!(one, Credential::Passkey(old) if old.id == new.id))
     }
 
     /// Whose credential this is.

@@ -81,7 +81,8 @@ impl Terms {
             Span(0) => String::new(),
             _ => format!(", {word} {span}"),
         };
-        let (execute, delay) = (span("to be done within another", self.execute), span("each vote after", self.delay));
+        let (execute, delay) =
+            (span("to be done within another", self.execute), span("each vote after", self.delay));
         let strength = match self.strength {
             Strength::Presence => "",
             Strength::File => ", by any credential",
@@ -195,11 +196,8 @@ impl QuorumPart {
 }
 
 /// How strong a signature must be, as it is written; what is not written asks for hardware.
-pub const STRENGTHS: [(Strength, &str); 3] = [
-    (Strength::File, "file"),
-    (Strength::Presence, "presence"),
-    (Strength::Verified, "verified"),
-];
+pub const STRENGTHS: [(Strength, &str); 3] =
+    [(Strength::File, "file"), (Strength::Presence, "presence"), (Strength::Verified, "verified")];
 
 /// Why a text is no quorum.
 #[derive(Clone, Debug, Eq, PartialEq)]

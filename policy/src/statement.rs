@@ -5,13 +5,12 @@
 //! console and in the journal. The first line says what kind of text it is, so that a signature
 //! under one kind is none under another.
 
-use std::fmt::Write as _;
-
 use alloy_primitives::{Address, B256};
 
 use crate::abi;
 use crate::act::{Act, DropCredential};
 use crate::book::{Book, Difference, KeyRules, Registry, format_amount};
+use crate::credential::Credential;
 use crate::decide::Parked;
 use crate::effect::{self, Effect};
 use crate::finding::{self, Finding, Rule};
@@ -168,7 +167,9 @@ pub(crate) fn request(state: &State, parking: &Parking<'_>) -> String {
     let mut whom: Vec<Address> = payments.iter().map(|(_, whom, _)| *whom).collect();
     whom.sort_unstable();
     whom.dedup();
-    text.list("recipients", whom.into_iter().map(|who| recipient(state, asker.key, chain, who)));
+    let alike = registry.alike(&whom);
+    let line = |who: Address| recipient(state, (asker.key, chain), who, &alike);
+    text.list("recipients", whom.iter().copied().map(line));
     text.list("parked by", parked.missing.iter().map(|one| format!("{}: {}", one.rule, one.terms)));
     let budgets = parked.findings.iter().filter(|finding| is_budget(finding));
     text.list("of its budgets it would take", budgets.map(|one| finding::describe(one, registry)));
@@ -227,7 +228,7 @@ fn act(state: &State, proposal: &Proposal<'_>, text: &mut Text) {
             text.line(format!("act: adopt the book {}", bare(sha256(adopt.book.as_bytes()))));
             let nothing = Difference::default();
             let found = proposal.difference.unwrap_or(&nothing);
-            text.list("wider", shortened(&found.wider));
+            text.list("wider", found.wider.iter().cloned());
             text.list("narrower", shortened(&found.narrower));
         }
         Act::Enrol(enrol) => {
@@ -236,8 +237,8 @@ fn act(state: &State, proposal: &Proposal<'_>, text: &mut Text) {
         }
         Act::Remove(remove) => text.line(format!("act: remove the person {}", remove.person)),
         Act::AddCredential(add) => {
-            let (person, id) = (&add.person, add.credential.id());
-            text.line(format!("act: let {person} sign votes with {id} too"));
+            let (person, what) = (&add.person, credential(&add.credential));
+            text.line(format!("act: let {person} sign votes with {what} too"));
         }
         Act::DropCredential(drop) => {
             let DropCredential { person, credential } = drop;
@@ -278,10 +279,22 @@ fn key_name(state: &State, id: KeyId) -> String {
 
 fn person(person: &Person) -> Vec<String> {
     let roles: Vec<&str> = person.roles.iter().map(|role| role.name()).collect();
-    let mut lines = vec![format!("{}: {}, known as {}", person.id, roles.join(", "), person.control)];
-    let signs = person.credentials.iter().map(|one| format!("  signs with {}", one.id()));
+    let mut lines =
+        vec![format!("{}: {}, known as {}", person.id, roles.join(", "), quoted(&person.control))];
+    let signs = person.credentials.iter().map(|one| format!("  signs with {}", credential(one)));
     lines.extend(signs);
     lines
+}
+
+/// What somebody signs with: its id, which is a hash over all of it, and where a passkey is used.
+fn credential(credential: &Credential) -> String {
+    match credential {
+        Credential::Ssh(_) => credential.id().to_string(),
+        Credential::Passkey(passkey) => {
+            let origins: Vec<String> = passkey.origins.iter().map(|one| quoted(one)).collect();
+            format!("{} at {}", credential.id(), origins.join(", "))
+        }
+    }
 }
 
 fn governance(governance: &Governance) -> Vec<String> {
@@ -291,13 +304,16 @@ fn governance(governance: &Governance) -> Vec<String> {
     }
     if let Some(recovery) = &governance.recovery {
         let (need, of) = (recovery.need, recovery.credentials.len());
-        lines.push(format!("recovery: {need} of {of} offline credentials, after {}", recovery.delay));
-        lines.extend(recovery.credentials.iter().map(|one| format!("  {}", one.id())));
+        lines.push(format!(
+            "recovery: {need} of {of} offline credentials, after {}",
+            recovery.delay
+        ));
+        lines.extend(recovery.credentials.iter().map(|one| format!("  {}", credential(one))));
     }
     lines
 }
 
-/// More lines are not read: what is wider comes first, and the whole is told by the book's hash.
+/// What is narrower may be cut: nobody loses by not having read it.
 fn shortened(lines: &[String]) -> Vec<String> {
     let mut shown: Vec<String> = lines.iter().take(LINES_MAX).cloned().collect();
     if let Some(more) = lines.len().checked_sub(LINES_MAX).filter(|more| *more > 0) {
@@ -332,7 +348,8 @@ fn words(
     };
     let rule = rules.and_then(|rules| rules.calls.get(&(chain, *contract, *selector)));
     let Some(rule) = rule else { return vec![effect::describe(one, chain, registry)] };
-    let mut lines = vec![format!("call {} of {}", rule.function.canonical(), who(*contract, registry))];
+    let mut lines =
+        vec![format!("call {} of {}", rule.function.canonical(), who(*contract, registry))];
     let members = rule.function.parameters();
     let values = abi::decode(members, arguments).unwrap_or_default();
     lines.extend(fields(members, &values, registry).into_iter().map(|line| format!("  {line}")));
@@ -365,10 +382,7 @@ fn field(name: &str, kind: &Kind, value: &Value, registry: &Registry, out: &mut 
             out.extend(inner.into_iter().map(|one| format!("  {one}")));
         }
         (_, Value::Address(address)) => out.push(format!("{name}: {}", who(*address, registry))),
-        (_, Value::Bytes(bytes)) => {
-            let hash = bare(sha256(bytes));
-            out.push(format!("{name}: {} bytes, SHA-256 {hash}", bytes.len()));
-        }
+        (_, Value::Bytes(bytes)) => out.push(format!("{name}: 0x{}", hex::encode(bytes))),
         (_, Value::String(text)) => out.push(format!("{name}: {}", quoted(text))),
         (_, other) => out.push(format!("{name}: {other}")),
     }
@@ -383,7 +397,12 @@ fn who(address: Address, registry: &Registry) -> String {
 }
 
 /// Whom it pays: known by name or not, paid before or not, and alike to somebody known or not.
-fn recipient(state: &State, key: KeyId, chain: ChainId, address: Address) -> String {
+fn recipient(
+    state: &State,
+    (key, chain): (KeyId, ChainId),
+    address: Address,
+    alike: &[(Address, Address)],
+) -> String {
     let registry = state.book().registry();
     let paid = state.payees().were_paid(key, chain, address);
     let paid = if paid { "paid before" } else { "NEVER PAID BEFORE by this key" };
@@ -391,8 +410,8 @@ fn recipient(state: &State, key: KeyId, chain: ChainId, address: Address) -> Str
     if registry.label(address).is_none() {
         line.push_str(", NOT NAMED in the book");
     }
-    for other in registry.alike(address) {
-        let _ = write!(line, ", LOOKS LIKE {} AND IS NOT", who(other, registry));
+    for (_, other) in alike.iter().filter(|(one, _)| *one == address) {
+        line.push_str(&format!(", LOOKS LIKE {} AND IS NOT", who(*other, registry)));
     }
     line
 }
@@ -440,12 +459,10 @@ fn bare(hash: B256) -> String {
     hex::encode(hash)
 }
 
-/// Words of somebody else's choosing: in quotes, escaped, cut.
+/// Words of somebody else's choosing: in quotes, escaped, and whole: nobody signs what they do not
+/// see. What is too long for that is refused before.
 fn quoted(text: &str) -> String {
-    let shown: String = text.chars().take(QUOTED_MAX).collect();
-    let rest = text.chars().count().saturating_sub(QUOTED_MAX);
-    let rest = if rest == 0 { String::new() } else { format!(" and {rest} characters more") };
-    format!("\"{}\"{rest}", shown.escape_default())
+    format!("\"{}\"", text.escape_default())
 }
 
 /// The most that a replacement may cost in fees, if the request can be replaced: twice what was
@@ -466,8 +483,5 @@ pub(crate) fn fee_most(request: &Request, book: &Book, rules: Option<&KeyRules>)
     }
 }
 
-/// Lines of one kind that people read.
-const LINES_MAX: usize = 100;
-
-/// Characters of other people's words that people read.
-const QUOTED_MAX: usize = 1_000;
+/// Lines of one kind that people read: a book that widens in more ways is not proposed.
+pub(crate) const LINES_MAX: usize = 300;

@@ -10,7 +10,7 @@ use alloy_primitives::{Address, B256, keccak256};
 use crate::book::Book;
 use crate::decide::{Decision, decide, still_allows};
 use crate::id::{DecisionNumber, Sequence, VaultId};
-use crate::record::{Actor, Asked, Entry, Frozen, Record, RecordedInput, Role};
+use crate::record::{Actor, Asked, Entry, Frozen, Proposed, Record, RecordedInput, Role};
 use crate::request::{Request, sha256};
 use crate::state::State;
 use crate::time::Millis;
@@ -320,14 +320,16 @@ impl Replay<'_> {
 
     /// A signature is recorded only if it is still allowed at the moment of the record.
     fn last_look(&mut self, entry: &Entry) {
+        let mut votes: &[Sequence] = &[];
         let (asked, withheld) = if let Record::Signed(signed) = &entry.record {
+            votes = &signed.votes;
             (&signed.asked, None)
         } else if let Record::Withheld(withheld) = &entry.record {
             (&withheld.asked, Some((&withheld.counted, &withheld.reasons)))
         } else {
             return;
         };
-        if withheld.is_none() && !self.state.must_look_again(asked, entry.at) {
+        if withheld.is_none() && !self.state.must_look_again(asked, votes, entry.at) {
             return;
         }
         let request = match self.request(asked) {
@@ -365,6 +367,13 @@ impl Replay<'_> {
         {
             self.report.wrong(entry.seq, "names other decisions as lost than are missing");
         }
+        if let Record::Proposed(proposed) = &entry.record {
+            let Proposed { act, by, reason, .. } = &**proposed;
+            let again = self.state.propose((by, act.clone(), reason.clone()), entry.at);
+            if again.ok().as_ref() != Some(&**proposed) {
+                self.report.wrong(entry.seq, "this could not be proposed, or not in these words");
+            }
+        }
         if let Record::KeyCreated(created) = &entry.record
             && address_of(&created.point) != Some(created.address)
         {
@@ -387,6 +396,12 @@ impl Replay<'_> {
         } else if let Record::Priced(priced) = &entry.record {
             let wrong = !may(&priced.by, &[Role::Pricer]);
             wrong.then(|| "prices reported by somebody who may not".to_owned())
+        } else if let Record::Proposed(proposed) = &entry.record {
+            let wrong = !may(&proposed.by, VOTERS);
+            wrong.then(|| "a proposal by somebody who may not".to_owned())
+        } else if let Record::Executed(executed) = &entry.record {
+            let wrong = !may(&executed.by, VOTERS);
+            wrong.then(|| "something done at the word of somebody who may not".to_owned())
         } else if let Record::Adopted(adopted) = &entry.record {
             let allowed = may(&adopted.by, &[Role::Operator, Role::Security]);
             let wider = Book::parse(&adopted.book).map(|new| self.state.book().difference(&new));
@@ -406,6 +421,9 @@ impl Replay<'_> {
         }
     }
 }
+
+/// Whoever can be in a quorum may propose, and ask for what was agreed to be done.
+const VOTERS: &[Role] = &[Role::Approver, Role::Operator, Role::Security];
 
 /// The address of a public point in uncompressed SEC1 form, as hex. That it lies on the curve was
 /// checked by whoever verified a signature with it.

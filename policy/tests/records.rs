@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, B256, U256};
 use portcullis_policy::act::{
-    Act, AddCredential, AdoptBook, CancelRecovery, DropCredential, Enrol, Govern, Reinstate, Remove,
-    Revoke, SetRoles, Thaw,
+    Act, AddCredential, AdoptBook, CancelRecovery, DropCredential, Enrol, Govern, Reinstate,
+    Remove, Revoke, SetRoles, Thaw,
 };
 use portcullis_policy::credential::{
     Assertion, Credential, Evidence, Passkey, PasskeyKey, Purpose, Strength,
@@ -166,8 +166,7 @@ fn governance() -> Governance {
         expires: Span(3),
         need: "2 of security".into(),
     };
-    let recovery =
-        Recovery { credentials: vec![pen().credential()], delay: Span(4), need: 1 };
+    let recovery = Recovery { credentials: vec![pen().credential()], delay: Span(4), need: 1 };
     let quorums = Deed::ALL.into_iter().map(|deed| (deed, requirement.clone())).collect();
     Governance { quorums, recovery: Some(recovery) }
 }

@@ -136,7 +136,8 @@ fn message<'a>(set: &'a mut FileDescriptorSet, name: &str) -> &'a mut Descriptor
 }
 
 fn compile() -> FileDescriptorSet {
-    let files = ["signing", "control", "approvals"].map(|name| format!("portcullis/v1/{name}.proto"));
+    let files =
+        ["signing", "control", "approvals"].map(|name| format!("portcullis/v1/{name}.proto"));
     let mut compiler = protox::Compiler::new([home()]).expect("compiler");
     compiler.include_imports(true).include_source_info(true);
     compiler.open_files(files).expect("the .proto files compile");

@@ -153,7 +153,9 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     };
     let mut planes = JoinSet::new();
     planes.spawn(data.serve(Release(data_routes(signing)?), stopped(stop.subscribe())));
-    planes.spawn(control.serve(Release(control_routes(people, approvals)?), stopped(stop.subscribe())));
+    planes.spawn(
+        control.serve(Release(control_routes(people, approvals)?), stopped(stop.subscribe())),
+    );
     planes.spawn(loopback.serve(probe(&health), stopped(stop.subscribe())));
     tracing::info!(?addresses, "serving");
 

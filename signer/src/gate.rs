@@ -81,12 +81,14 @@ impl Gate {
         let count = unrecorded.entry(scope.clone()).or_default();
         *count = count.saturating_add(1);
         drop(unrecorded);
-        self.shut(&mut stops, scope)
-    }
-
-    /// Stops a scope of which the writer itself writes the record, right now.
-    pub fn close_for_good(&self, scope: &Scope) {
-        let _closed = self.shut(&mut self.stops.write(), scope);
+        stops.add(scope.clone());
+        let traffic = self.traffic.lock();
+        let released = traffic.released.iter().filter(|(who, _)| who.subject().is_in(scope));
+        let withheld = traffic.waiting.values().filter(|who| who.subject().is_in(scope)).count();
+        Closed {
+            last_released: released.map(|(_, at)| *at).max().unwrap_or_default(),
+            withheld: u64::try_from(withheld).unwrap_or(u64::MAX),
+        }
     }
 
     /// A stop that closed the gate has its place in the order: whatever thaws it comes after.
@@ -106,17 +108,6 @@ impl Gate {
         let mut stops = self.stops.write();
         if !self.unrecorded.lock().contains_key(scope) {
             stops.remove(scope);
-        }
-    }
-
-    fn shut(&self, stops: &mut Stops, scope: &Scope) -> Closed {
-        stops.add(scope.clone());
-        let traffic = self.traffic.lock();
-        let released = traffic.released.iter().filter(|(who, _)| who.subject().is_in(scope));
-        let withheld = traffic.waiting.values().filter(|who| who.subject().is_in(scope)).count();
-        Closed {
-            last_released: released.map(|(_, at)| *at).max().unwrap_or_default(),
-            withheld: u64::try_from(withheld).unwrap_or(u64::MAX),
         }
     }
 
@@ -430,7 +421,8 @@ mod tests {
         gate.recorded(&Scope::All);
         gate.recorded(&Scope::Caller("a".parse().unwrap()));
         gate.open(&Scope::All);
-        let (ours, other) = (gate.ticket(who("a"), Sequence(1)), gate.ticket(who("b"), Sequence(2)));
+        let (ours, other) =
+            (gate.ticket(who("a"), Sequence(1)), gate.ticket(who("b"), Sequence(2)));
         assert!(in_a_poll(|| ours.clone().pass()).is_err());
         assert!(in_a_poll(|| other.clone().pass()).is_ok());
     }

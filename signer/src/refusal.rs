@@ -5,7 +5,9 @@ use std::time::Duration;
 use portcullis_policy::finding::Reason;
 use portcullis_policy::id::{InvalidName, Sequence};
 use portcullis_policy::request::Unreadable;
-use portcullis_policy::state::{ExecutionFault, ProposalFault, RecoveryFault, VoteFault};
+use portcullis_policy::state::{
+    ExecutionFault, ProposalFault, RecoveryFault, SuspensionFault, VoteFault,
+};
 use portcullis_policy::stops::Scope;
 
 /// A request that was not answered with a signature.
@@ -113,6 +115,9 @@ pub enum Refusal {
     /// A proposal that cannot be executed now.
     #[error("this cannot be done now")]
     Execution(#[source] ExecutionFault),
+    /// A vote that is not suspended.
+    #[error("nothing is suspended")]
+    Suspension(#[source] SuspensionFault),
     /// A recovery that cannot be announced or carried out.
     #[error("no recovery")]
     Recovery(#[source] RecoveryFault),

@@ -62,4 +62,3 @@ pub fn person(view: &View, name: &str, roles: &[Role]) -> Result<Present, Refusa
     let role = roles.first().map_or("none", |role| role.name());
     Err(Refusal::NotAuthorised { person: person.id.to_string(), role })
 }
-

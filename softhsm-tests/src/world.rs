@@ -314,8 +314,7 @@ const PEOPLE: [(&str, &str); 6] = [
 ];
 
 /// Those of a governed vault who decide nothing.
-const OTHERS: [(&str, &str); 3] =
-    [("ada", "auditor"), ("petra", "pricer"), ("wanda", "watcher")];
+const OTHERS: [(&str, &str); 3] = [("ada", "auditor"), ("petra", "pricer"), ("wanda", "watcher")];
 
 /// Those who do, with one role each.
 pub const DECIDERS: [(&str, &str); 8] = [

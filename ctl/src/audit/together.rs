@@ -238,7 +238,12 @@ mod tests {
             first_payments: Vec::new(),
             repeats: None,
             signature_sha256: Default::default(),
-            slot: RecordedSlot { chain: ChainId(1), nonce: Some("0".into()) },
+            slot: RecordedSlot {
+                as_safe: false,
+                chain: ChainId(1),
+                ends: None,
+                nonce: Some("0".into()),
+            },
             votes: Vec::new(),
         };
         entry(seq, Record::Signed(Box::new(record)))

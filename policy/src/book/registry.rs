@@ -80,13 +80,23 @@ impl Registry {
 
     /// Addresses with a name that look like this one at a glance, and are not: the same first and
     /// last four digits, which is what people compare and what address poisoning imitates.
-    pub fn alike(&self, address: Address) -> Vec<Address> {
+    ///
+    /// Each of these with each that looks like it: the names are looked through once.
+    pub fn alike(&self, these: &[Address]) -> Vec<(Address, Address)> {
         let ends = |one: Address| {
             let bytes = one.into_array();
             (bytes.first_chunk::<2>().copied(), bytes.last_chunk::<2>().copied())
         };
-        let others = self.labels.keys().filter(|other| **other != address);
-        others.filter(|other| ends(**other) == ends(address)).copied().collect()
+        let mut by_ends: BTreeMap<_, Vec<Address>> = BTreeMap::new();
+        for one in these {
+            by_ends.entry(ends(*one)).or_default().push(*one);
+        }
+        let mut found = Vec::new();
+        for other in self.labels.keys() {
+            let alike = by_ends.get(&ends(*other)).into_iter().flatten();
+            found.extend(alike.filter(|one| *one != other).map(|one| (*one, *other)));
+        }
+        found
     }
 
     /// All chains whose native coin has the same symbol: the scope of a native or fee limit.

@@ -132,10 +132,11 @@ impl Passkey {
         Ok(u32::from_be_bytes(*counter))
     }
 
+    /// A hash over all of it: whoever reads the id in a statement has read the key and the origins
+    /// too, and nobody can put another key behind an id that people voted on.
     pub(super) fn credential_id(&self) -> CredentialId {
-        // An id that is no hex was never checked. It still must not share another's name.
-        let id = unhex(&self.id).unwrap_or_else(|| self.id.as_bytes().to_vec());
-        CredentialId::of_passkey(&id)
+        // It was read from its canonical form, and has nothing in it that cannot be written.
+        CredentialId::of_passkey(&crate::canonical::to_vec(self).unwrap_or_default())
     }
 }
 

@@ -65,10 +65,7 @@ pub enum CredentialWord {
 
 impl GovernanceFile {
     /// From the tables of a larger file.
-    pub fn new(
-        quorum: BTreeMap<Deed, QuorumTable>,
-        recovery: Option<RecoveryTable>,
-    ) -> Self {
+    pub fn new(quorum: BTreeMap<Deed, QuorumTable>, recovery: Option<RecoveryTable>) -> Self {
         Self { quorum, recovery }
     }
 

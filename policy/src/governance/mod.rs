@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::file::{CredentialWord, GovernanceFile, QuorumTable, RecoveryTable, credentials};
-use crate::credential::{Credential, Strength};
+use crate::credential::{Channel, Credential, Strength};
 use crate::id::PersonId;
 use crate::people::{CREDENTIALS_MAX, PEOPLE_MAX, People, Person, Role};
 use crate::quorum::{BadQuorum, Quorum, QuorumPart, Terms, parts_of};
@@ -96,12 +96,7 @@ pub struct Recovery {
 impl Governance {
     /// What a deed takes now. `None`: nobody can do it.
     pub fn terms(&self, deed: Deed, people: &People) -> Option<Terms> {
-        let rule = self.quorums.get(&deed)?;
-        let parts = parts_of(&rule.need).ok()?.into_iter().map(|(count, group)| {
-            let members = voting_role(group).map(|role| people.voters(role))?;
-            Some(QuorumPart { count, group: group.to_owned(), members })
-        });
-        Some(rule.with(Quorum { parts: parts.collect::<Option<_>>()? }))
+        self.quorums.get(&deed)?.terms(people)
     }
 
     /// Everything that is wrong with it for these people, a line each. Empty: it can be in force.
@@ -118,7 +113,9 @@ impl Governance {
         }
         let crowded = |person: &Person| person.credentials.len() > CREDENTIALS_MAX;
         let crowded = people.iter().filter(|(_, member)| crowded(&member.person));
-        faults.extend(crowded.map(|(id, _)| format!("{id}: more than {CREDENTIALS_MAX} credentials")));
+        faults.extend(
+            crowded.map(|(id, _)| format!("{id}: more than {CREDENTIALS_MAX} credentials")),
+        );
         let guards = people.iter().filter(|(_, one)| one.person.roles.contains(&Role::Security));
         if guards.count() == 0 {
             faults.push("nobody has the role security: nobody could stop anything".into());
@@ -140,9 +137,21 @@ impl Governance {
         let able: BTreeSet<&PersonId> =
             people.iter().map(|(id, _)| id).filter(|id| strong(id)).collect();
         let all = terms.need.is_met(|person| able.contains(person));
-        let lost = able.iter().find(|one| {
-            !terms.need.is_met(|person| able.contains(person) && person != **one)
-        });
+        let lost = able
+            .iter()
+            .find(|one| !terms.need.is_met(|person| able.contains(person) && person != **one));
+        let able_credentials = able.iter().filter_map(|id| people.member(id));
+        let screens: BTreeSet<Channel> = able_credentials
+            .flat_map(|member| &member.person.credentials)
+            .filter(|credential| credential.could_be() >= terms.strength)
+            .map(Credential::channel)
+            .collect();
+        if u64::try_from(screens.len()).is_ok_and(|screens| screens < terms.channels) {
+            faults.push(format!(
+                "{deed}: channels = {}, and nobody asked has a credential for the console",
+                terms.channels
+            ));
+        }
         let need = &terms.need;
         match (all, lost) {
             (false, _) => faults.push(format!(
@@ -159,6 +168,15 @@ impl Governance {
 }
 
 impl Requirement {
+    /// What it asks of these people. `None`: it is no quorum.
+    pub fn terms(&self, people: &People) -> Option<Terms> {
+        let parts = parts_of(&self.need).ok()?.into_iter().map(|(count, group)| {
+            let members = voting_role(group).map(|role| people.voters(role))?;
+            Some(QuorumPart { count, group: group.to_owned(), members })
+        });
+        Some(self.with(Quorum { parts: parts.collect::<Option<_>>()? }))
+    }
+
     fn with(&self, need: Quorum) -> Terms {
         Terms {
             need,
@@ -206,16 +224,20 @@ impl Requirement {
 
 impl Recovery {
     fn faults(&self, people: &People, faults: &mut Vec<String>) {
+        // How many first: what follows takes time for each.
+        if self.credentials.len() > RECOVERY_MAX {
+            return faults.push(format!("recovery: at most {RECOVERY_MAX} credentials"));
+        }
         let ids: BTreeSet<_> = self.credentials.iter().map(Credential::id).collect();
         let many = u64::try_from(ids.len()).unwrap_or(u64::MAX);
-        if ids.len() != self.credentials.len() || self.credentials.len() > RECOVERY_MAX {
-            faults.push(format!("recovery: at most {RECOVERY_MAX} credentials, none twice"));
+        if ids.len() != self.credentials.len() {
+            faults.push("recovery: a credential stands there twice".into());
         }
         if self.need == 0 || self.need >= many {
             faults.push("recovery: it takes at least one credential, and never all of them".into());
         }
-        if self.delay == Span(0) {
-            faults.push("recovery: delay must be above zero: time to see it coming".into());
+        if self.delay == Span(0) || self.delay > RECOVERY_DELAY_MAX {
+            faults.push("recovery: delay is 1 second to 366 days: time to see it coming".into());
         }
         if let Some((id, holder)) = ids.iter().find_map(|id| Some((id, people.holder(id)?))) {
             faults.push(format!(
@@ -241,6 +263,9 @@ fn said(bad: &BadQuorum<'_>) -> String {
 
 /// Who has not decided within a month has decided.
 const EXPIRES_MAX: Span = Span(30 * 86_400_000);
+
+/// Who waits longer has lost the vault.
+const RECOVERY_DELAY_MAX: Span = Span(366 * 86_400_000);
 
 /// Envelopes in safes.
 const RECOVERY_MAX: usize = 16;

@@ -11,8 +11,8 @@ mod vault;
 use serde::{Deserialize, Serialize};
 
 pub use self::people::{
-    Choice, Executed, Matter, Party, Proposed, Recovered, RecoveryBegun, Renewal, Suspended, Voted,
-    Withdrawn,
+    Choice, Executed, Matter, Party, Proposed, RECOVERY_CREDENTIALS_MAX, RECOVERY_PEOPLE_MAX,
+    Recovered, RecoveryBegun, Renewal, Suspended, Voted, Withdrawn,
 };
 pub use self::request::{
     Asked, Denied, Failed, INLINE_BYTES_MAX, ParkedRecord, RecordedInput, RecordedSlot,

@@ -123,6 +123,27 @@ pub struct RecoveryBegun {
     pub signatures: Vec<Signature>,
 }
 
+impl RecoveryBegun {
+    /// Whether it holds more than anybody needs: checked before anything is looked at.
+    pub(crate) fn is_oversized(&self) -> bool {
+        let renewal = &self.renewal;
+        let credentials = renewal.people.iter().map(|person| person.credentials.len());
+        let credentials = credentials.fold(0, usize::saturating_add);
+        let offline = renewal.governance.recovery.as_ref().map_or(0, |one| one.credentials.len());
+        renewal.people.len() > RECOVERY_PEOPLE_MAX
+            || credentials > RECOVERY_CREDENTIALS_MAX
+            || offline > RECOVERY_CREDENTIALS_MAX
+            || self.signatures.len() > RECOVERY_CREDENTIALS_MAX.saturating_mul(2)
+            || renewal.reason.chars().count() > crate::state::REASON_MAX
+    }
+}
+
+/// People that a recovery can put in office; they can enrol more.
+pub const RECOVERY_PEOPLE_MAX: usize = 32;
+
+/// Credentials of all of them together: each signature is verified by the writer.
+pub const RECOVERY_CREDENTIALS_MAX: usize = 64;
+
 /// New people, and what it takes from then on.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,11 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 
-use crate::governance::Governance;
-use crate::id::{
-    ChainId, CredentialId, DecisionNumber, Epoch, KeyId, KeyLabel, PersonId, Tag,
-};
 use crate::credential::Evidence;
+use crate::governance::Governance;
+use crate::id::{ChainId, CredentialId, DecisionNumber, Epoch, KeyId, KeyLabel, PersonId, Tag};
 use crate::money::Amount;
 use crate::people::Person;
 use crate::stops::Scope;
@@ -194,4 +192,3 @@ pub enum Actor {
     /// The signer itself, on an alarm.
     Signer,
 }
-

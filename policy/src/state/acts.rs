@@ -6,15 +6,18 @@ use alloy_primitives::B256;
 
 use crate::act::{Act, ActFault, AdoptBook};
 use crate::book::{Book, Difference};
-use crate::credential::Purpose;
-use crate::governance::Governance;
-use crate::id::{KeyId, PersonId, Sequence};
+use crate::credential::{Credential, Purpose};
+use crate::governance::{Governance, Recovery};
+use crate::id::{KeyId, PersonId, Sequence, VaultId};
 use crate::pending::{PROPOSALS_MAX, ProposedSubject, Subject, Waiting};
 use crate::people::People;
 use crate::quorum::Vote;
-use crate::record::{Entry, Executed, Matter, Proposed, Recovered, RecoveryBegun, Signature};
-use crate::statement::{self, Proposal};
+use crate::record::{
+    Entry, Executed, Matter, Proposed, RECOVERY_CREDENTIALS_MAX, RECOVERY_PEOPLE_MAX, Recovered,
+    RecoveryBegun, Signature,
+};
 use crate::request::sha256;
+use crate::statement::{self, LINES_MAX, Proposal};
 use crate::stops::Scope;
 use crate::time::{Interval, Millis};
 
@@ -41,9 +44,6 @@ pub enum ProposalFault {
     /// Too many of one person wait.
     #[error("{PROPOSALS_MAX} proposals of {0} wait already: withdraw one")]
     TooMany(PersonId),
-    /// Too much waits.
-    #[error("too much waits for people")]
-    Full,
     /// A reason is missing, or longer than anybody reads.
     #[error("say why, in 1 to {REASON_MAX} characters")]
     Reason,
@@ -56,7 +56,9 @@ pub enum ProposalFault {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ExecutionFault {
     /// Nothing of that number waits.
-    #[error("nothing of that number waits: it was done, withdrawn, has expired, or a new book came")]
+    #[error(
+        "nothing of that number waits: it was done, withdrawn, has expired, or a new book came"
+    )]
     NoMatter,
     /// Somebody rejected it.
     #[error("{0} rejected it, which ended it")]
@@ -70,6 +72,9 @@ pub enum ExecutionFault {
     /// It can no longer be done.
     #[error(transparent)]
     Act(#[from] ActFault),
+    /// Whoever asks for it is nobody here any more.
+    #[error("{0} is not among the people")]
+    NoPerson(PersonId),
 }
 
 /// Why a recovery is not announced, or not carried out.
@@ -99,6 +104,12 @@ pub enum RecoveryFault {
     /// What would be cannot be.
     #[error("it would leave the vault without what it takes: {}", .0.join("; "))]
     Ungovernable(Vec<String>),
+    /// More than anybody needs.
+    #[error(
+        "at most {RECOVERY_PEOPLE_MAX} people with {RECOVERY_CREDENTIALS_MAX} credentials, one \
+         signature each, and no more words than people read"
+    )]
+    Oversized,
 }
 
 impl ProposalFault {
@@ -107,7 +118,6 @@ impl ProposalFault {
         match self {
             Self::Act(fault) => fault.code(),
             Self::TooMany(_) => "TOO_MANY_PROPOSALS",
-            Self::Full => "TOO_MUCH_WAITS",
             Self::Reason => "REASON_MISSING",
             Self::NoPerson(_) => "PERSON_UNKNOWN",
         }
@@ -123,6 +133,7 @@ impl ExecutionFault {
             Self::Expired(_) => "APPROVAL_EXPIRED",
             Self::NotMet(_) => "QUORUM_NOT_MET",
             Self::Act(fault) => fault.code(),
+            Self::NoPerson(_) => "PERSON_UNKNOWN",
         }
     }
 }
@@ -137,8 +148,42 @@ impl RecoveryFault {
             Self::Expired => "RECOVERY_EXPIRED",
             Self::TooEarly(_) => "RECOVERY_TOO_EARLY",
             Self::Signatures { .. } => "RECOVERY_SIGNATURES",
+            Self::Oversized => "RECOVERY_TOO_LARGE",
             Self::Ungovernable(_) => "UNGOVERNABLE",
         }
+    }
+}
+
+impl RecoveryBegun {
+    /// Whether everybody signed whom it takes: as many recovery credentials as are needed, and each
+    /// credential of the new people.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, or that it is too large to be looked at.
+    pub fn check_signatures(
+        &self,
+        vault: &VaultId,
+        recovery: Option<&Recovery>,
+    ) -> Result<(), RecoveryFault> {
+        let recovery = recovery.ok_or(RecoveryFault::None)?;
+        if self.is_oversized() {
+            return Err(RecoveryFault::Oversized);
+        }
+        let text = statement::recovery(&hex::encode(vault.0), &self.renewal);
+        let signed = |credential: &&Credential| {
+            let id = credential.id();
+            // The first of a credential is the one that is looked at.
+            let own = self.signatures.iter().find(|one| one.credential == id);
+            own.is_some_and(|Signature { evidence, .. }| {
+                credential.verify(Purpose::Recovery, text.as_bytes(), evidence).is_ok()
+            })
+        };
+        let offline = recovery.credentials.iter().filter(signed).count();
+        let enough = u64::try_from(offline).is_ok_and(|offline| offline >= recovery.need);
+        let mut new = self.renewal.people.iter().flat_map(|person| &person.credentials);
+        let agreed = enough && new.all(|credential| signed(&credential));
+        if agreed { Ok(()) } else { Err(RecoveryFault::Signatures { need: recovery.need }) }
     }
 }
 
@@ -162,13 +207,12 @@ impl State {
         if self.pending.proposals_of(by, now.possible) >= PROPOSALS_MAX {
             return Err(ProposalFault::TooMany(by.clone()));
         }
-        if self.is_full() {
-            return Err(ProposalFault::Full);
-        }
         self.check_act(&act)?;
-        let subject = ProposedSubject { act, by: by.clone(), book: None };
-        let deed = subject.act.deed();
-        let terms = self.terms_of(&subject).ok_or(ActFault::NoQuorum(deed))?;
+        let deed = act.deed();
+        let takes = self.governance.quorums.get(&deed).cloned();
+        let takes = takes.ok_or(ActFault::NoQuorum(deed))?;
+        let subject = ProposedSubject { act, by: by.clone(), takes, book: None };
+        let [terms, _] = self.terms_of(&subject).ok_or(ActFault::NoQuorum(deed))?;
         if !terms.need.is_met(|person| person != by) {
             let need = terms.need.to_string();
             return Err(ActFault::OutOfReach { need, by: by.clone() }.into());
@@ -196,9 +240,10 @@ impl State {
     /// that one.
     fn expected_book(&self, act: &Act) -> Option<(Arc<Book>, Arc<Difference>)> {
         let Act::Adopt(AdoptBook { book: text }) = act else { return None };
-        let prepared = self.prepared.as_ref().filter(|prepared| {
-            prepared.book.text() == text && prepared.base == self.book.hash()
-        });
+        let prepared = self
+            .prepared
+            .as_ref()
+            .filter(|prepared| prepared.book.text() == text && prepared.base == self.book.hash());
         if let Some(prepared) = prepared {
             return Some((prepared.book.clone(), prepared.difference.clone()));
         }
@@ -213,17 +258,18 @@ impl State {
         proposed: &Proposed,
     ) -> Result<(), Unfoldable> {
         let unfit = || Unfoldable::Proposed(entry.seq);
-        let ordered = (&proposed.by, proposed.act.clone(), proposed.reason.clone());
-        let again = self.propose(ordered, entry.at).map_err(|_| unfit())?;
-        if again != *proposed {
-            return Err(unfit());
-        }
+        let known = self.people.get(&proposed.by).is_some();
+        let checked = self.check_act(&proposed.act).is_ok();
+        let takes = self.governance.quorums.get(&proposed.act.deed()).cloned();
+        let takes = takes.filter(|_| known && checked).ok_or_else(unfit)?;
+        // In which words is for the verifier to compare: a text may be put better one day, and the
+        // journals of today must still start.
         let book = self.expected_book(&proposed.act);
         self.prepared = None;
         let (act, by) = (proposed.act.clone(), proposed.by.clone());
         let waiting = Waiting {
             sequence: entry.seq,
-            subject: Subject::Proposed(ProposedSubject { act, by, book }),
+            subject: Subject::Proposed(ProposedSubject { act, by, takes, book }),
             statement: proposed.statement.as_str().into(),
             expires: proposed.expires,
             execute_until: proposed.execute_until,
@@ -247,8 +293,13 @@ impl State {
                 if *self.book.text() == adopt.book {
                     return Err(ActFault::SameBook);
                 }
-                let (_, difference) = self.expected_book(act).ok_or(ActFault::FaultyBook)?;
-                if difference.is_narrowing() { Err(ActFault::OnlyNarrows) } else { Ok(()) }
+                let (book, difference) = self.expected_book(act).ok_or(ActFault::FaultyBook)?;
+                self.check_callers(&book)?;
+                match difference.wider.len() {
+                    0 => Err(ActFault::OnlyNarrows),
+                    lines if lines > LINES_MAX => Err(ActFault::TooLong(lines)),
+                    _ => Ok(()),
+                }
             }
             Act::CancelRecovery(_) => {
                 self.recovery.as_ref().map(|_| ()).ok_or(ActFault::NoRecovery)
@@ -264,6 +315,9 @@ impl State {
     }
 
     fn check_thaw(&self, scope: &Scope) -> Result<(), ActFault> {
+        if self.recovery.is_some() {
+            return Err(ActFault::Recovering);
+        }
         if let Scope::Key(key) = scope
             && self.revoked.contains(key)
         {
@@ -271,6 +325,13 @@ impl State {
         }
         let stopped = self.stops.iter().any(|stop| stop == scope);
         if stopped { Ok(()) } else { Err(ActFault::NotStopped(scope.to_string())) }
+    }
+
+    /// A service's certificate gets no control verb.
+    fn check_callers(&self, book: &Book) -> Result<(), ActFault> {
+        let mut controls = self.people.iter().map(|(_, member)| &member.person.control);
+        let both = controls.find(|control| is_caller(book, control));
+        both.map_or(Ok(()), |control| Err(ActFault::AlsoCaller(control.clone())))
     }
 
     fn check_revoke(&self, id: KeyId) -> Result<(), ActFault> {
@@ -292,7 +353,7 @@ impl State {
         act.check_people(&self.people, &hex::encode(self.vault.0))?;
         let control = if let Act::Enrol(enrol) = act { Some(&enrol.person.control) } else { None };
         if let Some(control) = control
-            && control.parse().ok().is_some_and(|caller| self.book.caller(&caller).is_some())
+            && is_caller(&self.book, control)
         {
             return Err(ActFault::AlsoCaller(control.clone()));
         }
@@ -308,7 +369,11 @@ impl State {
     pub(super) fn is_about_a_canary(&self, act: &Act) -> bool {
         let key = match act {
             Act::Thaw(thaw) => {
-                if let Scope::Key(key) = &thaw.scope { Some(*key) } else { None }
+                if let Scope::Key(key) = &thaw.scope {
+                    Some(*key)
+                } else {
+                    None
+                }
             }
             Act::Revoke(revoke) => Some(revoke.key),
             Act::AddCredential(_)
@@ -330,10 +395,20 @@ impl State {
         self.count(waiting, |vote, at| counted.push((vote, at)));
         let Some(proposed) = waiting.proposed() else { return (counted, false) };
         let votes: Vec<Vote> = counted.iter().map(|(vote, _)| vote.clone()).collect();
-        let terms = self.terms_of(proposed);
-        let enough =
-            terms.is_some_and(|terms| terms.are_met(&votes, now, |one| *one == proposed.by));
+        let enough = self.have_agreed(proposed, &votes, now);
         (counted, enough)
+    }
+
+    /// Whether these votes are enough for a proposal by now.
+    pub(super) fn have_agreed(
+        &self,
+        proposed: &ProposedSubject,
+        votes: &[Vote],
+        now: Interval,
+    ) -> bool {
+        let by = |person: &PersonId| *person == proposed.by;
+        let terms = self.terms_of(proposed);
+        terms.is_some_and(|all| all.iter().all(|terms| terms.are_met(votes, now, by)))
     }
 
     /// The execution of a proposal as it would be recorded next.
@@ -359,10 +434,20 @@ impl State {
         let (counted, enough) = self.standing(waiting, now);
         if !enough {
             let terms = self.terms_of(proposed);
-            let words = terms.map_or_else(|| "a quorum".to_owned(), |terms| terms.to_string());
+            let words = terms.map_or_else(|| "a quorum".to_owned(), |[terms, _]| terms.to_string());
             return Err(ExecutionFault::NotMet(words));
         }
-        self.check_act(&proposed.act)?;
+        if self.people.get(by).is_none() {
+            return Err(ExecutionFault::NoPerson(by.clone()));
+        }
+        match &proposed.act {
+            // It was compared with the book in force; another one would have ended the proposal.
+            Act::Adopt(_) => {
+                let (book, _) = proposed.book.as_ref().ok_or(ActFault::FaultyBook)?;
+                self.check_callers(book)?;
+            }
+            act => self.check_act(act)?,
+        }
         let votes = counted.into_iter().map(|(_, at)| at).collect();
         Ok(Executed { by: by.clone(), proposal, votes })
     }
@@ -370,8 +455,7 @@ impl State {
     pub(super) fn execute(&mut self, entry: &Entry, done: &Executed) -> Result<(), Unfoldable> {
         let unfit = || Unfoldable::Executed(entry.seq);
         let again = self.execution(&done.by, done.proposal, entry.at).map_err(|_| unfit())?;
-        let known = self.people.get(&done.by).is_some();
-        if again != *done || !known {
+        if again != *done {
             return Err(unfit());
         }
         let waiting = self.pending.end(&Matter::Proposal(done.proposal)).ok_or_else(unfit)?;
@@ -415,38 +499,34 @@ impl State {
         if let Some(announced) = &self.recovery {
             return Err(RecoveryFault::Announced(announced.begun));
         }
-        let recovery = self.governance.recovery.as_ref().ok_or(RecoveryFault::None)?;
+        if self.governance.recovery.is_none() {
+            return Err(RecoveryFault::None);
+        }
         let renewal = &begun.renewal;
         if now.possible >= renewal.expires
             || renewal.expires > now.possible.plus(RECOVERY_STATEMENT_MAX)
         {
             return Err(RecoveryFault::Expired);
         }
+        if begun.is_oversized() {
+            return Err(RecoveryFault::Oversized);
+        }
         if self.spent.contains(&self.spending(begun)) {
             return Err(RecoveryFault::Expired);
         }
         let governance = &renewal.governance;
+        let controls = renewal.people.iter().map(|person| &person.control);
         let faults = match People::new(&renewal.people) {
+            Some(_) if controls.into_iter().any(|control| is_caller(&self.book, control)) => {
+                vec!["a person's control certificate is a caller's in the book".into()]
+            }
             Some(people) => governance.faults(&people),
             None => vec!["two people share an id, a certificate or a credential".into()],
         };
         if !faults.is_empty() {
             return Err(RecoveryFault::Ungovernable(faults));
         }
-        let text = statement::recovery(&hex::encode(self.vault.0), renewal);
-        let signed = |credential: &&crate::credential::Credential| {
-            let id = credential.id();
-            let mut own = begun.signatures.iter().filter(|one| one.credential == id);
-            own.any(|Signature { evidence, .. }| {
-                credential.verify(Purpose::Recovery, text.as_bytes(), evidence).is_ok()
-            })
-        };
-        let offline = recovery.credentials.iter().filter(signed).count();
-        let enough = u64::try_from(offline).is_ok_and(|offline| offline >= recovery.need);
-        let mut new = renewal.people.iter().flat_map(|person| &person.credentials);
-        let agreed = new.all(|credential| signed(&credential));
-        let need = recovery.need;
-        if enough && agreed { Ok(()) } else { Err(RecoveryFault::Signatures { need }) }
+        begun.check_signatures(&self.vault, self.governance.recovery.as_ref())
     }
 
     /// A statement that was announced is in the journal for everybody to see and to use again.
@@ -465,6 +545,7 @@ impl State {
         self.spent.retain(|(expires, _)| *expires > entry.at.sure);
         self.spent.insert(self.spending(begun));
         self.stops.add(Scope::All);
+        self.pending.stop(|_| true);
         self.narrowed = entry.seq;
         let (at, what) = (entry.at.sure, begun.clone());
         self.recovery = Some(Announced { begun: entry.seq, at, what });
@@ -489,6 +570,7 @@ impl State {
         checked.map_err(|fault| Unfoldable::Recovery(entry.seq, fault))?;
         let Some(announced) = self.recovery.take() else { return Ok(()) };
         let renewal = announced.what.renewal;
+        self.stops.add(Scope::All);
         self.people = People::new(&renewal.people).unwrap_or_default();
         self.governance = renewal.governance;
         // What those before agreed to is theirs no more. Everything stays stopped.
@@ -506,6 +588,10 @@ impl State {
     pub fn recovery(&self) -> Option<&Announced> {
         self.recovery.as_ref()
     }
+}
+
+fn is_caller(book: &Book, control: &str) -> bool {
+    control.parse().ok().is_some_and(|caller| book.caller(&caller).is_some())
 }
 
 /// The purpose of keys that are there to practise on.

@@ -13,10 +13,10 @@ use alloy_primitives::{Address, B256};
 
 pub use self::acts::{Announced, CANARY, ExecutionFault, ProposalFault, RecoveryFault};
 pub use self::outlook::{Outlook, Progress};
-pub use self::votes::{REASON_MAX, VoteFault};
+pub use self::votes::{REASON_MAX, SuspensionFault, VoteFault};
 use crate::book::{Book, Difference};
 use crate::credential::Purpose;
-use crate::decide::{Allowed, Approval, Facts, KeyFacts};
+use crate::decide::{Allowed, Approval, Decision, Facts, KeyFacts, decide};
 use crate::governance::Governance;
 use crate::id::{
     BookHash, CallerId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId, RequestId,
@@ -185,8 +185,8 @@ pub enum Unfoldable {
     #[error("record {0}: taken back by somebody who did not ask for it")]
     Withdrawn(Sequence),
     /// A suspension by somebody who may not, or of nothing.
-    #[error("record {0}: a suspension by somebody who may not, or of nobody")]
-    Suspended(Sequence),
+    #[error("record {0}: {1}")]
+    Suspended(Sequence, SuspensionFault),
     /// A recovery that could not be.
     #[error("record {0}: {1}")]
     Recovery(Sequence, RecoveryFault),
@@ -372,6 +372,8 @@ impl State {
 
     fn freeze(&mut self, entry: &Entry, frozen: &Frozen) {
         self.stops.add(frozen.scope.clone());
+        // Whoever agreed to start it again had not heard of this stop.
+        self.pending.stop(|scope| *scope == frozen.scope);
         self.narrowed = entry.seq;
     }
 
@@ -409,7 +411,23 @@ impl State {
     /// What waits for people already and covers this very request, under the book in force.
     pub fn waiting(&self, request: &Request, now: Interval) -> Option<(&Matter, &Waiting)> {
         let mut covering = self.pending.covering(request, now.possible);
-        covering.find(|(_, waiting)| waiting.takes_votes(now.possible))
+        covering.find(|(_, waiting)| {
+            waiting.takes_votes(now.possible) || self.ripens(request, waiting, now)
+        })
+    }
+
+    /// Whether enough people have agreed, and only not long enough ago: then it goes on waiting
+    /// although no more votes are taken.
+    fn ripens(&self, request: &Request, waiting: &Waiting, now: Interval) -> bool {
+        if waiting.rejected.is_some() || waiting.votes.is_empty() {
+            return false;
+        }
+        let mut approval = self.approval(request, now);
+        for vote in &mut approval.votes {
+            vote.at = Millis(0);
+        }
+        let facts = Facts { approval, ..self.facts_without_votes(request, now, None) };
+        matches!(decide(&self.book, &facts, request.clone()), Decision::Allow(_))
     }
 
     fn is_full(&self) -> bool {
@@ -522,8 +540,10 @@ impl State {
 
     /// Whether something happened since a decision that may forbid now what was allowed then, or
     /// so much time went by that charges it relied on may be forgotten.
-    pub fn must_look_again(&self, asked: &Asked, now: Interval) -> bool {
-        self.narrowed > asked.seen || now.sure > asked.at.sure.plus(FADING)
+    pub fn must_look_again(&self, asked: &Asked, votes: &[Sequence], now: Interval) -> bool {
+        // What people agreed to has an end of its own.
+        let agreed = !votes.is_empty();
+        agreed || self.narrowed > asked.seen || now.sure > asked.at.sure.plus(FADING)
     }
 
     /// The last record folded.

@@ -79,7 +79,7 @@ impl State {
     ) -> (Progress, Vec<String>) {
         let request = (*parked.request).clone();
         let records = Vec::new();
-        let approval = Approval { votes, records, rejected: None };
+        let approval = Approval { votes, records, rejected: false };
         let facts = Facts { approval, ..self.facts_without_votes(&request, now, None) };
         match decide(&self.book, &facts, request) {
             Decision::Allow(_) => (Progress::Ready, Vec::new()),
@@ -100,10 +100,16 @@ impl State {
         votes: &[Vote],
         now: Interval,
     ) -> (Progress, Vec<String>) {
-        let Some(terms) = self.terms_of(proposed) else { return (Progress::Waiting, Vec::new()) };
-        let met = terms.are_met(votes, now, |one| *one == proposed.by);
+        let met = self.have_agreed(proposed, votes, now);
         let progress = if met { Progress::Ready } else { Progress::Waiting };
-        (progress, vec![terms.to_string()])
+        let terms = self.terms_of(proposed).map(|[then, now]| {
+            if then == now {
+                vec![then.to_string()]
+            } else {
+                vec![then.to_string(), now.to_string()]
+            }
+        });
+        (progress, terms.unwrap_or_default())
     }
 
     /// Whether this person is asked about it and has not said anything yet.

@@ -8,7 +8,7 @@ use crate::decide::Approval;
 use crate::governance::Deed;
 use crate::id::{CredentialId, KeyLabel, PersonId, Sequence};
 use crate::pending::{Cast, ParkedSubject, ProposedSubject, Subject, Waiting};
-use crate::people::Role;
+use crate::people::{People, Role};
 use crate::quorum::{Terms, Vote};
 use crate::record::{Choice, Entry, Matter, ParkedRecord, Party, Suspended, Voted, Withdrawn};
 use crate::request::Request;
@@ -60,6 +60,34 @@ pub enum VoteFault {
     Reason,
 }
 
+/// A suspension that may not be.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SuspensionFault {
+    /// By somebody who may not.
+    #[error("{0} may suspend nobody else: it takes the role security, and a vote that counts")]
+    Role(PersonId),
+    /// There is nothing to suspend.
+    #[error("{0} has no such vote or credential, or it is suspended already")]
+    Nothing(PersonId),
+    /// Nobody could let it count again.
+    #[error(
+        "without {0} nobody could let votes count again, and there are no recovery credentials: \
+         freeze instead"
+    )]
+    Last(PersonId),
+}
+
+impl SuspensionFault {
+    /// The stable reason, as in `ErrorInfo.reason`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Role(_) => "ROLE_MISSING",
+            Self::Nothing(_) => "NOTHING_TO_SUSPEND",
+            Self::Last(_) => "LAST_OF_A_QUORUM",
+        }
+    }
+}
+
 impl VoteFault {
     /// The stable reason, as in `ErrorInfo.reason`.
     pub fn code(&self) -> &'static str {
@@ -102,9 +130,8 @@ impl State {
             return Err(VoteFault::Suspended(by.clone()));
         }
         let (person, unknown) = (by.clone(), id.clone());
-        let credential = member
-            .active(id)
-            .ok_or(VoteFault::NoCredential { person, credential: unknown })?;
+        let credential =
+            member.active(id).ok_or(VoteFault::NoCredential { person, credential: unknown })?;
         // Whoever may stop everything may stop this.
         let stops = *choice == Choice::Reject && self.people.may(by, &[Role::Security]);
         if !stops && !self.is_asked(waiting, by) {
@@ -159,7 +186,8 @@ impl State {
             }
             Subject::Proposed(proposed) => {
                 let terms = self.terms_of(proposed);
-                proposed.by != *person && terms.is_some_and(|terms| terms.need.asks(person))
+                let asked = terms.is_some_and(|all| all.iter().any(|one| one.need.asks(person)));
+                proposed.by != *person && asked
             }
         }
     }
@@ -171,22 +199,22 @@ impl State {
         terms.any(|terms| terms.need.asks(person))
     }
 
-    /// What a proposal takes at this moment. A canary may be practised on without waiting.
-    pub(super) fn terms_of(&self, proposed: &ProposedSubject) -> Option<Terms> {
-        let mut terms = self.governance.terms(proposed.act.deed(), &self.people)?;
-        if self.is_about_a_canary(&proposed.act) {
-            terms.delay = Span(0);
-        }
-        Some(terms)
+    /// What a proposal takes: what its text says, and whatever governance asks since then. Either
+    /// may have become harder to meet, and both must be. A canary may be practised on without
+    /// waiting.
+    pub(super) fn terms_of(&self, proposed: &ProposedSubject) -> Option<[Terms; 2]> {
+        let now = self.governance.terms(proposed.act.deed(), &self.people)?;
+        let then = proposed.takes.terms(&self.people)?;
+        let canary = self.is_about_a_canary(&proposed.act);
+        let terms = |terms: Terms| if canary { Terms { delay: Span(0), ..terms } } else { terms };
+        Some([terms(then), terms(now)])
     }
 
     /// What people said to a request, as far as it counts now.
     pub(super) fn approval(&self, request: &Request, now: Interval) -> Approval {
         let mut approval = Approval::default();
         for (_, waiting) in self.pending.covering(request, now.possible) {
-            if let Some((by, _)) = &waiting.rejected {
-                approval.rejected = Some(by.clone());
-            }
+            approval.rejected |= waiting.rejected.is_some();
             self.count(waiting, |vote, at| {
                 approval.votes.push(vote);
                 approval.records.push(at);
@@ -212,7 +240,11 @@ impl State {
     }
 
     /// The record that parks a request which was just decided, if it does not wait already.
-    pub fn parking(&self, parked: &crate::decide::Parked, asked: crate::record::Asked) -> ParkedRecord {
+    pub fn parking(
+        &self,
+        parked: &crate::decide::Parked,
+        asked: crate::record::Asked,
+    ) -> ParkedRecord {
         let request = &parked.request;
         let asker = request.asker();
         let rules = self.keys.get(&asker.key).and_then(|key| self.book.rules(&key.label));
@@ -272,9 +304,11 @@ impl State {
         Ok(())
     }
 
-    /// Whether this party may take the matter back: it asked for it, or proposed it.
-    pub fn may_withdraw(&self, withdrawn: &Withdrawn) -> bool {
+    /// Whether this party may take the matter back now: it asked for it, or proposed it, and it
+    /// still waits.
+    pub fn may_withdraw(&self, withdrawn: &Withdrawn, now: Interval) -> bool {
         let waiting = self.pending.get(&withdrawn.matter);
+        let waiting = waiting.filter(|waiting| now.possible < waiting.execute_until);
         waiting.is_some_and(|waiting| match (&waiting.subject, &withdrawn.by) {
             (Subject::Parked(parked), Party::Caller(caller)) => parked.caller() == caller,
             (Subject::Proposed(proposed), Party::Person(person)) => proposed.by == *person,
@@ -289,7 +323,7 @@ impl State {
         entry: &Entry,
         withdrawn: &Withdrawn,
     ) -> Result<(), Unfoldable> {
-        if !self.may_withdraw(withdrawn) {
+        if !self.may_withdraw(withdrawn, entry.at) {
             return Err(Unfoldable::Withdrawn(entry.seq));
         }
         self.pending.end(&withdrawn.matter);
@@ -298,16 +332,38 @@ impl State {
         Ok(())
     }
 
-    /// Whether this suspension says something new of somebody there is, by somebody who may: one
-    /// person of security, or the person themselves.
-    pub fn may_suspend(&self, suspended: &Suspended) -> bool {
+    /// Whether this suspension may be recorded: it says something new of somebody there is, by
+    /// somebody who may. That is the person themselves, or one person of security whose own vote is
+    /// not suspended.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check_suspension(&self, suspended: &Suspended) -> Result<(), SuspensionFault> {
         let Suspended { by, credential, person, reason: _ } = suspended;
-        let may = by == person || self.people.may(by, &[Role::Security]);
-        let member = self.people.member(person).filter(|_| may);
-        member.is_some_and(|member| match credential {
+        let own = by == person && self.people.get(by).is_some();
+        let guard = self.people.may(by, &[Role::Security])
+            && self.people.member(by).is_some_and(|member| !member.suspended);
+        if !own && !guard {
+            return Err(SuspensionFault::Role(by.clone()));
+        }
+        let member = self.people.member(person);
+        let new = member.is_some_and(|member| match credential {
             Some(id) => member.credential(id).is_some() && !member.silenced.contains(id),
             None => !member.suspended,
-        })
+        });
+        if !new {
+            return Err(SuspensionFault::Nothing(person.clone()));
+        }
+        let mut people = self.people.clone();
+        suspend(&mut people, suspended);
+        let met = |people: &People| {
+            let terms = self.governance.terms(Deed::People, people);
+            terms.is_some_and(|terms| terms.need.is_met(|_| true))
+        };
+        // One person must not be able to leave nobody who could let votes count again.
+        let stranded = self.governance.recovery.is_none() && met(&self.people) && !met(&people);
+        if stranded { Err(SuspensionFault::Last(person.clone())) } else { Ok(()) }
     }
 
     pub(super) fn suspend(
@@ -315,13 +371,9 @@ impl State {
         entry: &Entry,
         suspended: &Suspended,
     ) -> Result<(), Unfoldable> {
-        if !self.may_suspend(suspended) || !self.people.iter().any(|(id, _)| *id == suspended.by) {
-            return Err(Unfoldable::Suspended(entry.seq));
-        }
-        self.people.change(&suspended.person, |one| match &suspended.credential {
-            Some(id) => drop(one.silenced.insert(id.clone())),
-            None => one.suspended = true,
-        });
+        let checked = self.check_suspension(suspended);
+        checked.map_err(|fault| Unfoldable::Suspended(entry.seq, fault))?;
+        suspend(&mut self.people, suspended);
         self.narrowed = entry.seq;
         Ok(())
     }
@@ -330,6 +382,13 @@ impl State {
     pub fn terms(&self, deed: Deed) -> Option<Terms> {
         self.governance.terms(deed, &self.people)
     }
+}
+
+fn suspend(people: &mut People, suspended: &Suspended) {
+    people.change(&suspended.person, |one| match &suspended.credential {
+        Some(id) => drop(one.silenced.insert(id.clone())),
+        None => one.suspended = true,
+    });
 }
 
 /// Words that come with a vote, a proposal, a suspension.

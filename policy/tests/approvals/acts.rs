@@ -52,9 +52,13 @@ fn a_passkey_whose_counter_does_not_go_up_votes_no_more() {
         possession: passkey.sign(&text, 7),
     };
     pass(&mut vault, "olga", Act::AddCredential(add), &["sam", "sue", "bob"]).unwrap();
-    for (nonce, counter, code) in
-        [(0, 8, ""), (1, 8, "PASSKEY_COUNTER"), (1, 3, "PASSKEY_COUNTER"), (1, 0, "PASSKEY_COUNTER"), (1, 9, "")]
-    {
+    for (nonce, counter, code) in [
+        (0, 8, ""),
+        (1, 8, "PASSKEY_COUNTER"),
+        (1, 3, "PASSKEY_COUNTER"),
+        (1, 0, "PASSKEY_COUNTER"),
+        (1, 9, ""),
+    ] {
         let matter = match vault.state.waiting(&ask(nonce, 5_000).request(), vault.now) {
             Some((matter, _)) => matter.clone(),
             None => park(&mut vault, &ask(nonce, 5_000)),
@@ -72,6 +76,80 @@ fn a_passkey_whose_counter_does_not_go_up_votes_no_more() {
         assert_eq!(fault(cast(&mut vault, voted)), code, "{nonce} {counter}");
     }
     explains_itself(&vault);
+}
+
+#[test]
+fn a_stop_ends_what_would_thaw_it_and_nobody_thaws_during_a_recovery() {
+    let mut vault = vault();
+    vault.freeze("sam", Scope::All);
+    let thaw = || Act::Thaw(Thaw { scope: Scope::All });
+    let matter = propose(&mut vault, "olga", thaw()).unwrap();
+    for name in ["sam", "sue"] {
+        approve(&mut vault, &matter, name);
+    }
+    vault.wait(60_000);
+    // Ready to be done, and then somebody stops it once more.
+    vault.freeze("sid", Scope::All);
+    assert_eq!(execute(&mut vault, "olga", &matter).unwrap_err(), ExecutionFault::NoMatter);
+    let again = propose(&mut vault, "olga", thaw()).unwrap();
+    for name in ["sam", "sue"] {
+        approve(&mut vault, &again, name);
+    }
+    vault.wait(60_000);
+    let (renewal, pens) = renewal(&vault);
+    let whole = begun(&vault, renewal, &pens, 2);
+    vault.write(Record::RecoveryBegun(Box::new(whole)));
+    assert_eq!(execute(&mut vault, "olga", &again).unwrap_err(), ExecutionFault::NoMatter);
+    assert_eq!(refused(&mut vault, thaw()), "RECOVERY_ANNOUNCED");
+    explains_itself(&vault);
+}
+
+#[test]
+fn what_was_proposed_takes_what_its_text_says_also_after_governance_was_eased() {
+    let mut vault = vault();
+    vault.freeze("sam", Scope::All);
+    let revoke = Act::Revoke(Revoke { key: key(1) });
+    let matter = propose(&mut vault, "olga", revoke).unwrap();
+    approve(&mut vault, &matter, "sue");
+    let mut eased = governance();
+    eased.quorums.insert(Deed::Revoke, requirement("1 of security"));
+    pass(&mut vault, "olga", Act::Govern(Govern { governance: eased }), OF_PEOPLE).unwrap();
+    assert_eq!(execute(&mut vault, "olga", &matter).unwrap_err().code(), "QUORUM_NOT_MET");
+    approve(&mut vault, &matter, "sid");
+    execute(&mut vault, "olga", &matter).unwrap();
+    explains_itself(&vault);
+}
+
+#[test]
+fn what_could_not_be_written_down_or_takes_too_long_to_look_at_is_refused_first() {
+    let mut vault = vault();
+    let mut endless = governance();
+    endless.recovery.as_mut().unwrap().delay = Span(1 << 53);
+    let act = Act::Govern(Govern { governance: endless });
+    assert_eq!(refused(&mut vault, act), "UNGOVERNABLE");
+    let mut crowd = person("crowd", &[Role::Approver], &[]);
+    crowd.credentials = (0..100).map(|n| Pen::new("crowd", n, true).credential()).collect();
+    let enrol = Enrol { person: crowd, possession: Vec::new() };
+    assert_eq!(refused(&mut vault, Act::Enrol(enrol)), "CREDENTIALS");
+    let (mut renewal, pens) = renewal(&vault);
+    let names = (0..40).map(|n| person(&format!("n{n}"), &[Role::Approver], &[]));
+    renewal.people.extend(names);
+    let whole = begun(&vault, renewal, &pens, 2);
+    let fault = vault.state.check_recovery(&whole, vault.now).unwrap_err();
+    assert_eq!(fault.code(), "RECOVERY_TOO_LARGE");
+}
+
+#[test]
+fn a_passkeys_id_is_a_hash_over_its_key_and_origins_too() {
+    let one = PasskeyPen::new("alice").credential();
+    let Credential::Passkey(inner) = &one else { panic!() };
+    let mut elsewhere = inner.clone();
+    elsewhere.origins = BTreeSet::from(["https://evil.console.acme".to_owned()]);
+    assert_ne!(Credential::Passkey(elsewhere).id(), one.id());
+    let mut other = inner.clone();
+    let Credential::Passkey(theirs) = PasskeyPen::new("mallory").credential() else { panic!() };
+    other.key = theirs.key;
+    assert_ne!(Credential::Passkey(other).id(), one.id());
 }
 
 /// Everything about people takes two of security and one approver.
@@ -264,9 +342,14 @@ fn a_suspended_vote_comes_back_by_a_quorum_only_and_anybody_may_suspend_their_ow
         person: id(whom),
         reason: "lost".into(),
     };
-    assert!(!vault.state.may_suspend(&suspend("alice", "bob")), "an approver suspends nobody else");
+    let said = |vault: &Vault, by, whom| vault.state.check_suspension(&suspend(by, whom));
+    assert_eq!(said(&vault, "alice", "bob").unwrap_err().code(), "ROLE_MISSING");
     vault.write(Record::Suspended(suspend("bob", "bob")));
-    assert!(!vault.state.may_suspend(&suspend("sam", "bob")), "twice");
+    assert_eq!(said(&vault, "sam", "bob").unwrap_err().code(), "NOTHING_TO_SUSPEND");
+    vault.write(Record::Suspended(suspend("sue", "sid")));
+    assert_eq!(said(&vault, "sid", "sam").unwrap_err().code(), "ROLE_MISSING");
+    let back = Reinstate { credential: None, person: id("sid") };
+    pass(&mut vault, "olga", Act::Reinstate(back), OF_PEOPLE).unwrap();
     let back = Reinstate { credential: None, person: id("bob") };
     pass(&mut vault, "olga", Act::Reinstate(back.clone()), OF_PEOPLE).unwrap();
     assert_eq!(refused(&mut vault, Act::Reinstate(back)), "NOT_SUSPENDED");
@@ -318,9 +401,13 @@ fn a_proposal_is_taken_back_by_whoever_made_it_and_nobody_makes_too_many() {
     let act = Act::Thaw(Thaw { scope: Scope::All });
     let matter = propose(&mut vault, "olga", act.clone()).unwrap();
     let by = |name: &str| Withdrawn { by: Party::Person(id(name)), matter: matter.clone() };
-    assert!(!vault.state.may_withdraw(&by("sam")));
+    assert!(!vault.state.may_withdraw(&by("sam"), vault.now));
     let caller = Party::Caller(crate::support::CALLER.parse().unwrap());
-    assert!(!vault.state.may_withdraw(&Withdrawn { by: caller, matter: matter.clone() }));
+    let theirs = Withdrawn { by: caller, matter: matter.clone() };
+    assert!(!vault.state.may_withdraw(&theirs, vault.now));
+    let mut later = vault.clone();
+    later.wait(2 * HOUR);
+    assert!(!later.state.may_withdraw(&by("olga"), later.now), "it waits no longer");
     vault.write(Record::Withdrawn(by("olga")));
     assert_eq!(execute(&mut vault, "olga", &matter).unwrap_err(), ExecutionFault::NoMatter);
     for _ in 0..8 {

@@ -153,9 +153,10 @@ fn an_approval_is_used_for_one_slot_also_after_a_crash() {
 fn another_caller_cannot_use_what_was_approved_for_the_first() {
     let mut genesis = genesis();
     let caller = "[caller.\"spiffe://acme/other\"]\nowners = [\"olga\"]\n[key.hot]";
-    genesis.book = BOOK
-        .replace("[key.hot]", caller)
-        .replace("callers = [\"spiffe://acme/payouts\"]", "callers = [\"spiffe://acme/payouts\", \"spiffe://acme/other\"]");
+    genesis.book = BOOK.replace("[key.hot]", caller).replace(
+        "callers = [\"spiffe://acme/payouts\"]",
+        "callers = [\"spiffe://acme/payouts\", \"spiffe://acme/other\"]",
+    );
     assert!(Book::parse(&genesis.book).is_ok());
     let text = statement::genesis(&genesis);
     let all = crate::rig::PEOPLE.iter().flat_map(|(name, _)| pens(name));
@@ -185,7 +186,10 @@ fn a_vote_on_a_fee_beyond_the_bound_or_on_another_recipient_is_none_for_it() {
     for other in [
         Tx { max_fee: fine.max_fee * alloy_primitives::U256::from(3), ..fine.clone() },
         Tx { gas: fine.gas * 3, ..fine.clone() },
-        Tx { to: Some("0x2000000000000000000000000000000000990002".parse().unwrap()), ..fine.clone() },
+        Tx {
+            to: Some("0x2000000000000000000000000000000000990002".parse().unwrap()),
+            ..fine.clone()
+        },
         Tx { value: fine.value + alloy_primitives::U256::from(1), ..fine.clone() },
         Tx { kind: 1, ..fine.clone() },
     ] {

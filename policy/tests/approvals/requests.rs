@@ -198,7 +198,7 @@ fn a_caller_may_let_only_so_many_wait_and_those_that_were_signed_or_ended_do_not
     let no = vote(&vault, &matters[1], "alice", Choice::Reject);
     cast(&mut vault, no).unwrap();
     park(&mut vault, &ask(4, 2_000));
-    vault.wait(HOUR / 2);
+    vault.wait(HOUR / 2 + HOUR / 6);
     assert_eq!(vault.ask(&ask(5, 2_000)), Said::Parked, "the others have expired");
     explains_itself(&vault);
 }
@@ -233,7 +233,9 @@ fn what_nobody_can_read_is_not_put_before_people() {
     let mut vault = vault();
     let long = Tx { data: vec![1; 9_000], ..pay(0, 5_000) };
     let Said::Denied(codes) = vault.ask(&Ask::of(&long)) else { panic!() };
-    assert!(codes.contains(&"TOO_LONG_TO_APPROVE".into()) || codes.contains(&"NOT_UNDERSTOOD".into()));
+    assert!(
+        codes.contains(&"TOO_LONG_TO_APPROVE".into()) || codes.contains(&"NOT_UNDERSTOOD".into())
+    );
 }
 
 #[test]

@@ -18,8 +18,8 @@ use portcullis_policy::id::{BookHash, DecisionNumber, Epoch, KeyId, Sequence};
 use portcullis_policy::money::Charges;
 use portcullis_policy::record::{
     Actor, Adopted, Asked, Denied, Entry, Environment, FORMAT, Failed, Frozen, Genesis, KeyCreated,
-    KeyIntended, Person, Record, RecordedInput, RecordedSlot, Role, SignedRecord,
-    Started, Suppressed, Withheld,
+    KeyIntended, Person, Record, RecordedInput, RecordedSlot, Role, SignedRecord, Started,
+    Suppressed, Withheld,
 };
 use portcullis_policy::request::{Asker, Input, Request};
 use portcullis_policy::state::{State, Unfoldable};
@@ -247,7 +247,7 @@ impl Vault {
     pub fn record(&mut self, number: DecisionNumber) -> Result<Sequence, Vec<Reason>> {
         let Pending { request, asked, book, charge, first_payments, repeats, votes, slot } =
             self.pending.remove(&number).unwrap();
-        if self.state.must_look_again(&asked, self.now) {
+        if self.state.must_look_again(&asked, &votes, self.now) {
             self.state.advance(asked.by.key, self.now);
             let book = self.state.book().clone();
             let facts = self.state.facts(&request, self.now, Some(number));

@@ -85,11 +85,8 @@ impl Pen {
         string(&mut out, b"sha512");
         string(&mut out, &signature);
         let text = Base64::encode_string(&out);
-        let lines: Vec<&str> = text
-            .as_bytes()
-            .chunks(70)
-            .map(|line| std::str::from_utf8(line).unwrap())
-            .collect();
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(70).map(|line| std::str::from_utf8(line).unwrap()).collect();
         let body = lines.join("\n");
         Evidence::Ssh(format!(
             "-----BEGIN SSH SIGNATURE-----\n{body}\n-----END SSH SIGNATURE-----\n"

@@ -73,7 +73,7 @@ pub struct ListApprovalsRequest {}
 /// Everything that waits.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListApprovalsResponse {
-    /// In order of sequence, at most 1,000.
+    /// In order of sequence, at most 200.
     #[prost(message, repeated, tag = "1")]
     pub approvals: ::prost::alloc::vec::Vec<Approval>,
     /// How many more there are.

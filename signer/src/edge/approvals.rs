@@ -8,7 +8,9 @@ use portcullis_policy::credential::{Evidence, Strength};
 use portcullis_policy::id::{PersonId, Sequence};
 use portcullis_policy::pending::Subject;
 use portcullis_policy::people::Role;
-use portcullis_policy::record::{Choice, Matter, Party, RecoveryBegun, Suspended, Voted, Withdrawn};
+use portcullis_policy::record::{
+    Choice, Matter, Party, RecoveryBegun, Suspended, Voted, Withdrawn,
+};
 use portcullis_policy::state::Progress;
 use portcullis_policy::statement;
 use portcullis_proto::v1::approval_service_server::ApprovalService;
@@ -37,12 +39,14 @@ use crate::sequencer::{Sequencer, Standing};
 pub struct Approvals {
     sequencer: Sequencer,
     watchers: Places,
+    lists: Places,
 }
 
 impl Approvals {
     /// Over this order.
     pub fn new(sequencer: Sequencer) -> Self {
-        Self { sequencer, watchers: Places::new(WATCHERS_PER_PERSON_MAX, WATCHERS_MAX) }
+        let watchers = Places::new(WATCHERS_PER_PERSON_MAX, WATCHERS_MAX);
+        Self { sequencer, watchers, lists: Places::new(LISTS_PER_PERSON_MAX, LISTS_MAX) }
     }
 
     fn present<T>(&self, request: &Request<T>, roles: &[Role]) -> Result<Present, Status> {
@@ -60,6 +64,8 @@ impl ApprovalService for Approvals {
         request: Request<ListApprovalsRequest>,
     ) -> Result<Response<ListApprovalsResponse>, Status> {
         let person = self.present(&request, READERS)?.person().clone();
+        let place = self.lists.share(person.as_str()).try_take();
+        let _place = place.map_err(|_| Refusal::Overloaded)?;
         let (standings, more) = self.sequencer.matters(Some(person)).await?;
         let approvals = standings.iter().map(|one| approval(one, Detail::InList)).collect();
         let more = u32::try_from(more).unwrap_or(u32::MAX);
@@ -177,10 +183,8 @@ async fn watch(sequencer: &Sequencer, person: &PersonId, changes: &Changes, _pla
             Ok((standings, _)) => standings,
             Err(refusal) => return drop(changes.send(Err(refusal.into())).await),
         };
-        let now: BTreeMap<Matter, Approval> = listed
-            .iter()
-            .map(|one| (one.matter.clone(), approval(one, Detail::InList)))
-            .collect();
+        let now: BTreeMap<Matter, Approval> =
+            listed.iter().map(|one| (one.matter.clone(), approval(one, Detail::InList))).collect();
         let ended = known.iter().filter(|(matter, _)| !now.contains_key(*matter));
         let ended = ended.map(|(_, approval)| {
             let state = ApprovalState::Ended.into();
@@ -324,9 +328,7 @@ fn approval(standing: &Standing, detail: Detail) -> Approval {
         Progress::Expired => ApprovalState::Expired,
     };
     let (asked_by, likeness) = match &waiting.subject {
-        Subject::Parked(parked) => {
-            (parked.caller().to_string(), hex::encode(parked.likeness))
-        }
+        Subject::Parked(parked) => (parked.caller().to_string(), hex::encode(parked.likeness)),
         Subject::Proposed(proposed) => (proposed.by.to_string(), String::new()),
     };
     let votes = waiting.votes.iter().zip(&outlook.counts).map(|(cast, counts)| Ballot {
@@ -342,7 +344,11 @@ fn approval(standing: &Standing, detail: Detail) -> Approval {
         id: name(matter),
         state: state.into(),
         summary: statement::summary(&waiting.statement),
-        statement: if detail == Detail::Whole { waiting.statement.to_string() } else { String::new() },
+        statement: if detail == Detail::Whole {
+            waiting.statement.to_string()
+        } else {
+            String::new()
+        },
         asked_by,
         sequence: waiting.sequence.0,
         votes_until_ms: waiting.expires.0,
@@ -390,8 +396,7 @@ fn proposal(id: &str) -> Result<Sequence, Refusal> {
 /// Something in the form that records hold.
 fn json<T: DeserializeOwned>(field: &'static str, text: &str) -> Result<T, Refusal> {
     let problem = |error: serde_json::Error| format!("not as records hold it: {error}");
-    serde_json::from_str(text)
-        .map_err(|error| Refusal::BadField { field, problem: problem(error) })
+    serde_json::from_str(text).map_err(|error| Refusal::BadField { field, problem: problem(error) })
 }
 
 fn strength(strength: Strength) -> &'static str {
@@ -413,6 +418,10 @@ const GUARDS: &[Role] = &[Role::Security];
 /// Watchers of one person at once, and of all.
 const WATCHERS_PER_PERSON_MAX: usize = 8;
 const WATCHERS_MAX: usize = 64;
+
+/// Lists that one person, and all people, are waiting for at once: the writer makes them.
+const LISTS_PER_PERSON_MAX: usize = 2;
+const LISTS_MAX: usize = 8;
 
 /// Changes sent before the watcher has taken the one before.
 const CHANGES_AHEAD_MAX: usize = 16;

@@ -220,7 +220,7 @@ impl ControlService for Control {
             Ok(new) => {
                 let view = self.sequencer.view();
                 let difference = view.book.difference(&new);
-                let mut people = view.people.values();
+                let mut people = view.people.iter().map(|(_, member)| &member.person);
                 let watched = people.any(|person| person.roles.contains(&Role::Watcher));
                 if new.needs_watcher() && !watched {
                     response.warnings.push(WATCHED_BY_NOBODY.into());

@@ -83,11 +83,16 @@ impl From<Refusal> for Status {
                 said(Code::AlreadyExists, message, details)
             }
             Refusal::FaultyBook(faults) => faulty_book(message, &faults),
-            Refusal::Vote(fault) => refused_by_people(fault.code(), &refusal_chain(&message, &fault)),
+            Refusal::Vote(fault) => {
+                refused_by_people(fault.code(), &refusal_chain(&message, &fault))
+            }
             Refusal::Proposal(fault) => {
                 refused_by_people(fault.code(), &refusal_chain(&message, &fault))
             }
             Refusal::Execution(fault) => {
+                refused_by_people(fault.code(), &refusal_chain(&message, &fault))
+            }
+            Refusal::Suspension(fault) => {
                 refused_by_people(fault.code(), &refusal_chain(&message, &fault))
             }
             Refusal::Recovery(fault) => {

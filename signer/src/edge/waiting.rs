@@ -58,10 +58,8 @@ async fn follow(
             }
             told = Some(now);
         }
-        let over = matches!(
-            state,
-            ParkedState::Signed | ParkedState::Rejected | ParkedState::Ended
-        );
+        let over =
+            matches!(state, ParkedState::Signed | ParkedState::Rejected | ParkedState::Ended);
         if over {
             return;
         }
@@ -69,6 +67,8 @@ async fn follow(
             ended = moved.changed() => if ended.is_err() { return },
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
+        // However many changes come, the writer is not asked more often.
+        tokio::time::sleep(LOOK_AT_MOST_EVERY).await;
         moved.borrow_and_update();
         standing = match sequencer.matter(matter.clone(), None).await {
             Ok(standing) => Some(standing),
@@ -117,3 +117,6 @@ const CHANGES_AHEAD_MAX: usize = 4;
 
 /// Without any record, it is looked at this often: it expires, and votes ripen.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// And not more often than this.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(100);

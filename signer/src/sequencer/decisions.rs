@@ -9,8 +9,7 @@ use portcullis_policy::finding::{Findings, Reason};
 use portcullis_policy::id::{BookHash, DecisionNumber, KeyId, Sequence};
 use portcullis_policy::money::Charges;
 use portcullis_policy::record::{
-    Asked, Denied, Failed, Matter, Record, RecordedInput, RecordedSlot, SignedRecord,
-    Withheld,
+    Asked, Denied, Failed, Matter, Record, RecordedInput, RecordedSlot, SignedRecord, Withheld,
 };
 use portcullis_policy::request::Request;
 use portcullis_policy::time::Interval;
@@ -195,7 +194,7 @@ impl Writer {
     }
 
     fn still_allows(&mut self, pending: &Pending, now: Interval) -> Result<(), Findings> {
-        if !self.state.must_look_again(&pending.asked, now) {
+        if !self.state.must_look_again(&pending.asked, &pending.allowed.votes, now) {
             return Ok(());
         }
         self.state.advance(pending.asked.by.key, now);

@@ -91,6 +91,7 @@ pub struct Sequencer {
     figures: Arc<Figures>,
     gate: Gate,
     adopting: Arc<tokio::sync::Mutex<()>>,
+    recovering: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Sequencer {
@@ -207,11 +208,13 @@ impl Sequencer {
         act: Act,
         reason: String,
     ) -> Result<Standing, Refusal> {
-        let _one_at_a_time = self.adopting.lock().await;
         let text = if let Act::Adopt(adopt) = &act { Some(adopt.book.clone()) } else { None };
+        // Books are read one at a time; what ends a key or changes people waits for none of them.
+        let mut one_at_a_time = None;
         let prepared = match text {
             None => None,
             Some(text) => {
+                one_at_a_time = Some(self.adopting.lock().await);
                 let in_force = self.view().book.clone();
                 let read = move || prepare(&text, &in_force);
                 let read = tokio::task::spawn_blocking(read).await;
@@ -219,7 +222,9 @@ impl Sequencer {
             }
         };
         let new = Box::new(NewProposal { by, act, reason, prepared });
-        self.ask(|answer| Command::Propose(new, answer)).await
+        let standing = self.ask(|answer| Command::Propose(new, answer)).await;
+        drop(one_at_a_time);
+        standing
     }
 
     /// Does what was proposed, if enough people have agreed.
@@ -238,7 +243,20 @@ impl Sequencer {
     }
 
     /// Announces that the people will be replaced.
+    ///
+    /// Whoever has any certificate of the control plane may ask: its signatures are looked at here,
+    /// one at a time, before the writer is troubled, for which a stop may wait.
     pub async fn begin_recovery(&self, begun: RecoveryBegun) -> Result<Announcement, Refusal> {
+        let _one_at_a_time = self.recovering.lock().await;
+        let view = self.view();
+        let recovery = view.governance.recovery.clone();
+        let vault = view.vault;
+        let checked = tokio::task::spawn_blocking(move || {
+            let signed = begun.check_signatures(&vault, recovery.as_ref());
+            signed.map(|()| begun)
+        });
+        let checked = checked.await.map_err(|_| Refusal::ShuttingDown)?;
+        let begun = checked.map_err(Refusal::Recovery)?;
         self.ask(|answer| Command::BeginRecovery(Box::new(begun), answer)).await
     }
 

@@ -10,7 +10,7 @@ use portcullis_policy::record::{
 };
 use portcullis_policy::state::{Outlook, Prepared};
 use portcullis_policy::stops::Scope;
-use portcullis_policy::time::Millis;
+use portcullis_policy::time::{Interval, Millis};
 
 use super::command::{Answer, reply};
 use super::writer::{Fatal, Writer, done};
@@ -116,19 +116,32 @@ impl Writer {
             Err(fault) => return done(answer, Err(Refusal::Proposal(fault))),
         };
         let record = Record::Proposed(Box::new(proposed));
-        let entry = Entry { at: now, record, seq: self.state.head().next() };
-        let (bytes, bytes_max) = (entry.encode()?.len(), self.storage.entry_bytes_max());
-        if bytes > bytes_max {
-            let problem = format!(
-                "the proposal takes {bytes} bytes as a record, and the journal takes {bytes_max}"
-            );
-            return done(answer, Err(Refusal::BadField { field: "act_json", problem }));
-        }
-        let sequence = self.append(entry.at, entry.record, None)?;
+        let record = match self.fitting(now, record, "act_json") {
+            Ok(record) => record,
+            Err(refusal) => return done(answer, Err(refusal)),
+        };
+        let sequence = self.append(now, record, None)?;
         self.matters_changed = true;
         let standing = self.standing(&Matter::Proposal(sequence), Some(&by)).ok_or_else(gone);
         self.after_commit(move |_| reply(answer, standing));
         Ok(())
+    }
+
+    /// A record of what somebody sent, if it can be written down and the journal takes it.
+    fn fitting(
+        &self,
+        at: Interval,
+        record: Record,
+        field: &'static str,
+    ) -> Result<Record, Refusal> {
+        let entry = Entry { at, record, seq: self.state.head().next() };
+        let bytes_max = self.storage.entry_bytes_max();
+        let problem = match entry.encode() {
+            Ok(line) if line.len() <= bytes_max => return Ok(entry.record),
+            Ok(line) => format!("it takes {} bytes, and a record at most {bytes_max}", line.len()),
+            Err(error) => format!("it cannot be written down: {error}"),
+        };
+        Err(Refusal::BadField { field, problem })
     }
 
     /// Does what was proposed, if enough people have agreed by now. The gate opens only after the
@@ -150,12 +163,17 @@ impl Writer {
         let waiting = self.state.pending().get(&Matter::Proposal(proposal));
         let summary = waiting.map(|one| portcullis_policy::statement::summary(&one.statement));
         let act = waiting.and_then(Waiting::proposed).map(|proposed| proposed.act.clone());
+        let (mut thawed, mut stopped) = (None, None);
+        match act {
+            Some(Act::Thaw(thaw)) => thawed = Some(thaw.scope),
+            Some(Act::Revoke(revoke)) => stopped = Some(Scope::Key(revoke.key)),
+            _ => {}
+        }
         let sequence = self.append(now, Record::Executed(executed), None)?;
         (self.changed, self.matters_changed) = (true, true);
-        if let Some(Act::Revoke(revoke)) = &act {
-            self.gate.close_for_good(&Scope::Key(revoke.key));
+        if let Some(scope) = stopped {
+            self.stop_at_the_gate(scope);
         }
-        let thawed = act.and_then(|act| if let Act::Thaw(thaw) = act { Some(thaw.scope) } else { None });
         let gate = self.gate.clone();
         let done = Done { sequence, summary: summary.unwrap_or_default() };
         self.after_commit(move |_| {
@@ -167,6 +185,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Closes the gate for a record of the batch under way. A thaw that waits for the same commit
+    /// does not open it again.
+    fn stop_at_the_gate(&mut self, scope: Scope) {
+        let _closed = self.gate.close(&scope);
+        let gate = self.gate.clone();
+        self.after_commit(move |_| gate.recorded(&scope));
+    }
+
     pub(super) fn withdraw(
         &mut self,
         withdrawn: Withdrawn,
@@ -176,10 +202,11 @@ impl Writer {
             return done(answer, Err(Refusal::JournalFull));
         }
         // Somebody else's is as if it were not there.
-        if !self.state.may_withdraw(&withdrawn) {
+        let now = self.clock.now();
+        if !self.state.may_withdraw(&withdrawn, now) {
             return done(answer, Err(gone()));
         }
-        let sequence = self.append(self.clock.now(), Record::Withdrawn(withdrawn), None)?;
+        let sequence = self.append(now, Record::Withdrawn(withdrawn), None)?;
         self.matters_changed = true;
         self.after_commit(move |_| reply(answer, Ok(sequence)));
         Ok(())
@@ -193,12 +220,8 @@ impl Writer {
         if self.space() != Space::Ample {
             return done(answer, Err(Refusal::JournalFull));
         }
-        if !self.state.may_suspend(&suspended) {
-            let problem = format!(
-                "{} has no such vote or credential to suspend, or it is suspended already",
-                suspended.person
-            );
-            return done(answer, Err(Refusal::BadField { field: "person", problem }));
+        if let Err(fault) = self.state.check_suspension(&suspended) {
+            return done(answer, Err(Refusal::Suspension(fault)));
         }
         let sequence = self.append(self.clock.now(), Record::Suspended(suspended), None)?;
         (self.changed, self.matters_changed) = (true, true);
@@ -219,8 +242,13 @@ impl Writer {
         if let Err(fault) = self.state.check_recovery(&begun, now) {
             return done(answer, Err(Refusal::Recovery(fault)));
         }
-        self.gate.close_for_good(&Scope::All);
-        let sequence = self.append(now, Record::RecoveryBegun(Box::new(begun)), None)?;
+        let record = Record::RecoveryBegun(Box::new(begun));
+        let record = match self.fitting(now, record, "recovery_json") {
+            Ok(record) => record,
+            Err(refusal) => return done(answer, Err(refusal)),
+        };
+        self.stop_at_the_gate(Scope::All);
+        let sequence = self.append(now, record, None)?;
         (self.changed, self.matters_changed) = (true, true);
         let delay = self.state.governance().recovery.as_ref().map(|recovery| recovery.delay);
         let from = now.sure.plus(delay.unwrap_or_default());
@@ -240,6 +268,7 @@ impl Writer {
         if let Err(fault) = self.state.check_recovered(begun, now) {
             return done(answer, Err(Refusal::Recovery(fault)));
         }
+        self.stop_at_the_gate(Scope::All);
         let sequence = self.append(now, Record::Recovered(Recovered { begun }), None)?;
         (self.changed, self.matters_changed) = (true, true);
         self.after_commit(move |_| reply(answer, Ok(sequence)));
@@ -252,4 +281,4 @@ fn gone() -> Refusal {
 }
 
 /// Things listed at once: more are not read by people, and the writer makes the list.
-const LISTED_MAX: usize = 1_000;
+const LISTED_MAX: usize = 200;

@@ -110,9 +110,10 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
     let thread = std::thread::Builder::new().name("sequencer".into());
     let writer = thread.spawn(move || writer.run(&commands))?;
     let under_way = Arc::new(AtomicUsize::new(0));
-    let adopting = Arc::default();
+    let (adopting, recovering) = (Arc::default(), Arc::default());
     let head = head_watch;
-    let sequencer = Sequencer { queue, under_way, view, head, matters, figures, gate, adopting };
+    let sequencer =
+        Sequencer { queue, under_way, view, head, matters, figures, gate, adopting, recovering };
     Ok(Started { sequencer, clock, writer, unfinished_keys })
 }
 

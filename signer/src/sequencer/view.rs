@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 use portcullis_policy::book::Book;
-use portcullis_policy::id::{KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
 use portcullis_policy::governance::Governance;
+use portcullis_policy::id::{KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
 use portcullis_policy::people::People;
 use portcullis_policy::record::Environment;
 use portcullis_policy::state::State;

@@ -79,7 +79,8 @@ fn main() {
     let small = vault.request(1_000_000, 1);
     let large = vault.request(1_000_001, 2_000_000_000_000_000_000);
     let none = row("decide: small payment, nothing waits", vault.decide(&small, rounds, each));
-    let parks = row("decide: payment that parks, nothing waits", vault.decide(&large, rounds, each));
+    let parks =
+        row("decide: payment that parks, nothing waits", vault.decide(&large, rounds, each));
     let matter = vault.park(&vault.request(0, 2_000_000_000_000_000_000));
     let votes = ["alan", "amy"].map(|name| vault.vote(&matter, name));
     let mut check = each / 10;
@@ -106,15 +107,26 @@ fn main() {
         vault.write(Record::Voted(Box::new(vote)));
     }
     let approved = vault.request(0, 2_000_000_000_000_000_000);
-    row("decide: a request with two votes, signatures checked again", vault.decide(&approved, rounds, check));
+    row(
+        "decide: a request with two votes, signatures checked again",
+        vault.decide(&approved, rounds, check),
+    );
     for nonce in 1..waiting {
         let request = vault.request(nonce, 2_000_000_000_000_000_000);
         vault.park(&request);
     }
-    let many = row(&format!("decide: small payment, {waiting} wait"), vault.decide(&small, rounds, each));
-    let more = row(&format!("decide: payment that parks, {waiting} wait"), vault.decide(&large, rounds, each));
-    println!("\na vote costs {:.3} ms; with {waiting} waiting a decision takes {:.2} and {:.2} times as long",
-        whole / 1e6, many / none, more / parks);
+    let many =
+        row(&format!("decide: small payment, {waiting} wait"), vault.decide(&small, rounds, each));
+    let more = row(
+        &format!("decide: payment that parks, {waiting} wait"),
+        vault.decide(&large, rounds, each),
+    );
+    println!(
+        "\na vote costs {:.3} ms; with {waiting} waiting a decision takes {:.2} and {:.2} times as long",
+        whole / 1e6,
+        many / none,
+        more / parks
+    );
     if let Some(path) = args.summary {
         let summary = json!({
             "rows": rows, "waiting": waiting, "vote_ms": whole / 1e6,

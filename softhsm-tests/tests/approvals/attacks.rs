@@ -1,6 +1,6 @@
 //! Votes that must not count, sent to the shipped signer.
 
-use portcullis_client::wire::CastVoteRequest;
+use portcullis_client::wire::{CastVoteRequest, SuspendRequest};
 use portcullis_softhsm_tests::people::{ENROLMENT, Pens, VOTE};
 use portcullis_softhsm_tests::world::{Failure, ether, payment};
 use serde_json::json;
@@ -44,7 +44,12 @@ async fn what_is_no_vote_is_refused_with_the_reason_and_changes_nothing() -> Res
     let no = Pens::ballot(&statement, "alan", false);
     let replayed = Pens::ballot(&others, "alan", true);
     for (what, who, text, expected) in [
-        ("another request", ("alan", "alan"), (VOTE, replayed.as_str()), "EVIDENCE_WRONG_SIGNATURE"),
+        (
+            "another request",
+            ("alan", "alan"),
+            (VOTE, replayed.as_str()),
+            "EVIDENCE_WRONG_SIGNATURE",
+        ),
         ("a no as a yes", ("alan", "alan"), (VOTE, no.as_str()), "EVIDENCE_WRONG_SIGNATURE"),
         ("for somebody else", ("alan", "amy"), (VOTE, &vote("alan")), "CREDENTIAL_UNKNOWN"),
         ("as somebody else", ("amy", "amy"), (VOTE, &vote("alan")), "EVIDENCE_WRONG_SIGNATURE"),
@@ -67,6 +72,11 @@ async fn what_is_no_vote_is_refused_with_the_reason_and_changes_nothing() -> Res
     Ok(())
 }
 
+fn suspension(reason: &str) -> SuspendRequest {
+    let (person, credential_id) = ("amy".into(), String::new());
+    SuspendRequest { person, credential_id, reason: reason.into() }
+}
+
 #[tokio::test]
 async fn a_suspension_takes_a_vote_away_at_once_and_only_security_or_oneself_may()
 -> Result<(), Failure> {
@@ -79,10 +89,10 @@ async fn a_suspension_takes_a_vote_away_at_once_and_only_security_or_oneself_may
         scene.vault.pens.vote(&control, &id, name, true).await?;
     }
     let alan = scene.vault.control(&scene.server, "alan").await?;
-    let refusal = call_refused(alan.suspend("amy", "", "because").await);
+    let refusal = call_refused(alan.suspend(suspension("because")).await);
     assert_eq!(refusal.reason(), Some("ROLE_MISSING"));
     let sam = scene.vault.control(&scene.server, "sam").await?;
-    sam.suspend("amy", "", "laptop lost").await?;
+    sam.suspend(suspension("laptop lost")).await?;
     assert_eq!(outcome(scene.sign(&payouts, &preimage).await), "parked");
     let art = scene.vault.control(&scene.server, "art").await?;
     scene.vault.pens.vote(&art, &id, "art", true).await?;
@@ -109,7 +119,7 @@ async fn a_services_certificate_votes_proposes_and_suspends_nothing() -> Result<
     let refusals = [
         call_refused(service.list_approvals().await.map(|_| ())),
         call_refused(service.propose("{\"thaw\":{\"scope\":\"all\"}}", "x").await.map(|_| ())),
-        call_refused(service.suspend("amy", "", "x").await.map(|_| ())),
+        call_refused(service.suspend(suspension("x")).await.map(|_| ())),
         call_refused(service.execute("p1").await.map(|_| ())),
         call_refused(service.list_people().await.map(|_| ())),
     ];

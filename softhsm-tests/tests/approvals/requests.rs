@@ -55,17 +55,17 @@ async fn a_caller_follows_its_request_until_people_have_agreed() -> Result<(), F
     let mut changes = payouts.watch_request(&waiting.parked_id).await?;
     let mut states = Vec::new();
     let first = changes.next().await?.unwrap();
-    assert_eq!((first.state(), first.approvals), (ParkedState::Waiting, 0));
+    assert_eq!((first.state, first.approvals), (ParkedState::Waiting, 0));
     for name in ["alan", "amy"] {
         let control = scene.vault.control(&scene.server, name).await?;
         scene.vault.pens.vote(&control, &waiting.parked_id, name, true).await?;
         let next = tokio::time::timeout(Duration::from_secs(60), changes.next()).await??.unwrap();
-        states.push((next.state(), next.approvals));
+        states.push((next.state, next.approvals));
     }
     assert_eq!(states, [(ParkedState::Waiting, 1), (ParkedState::Ready, 2)]);
     signed(scene.sign(&payouts, &preimage).await);
     let last = tokio::time::timeout(Duration::from_secs(60), changes.next()).await??.unwrap();
-    assert_eq!(last.state(), ParkedState::Signed);
+    assert_eq!(last.state, ParkedState::Signed);
     assert!(changes.next().await?.is_none(), "it ends there");
     scene.journal().await?;
     Ok(())
@@ -111,7 +111,8 @@ async fn a_rejection_is_final_and_votes_survive_a_kill() -> Result<(), Failure> 
 }
 
 #[tokio::test]
-async fn everybody_sees_changes_as_they_come_and_lists_group_what_is_alike() -> Result<(), Failure> {
+async fn everybody_sees_changes_as_they_come_and_lists_group_what_is_alike() -> Result<(), Failure>
+{
     let scene = scene().await?;
     let payouts = scene.payouts().await?;
     let alan = scene.vault.control(&scene.server, "alan").await?;
@@ -136,7 +137,7 @@ async fn a_book_that_widens_is_proposed_voted_on_and_put_in_force() -> Result<()
     assert_eq!(scene.outcome(&payouts, &payment(0, ether(11))).await, "OVER_TRANSACTION_LIMIT");
     let wider = BookText { per_tx: "12 ETH".into(), ..governed_book() }.to_string();
     let olga = scene.vault.control(&scene.server, "olga").await?;
-    let refused = call_refused(olga.adopt_book(&wider).await);
+    let refused = call_refused(olga.adopt_book(wider.clone()).await);
     assert_eq!(refused.reason(), Some("BOOK_WIDENS"));
     let act = serde_json::json!({ "adopt": { "book": wider } }).to_string();
     let proposal = olga.propose(&act, "a larger supplier").await?;

@@ -505,11 +505,13 @@ fn a_record_says_passkey_and_its_parts() {
 }
 
 #[test]
-fn the_id_of_a_passkey_is_a_hash_of_what_its_authenticator_calls_it() {
-    let hash = Base64UrlUnpadded::encode_string(&Sha256::digest([0x11; 16]));
-    let id = Ceremony::es256().credential().id();
-    assert_eq!(id.as_str(), format!("passkey:{hash}"));
-    assert_eq!(id.as_str().len(), 51);
+fn the_id_of_a_passkey_is_a_hash_over_all_of_it() {
+    let credential = Ceremony::es256().credential();
+    let Credential::Passkey(passkey) = &credential else { panic!() };
+    let form = serde_json::to_vec(passkey).unwrap();
+    let hash = Base64UrlUnpadded::encode_string(&Sha256::digest(form));
+    assert_eq!(credential.id().as_str(), format!("passkey:{hash}"));
+    assert_eq!(credential.id().as_str().len(), 51);
 }
 
 #[test]
