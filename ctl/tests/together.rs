@@ -253,7 +253,8 @@ fn records_of_what_people_do_are_read_in_plain_words() {
     assert_eq!(ran.code, 0, "{ran:?}");
     let bob = vault.credential("bob").id();
     for line in [
-        "proposed        revoke key 07070707070707070707070707070707 for good, by ada: it was stolen\n",
+        "proposed        revoke key 07070707070707070707070707070707 for good, by ada: it was \
+         stolen\n",
         &format!("voted           approve proposal p5 by bob with {bob}: seen it\n"),
         "executed        proposal p5 by ada, on the votes of records 6 and 7\n",
     ] {

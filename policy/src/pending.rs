@@ -17,9 +17,10 @@ use crate::ledger::Slot;
 use crate::money::Amount;
 use crate::quorum::Vote;
 use crate::record::{Choice, Matter};
+use crate::rejections::Rejections;
 use crate::request::Request;
 use crate::stops::Scope;
-use crate::time::{Millis, Span};
+use crate::time::Millis;
 
 /// Everything that waits.
 #[derive(Clone, Debug, Default)]
@@ -35,13 +36,6 @@ pub struct Pending {
     alike: BTreeMap<(KeyId, B256), BTreeSet<Sequence>>,
     ends: BTreeSet<(Millis, Matter)>,
     rejections: Rejections,
-}
-
-/// Who said no to what, for a while: shown to whoever votes on the same again.
-#[derive(Clone, Debug, Default)]
-struct Rejections {
-    by: BTreeMap<(KeyId, B256), (PersonId, Millis)>,
-    ages: BTreeSet<(Millis, (KeyId, B256))>,
 }
 
 /// One thing that waits.
@@ -242,7 +236,7 @@ impl Pending {
 
     /// Who rejected something that would have done the same, and when.
     pub(crate) fn rejected_before(&self, request: &Request) -> Option<&(PersonId, Millis)> {
-        self.rejections.by.get(&likeness(request))
+        self.rejections.of(&likeness(request))
     }
 
     /// How many proposals of a person wait.
@@ -292,8 +286,8 @@ impl Pending {
         waiting.votes.push(cast);
     }
 
-    /// Notes that a request was signed on these votes: what people agreed to is bound to its slot by
-    /// that record. It stays until it expires, because the same may be asked for again, or at
+    /// Notes that a request was signed on these votes: what people agreed to is bound to its slot
+    /// by that record. It stays until it expires, because the same may be asked for again, or at
     /// another price.
     pub(crate) fn sign(&mut self, place: (CallerId, Slot), votes: &[Sequence], at: Sequence) {
         if votes.is_empty() {
@@ -358,25 +352,6 @@ impl Pending {
     }
 }
 
-impl Rejections {
-    fn note(&mut self, what: (KeyId, B256), (by, at): (PersonId, Millis)) {
-        if let Some((_, before)) = self.by.insert(what, (by, at)) {
-            self.ages.remove(&(before, what));
-        }
-        self.ages.insert((at, what));
-    }
-
-    fn forget(&mut self, sure: Millis) {
-        while let Some((at, what)) = self.ages.first().copied() {
-            if at.plus(REJECTION_REMEMBERED) > sure && self.ages.len() <= REJECTIONS_MAX {
-                return;
-            }
-            self.ages.remove(&(at, what));
-            self.by.remove(&what);
-        }
-    }
-}
-
 fn likeness(request: &Request) -> (KeyId, B256) {
     let like = request.transaction().map_or_else(|| request.digest(), |tx| tx.likeness());
     (request.asker().key, like)
@@ -389,12 +364,6 @@ fn leave<K: Ord, V: Ord>(index: &mut BTreeMap<K, BTreeSet<V>>, name: &K, value: 
         index.remove(name);
     }
 }
-
-/// How long a rejection is shown to whoever votes on the same again.
-const REJECTION_REMEMBERED: Span = Span(7 * 86_400_000);
-
-/// Rejections remembered: above it the oldest are forgotten. Some 200 bytes each.
-const REJECTIONS_MAX: usize = 10_000;
 
 /// Things that may wait at once, whoever asks: some 3 KiB each, mostly the statement.
 pub const WAITING_MAX: usize = 20_000;

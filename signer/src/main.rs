@@ -14,7 +14,8 @@ use portcullis::hsm::HsmError;
 #[command(
     version,
     after_help = "Exit codes: 0 ok; 64 usage; 65 journal; 69 token; 74 I/O; \
-    75 genesis waits for signatures; 78 configuration. Start with deploy/quickstart, which sets everything up."
+    75 genesis waits for signatures; 78 configuration.
+    Start with deploy/quickstart, which sets everything up."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -51,6 +52,11 @@ enum Verb {
     },
 }
 
+/// Who has still to sign, a line each.
+fn listed(missing: &[Outstanding]) -> String {
+    missing.iter().map(|one| format!("\n  {} with {}", one.person, one.credential)).collect()
+}
+
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -82,7 +88,7 @@ enum Failure {
         "not made yet: these have still to read {statement:?} and sign it, each on a machine of \
          their own:{}\nHow, with an SSH key: ssh-keygen -Y sign -n genesis.v1@portcullis -f KEY \
          < {} > NAME.sig\nPut the .sig files beside it and run this again",
-        missing.iter().map(|one| format!("\n  {} with {}", one.person, one.credential)).collect::<String>(),
+        listed(missing),
         statement.display()
     )]
     Unsigned { statement: PathBuf, missing: Vec<Outstanding> },

@@ -353,7 +353,8 @@ credentials = "file"
 
 /// The usual book, for people who decide: above one ether two of treasury must agree.
 pub fn governed_book() -> BookText {
-    let more = r#"approve = [{ above = "1 ETH", need = "2 of treasury", expires = "30m", execute = "30m", credentials = "file" }]"#;
+    let more = "approve = [{ above = \"1 ETH\", need = \"2 of treasury\", expires = \"30m\", \
+        execute = \"30m\", credentials = \"file\" }]";
     let tables = "[group]\ntreasury = [\"alan\", \"amy\", \"art\"]\n";
     let text = BookText { more: more.into(), ..BookText::default() };
     BookText { tables: tables.into(), ..text }

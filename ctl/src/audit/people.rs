@@ -43,7 +43,8 @@ pub(super) fn suspended(suspended: &Suspended) -> String {
 pub(super) fn recovery_begun(begun: &RecoveryBegun) -> String {
     let (people, signatures) = (begun.renewal.people.len(), begun.signatures.len());
     let text = format!(
-        "everything is stopped; {people} people will replace all, signed by {signatures} credentials"
+        "everything is stopped; {people} people will replace all, signed by {signatures} \
+         credentials"
     );
     because(text, &begun.renewal.reason)
 }

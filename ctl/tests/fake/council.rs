@@ -1,5 +1,5 @@
-//! What people decide together, as a fake: it believes a vote only if its signature verifies, counts
-//! heads, and keeps what was proposed.
+//! What people decide together, as a fake: it believes a vote only if its signature verifies,
+//! counts heads, and keeps what was proposed.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

@@ -241,7 +241,8 @@ impl Recovery {
         }
         if let Some((id, holder)) = ids.iter().find_map(|id| Some((id, people.holder(id)?))) {
             faults.push(format!(
-                "recovery: {id} is {holder}'s: recovery credentials are kept offline, for that alone"
+                "recovery: {id} is {holder}'s: recovery credentials are kept offline, for that \
+                 alone"
             ));
         }
     }

@@ -2,190 +2,20 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::B256;
-
 use crate::act::{Act, ActFault, AdoptBook};
 use crate::book::{Book, Difference};
-use crate::credential::{Credential, Purpose};
-use crate::governance::{Governance, Recovery};
-use crate::id::{KeyId, PersonId, Sequence, VaultId};
+use crate::governance::Governance;
+use crate::id::{KeyId, PersonId, Sequence};
 use crate::pending::{PROPOSALS_MAX, ProposedSubject, Subject, Waiting};
-use crate::people::People;
 use crate::quorum::Vote;
-use crate::record::{
-    Entry, Executed, Matter, Proposed, RECOVERY_CREDENTIALS_MAX, RECOVERY_PEOPLE_MAX, Recovered,
-    RecoveryBegun, Signature,
-};
-use crate::request::sha256;
+use crate::record::{Entry, Executed, Matter, Proposed};
 use crate::statement::{self, LINES_MAX, Proposal};
 use crate::stops::Scope;
-use crate::time::{Interval, Millis};
+use crate::time::Interval;
 
+use super::faults::{ExecutionFault, ProposalFault};
 use super::votes::REASON_MAX;
 use super::{State, Unfoldable};
-
-/// A recovery that was announced.
-#[derive(Clone, Debug)]
-pub struct Announced {
-    /// The record that announced it.
-    pub begun: Sequence,
-    /// When, in sure time.
-    pub at: Millis,
-    /// What will be.
-    pub what: RecoveryBegun,
-}
-
-/// Why a proposal cannot be made.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum ProposalFault {
-    /// The act cannot be done as things stand.
-    #[error(transparent)]
-    Act(#[from] ActFault),
-    /// Too many of one person wait.
-    #[error("{PROPOSALS_MAX} proposals of {0} wait already: withdraw one")]
-    TooMany(PersonId),
-    /// A reason is missing, or longer than anybody reads.
-    #[error("say why, in 1 to {REASON_MAX} characters")]
-    Reason,
-    /// Nobody of that id.
-    #[error("{0} is not among the people")]
-    NoPerson(PersonId),
-}
-
-/// Why a proposal is not executed.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum ExecutionFault {
-    /// Nothing of that number waits.
-    #[error(
-        "nothing of that number waits: it was done, withdrawn, has expired, or a new book came"
-    )]
-    NoMatter,
-    /// Somebody rejected it.
-    #[error("{0} rejected it, which ended it")]
-    Rejected(PersonId),
-    /// It is too late.
-    #[error("it is too late: it had to be done before {}", crate::utc::rfc3339(.0.0))]
-    Expired(Millis),
-    /// Not enough people have agreed, or not long enough ago.
-    #[error("it takes {0}, and not enough votes count yet")]
-    NotMet(String),
-    /// It can no longer be done.
-    #[error(transparent)]
-    Act(#[from] ActFault),
-    /// Whoever asks for it is nobody here any more.
-    #[error("{0} is not among the people")]
-    NoPerson(PersonId),
-}
-
-/// Why a recovery is not announced, or not carried out.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum RecoveryFault {
-    /// Genesis names no recovery credentials.
-    #[error("the vault has no recovery credentials")]
-    None,
-    /// One is announced already.
-    #[error("a recovery is announced already, by record {0}")]
-    Announced(Sequence),
-    /// Not announced, or called off.
-    #[error("no recovery of that number is announced")]
-    NotAnnounced,
-    /// Too old, or announced once before.
-    #[error("its statement is no longer good: it has expired, or was used before")]
-    Expired,
-    /// Too early.
-    #[error("the delay is not over: not before {}", crate::utc::rfc3339(.0.0))]
-    TooEarly(Millis),
-    /// Not enough recovery credentials signed, or a new one did not.
-    #[error("it takes the signatures of {need} recovery credentials, and of each new credential")]
-    Signatures {
-        /// How many.
-        need: u64,
-    },
-    /// What would be cannot be.
-    #[error("it would leave the vault without what it takes: {}", .0.join("; "))]
-    Ungovernable(Vec<String>),
-    /// More than anybody needs.
-    #[error(
-        "at most {RECOVERY_PEOPLE_MAX} people with {RECOVERY_CREDENTIALS_MAX} credentials, one \
-         signature each, and no more words than people read"
-    )]
-    Oversized,
-}
-
-impl ProposalFault {
-    /// The stable reason, as in `ErrorInfo.reason`.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Act(fault) => fault.code(),
-            Self::TooMany(_) => "TOO_MANY_PROPOSALS",
-            Self::Reason => "REASON_MISSING",
-            Self::NoPerson(_) => "PERSON_UNKNOWN",
-        }
-    }
-}
-
-impl ExecutionFault {
-    /// The stable reason, as in `ErrorInfo.reason`.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NoMatter => "APPROVAL_GONE",
-            Self::Rejected(_) => "REJECTED",
-            Self::Expired(_) => "APPROVAL_EXPIRED",
-            Self::NotMet(_) => "QUORUM_NOT_MET",
-            Self::Act(fault) => fault.code(),
-            Self::NoPerson(_) => "PERSON_UNKNOWN",
-        }
-    }
-}
-
-impl RecoveryFault {
-    /// The stable reason, as in `ErrorInfo.reason`.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::None => "NO_RECOVERY_CREDENTIALS",
-            Self::Announced(_) => "RECOVERY_ANNOUNCED",
-            Self::NotAnnounced => "NO_RECOVERY",
-            Self::Expired => "RECOVERY_EXPIRED",
-            Self::TooEarly(_) => "RECOVERY_TOO_EARLY",
-            Self::Signatures { .. } => "RECOVERY_SIGNATURES",
-            Self::Oversized => "RECOVERY_TOO_LARGE",
-            Self::Ungovernable(_) => "UNGOVERNABLE",
-        }
-    }
-}
-
-impl RecoveryBegun {
-    /// Whether everybody signed whom it takes: as many recovery credentials as are needed, and each
-    /// credential of the new people.
-    ///
-    /// # Errors
-    ///
-    /// What is missing, or that it is too large to be looked at.
-    pub fn check_signatures(
-        &self,
-        vault: &VaultId,
-        recovery: Option<&Recovery>,
-    ) -> Result<(), RecoveryFault> {
-        let recovery = recovery.ok_or(RecoveryFault::None)?;
-        if self.is_oversized() {
-            return Err(RecoveryFault::Oversized);
-        }
-        let text = statement::recovery(&hex::encode(vault.0), &self.renewal);
-        let signed = |credential: &&Credential| {
-            let id = credential.id();
-            // The first of a credential is the one that is looked at.
-            let own = self.signatures.iter().find(|one| one.credential == id);
-            own.is_some_and(|Signature { evidence, .. }| {
-                credential.verify(Purpose::Recovery, text.as_bytes(), evidence).is_ok()
-            })
-        };
-        let offline = recovery.credentials.iter().filter(signed).count();
-        let enough = u64::try_from(offline).is_ok_and(|offline| offline >= recovery.need);
-        let mut new = self.renewal.people.iter().flat_map(|person| &person.credentials);
-        let agreed = enough && new.all(|credential| signed(&credential));
-        if agreed { Ok(()) } else { Err(RecoveryFault::Signatures { need: recovery.need }) }
-    }
-}
 
 impl State {
     /// A proposal as it would be recorded next.
@@ -446,7 +276,16 @@ impl State {
                 let (book, _) = proposed.book.as_ref().ok_or(ActFault::FaultyBook)?;
                 self.check_callers(book)?;
             }
-            act => self.check_act(act)?,
+            Act::AddCredential(_)
+            | Act::CancelRecovery(_)
+            | Act::DropCredential(_)
+            | Act::Enrol(_)
+            | Act::Govern(_)
+            | Act::Reinstate(_)
+            | Act::Remove(_)
+            | Act::Revoke(_)
+            | Act::SetRoles(_)
+            | Act::Thaw(_) => self.check_act(&proposed.act)?,
         }
         let votes = counted.into_iter().map(|(_, at)| at).collect();
         Ok(Executed { by: by.clone(), proposal, votes })
@@ -486,116 +325,15 @@ impl State {
         Ok(())
     }
 
-    /// Whether a recovery may be announced now.
-    ///
-    /// # Errors
-    ///
-    /// Why not.
-    pub fn check_recovery(
-        &self,
-        begun: &RecoveryBegun,
-        now: Interval,
-    ) -> Result<(), RecoveryFault> {
-        if let Some(announced) = &self.recovery {
-            return Err(RecoveryFault::Announced(announced.begun));
-        }
-        if self.governance.recovery.is_none() {
-            return Err(RecoveryFault::None);
-        }
-        let renewal = &begun.renewal;
-        if now.possible >= renewal.expires
-            || renewal.expires > now.possible.plus(RECOVERY_STATEMENT_MAX)
-        {
-            return Err(RecoveryFault::Expired);
-        }
-        if begun.is_oversized() {
-            return Err(RecoveryFault::Oversized);
-        }
-        if self.spent.contains(&self.spending(begun)) {
-            return Err(RecoveryFault::Expired);
-        }
-        let governance = &renewal.governance;
-        let controls = renewal.people.iter().map(|person| &person.control);
-        let faults = match People::new(&renewal.people) {
-            Some(_) if controls.into_iter().any(|control| is_caller(&self.book, control)) => {
-                vec!["a person's control certificate is a caller's in the book".into()]
-            }
-            Some(people) => governance.faults(&people),
-            None => vec!["two people share an id, a certificate or a credential".into()],
-        };
-        if !faults.is_empty() {
-            return Err(RecoveryFault::Ungovernable(faults));
-        }
-        begun.check_signatures(&self.vault, self.governance.recovery.as_ref())
-    }
-
-    /// A statement that was announced is in the journal for everybody to see and to use again.
-    fn spending(&self, begun: &RecoveryBegun) -> (Millis, B256) {
-        let text = statement::recovery(&hex::encode(self.vault.0), &begun.renewal);
-        (begun.renewal.expires, sha256(text.as_bytes()))
-    }
-
-    pub(super) fn announce(
-        &mut self,
-        entry: &Entry,
-        begun: &RecoveryBegun,
-    ) -> Result<(), Unfoldable> {
-        let checked = self.check_recovery(begun, entry.at);
-        checked.map_err(|fault| Unfoldable::Recovery(entry.seq, fault))?;
-        self.spent.retain(|(expires, _)| *expires > entry.at.sure);
-        self.spent.insert(self.spending(begun));
-        self.stops.add(Scope::All);
-        self.pending.stop(|_| true);
-        self.narrowed = entry.seq;
-        let (at, what) = (entry.at.sure, begun.clone());
-        self.recovery = Some(Announced { begun: entry.seq, at, what });
-        Ok(())
-    }
-
-    /// Whether an announced recovery may be carried out now.
-    ///
-    /// # Errors
-    ///
-    /// Why not.
-    pub fn check_recovered(&self, begun: Sequence, now: Interval) -> Result<(), RecoveryFault> {
-        let announced = self.recovery.as_ref().filter(|announced| announced.begun == begun);
-        let announced = announced.ok_or(RecoveryFault::NotAnnounced)?;
-        let delay = self.governance.recovery.as_ref().map(|recovery| recovery.delay);
-        let from = announced.at.plus(delay.ok_or(RecoveryFault::None)?);
-        if now.sure >= from { Ok(()) } else { Err(RecoveryFault::TooEarly(from)) }
-    }
-
-    pub(super) fn recover(&mut self, entry: &Entry, done: &Recovered) -> Result<(), Unfoldable> {
-        let checked = self.check_recovered(done.begun, entry.at);
-        checked.map_err(|fault| Unfoldable::Recovery(entry.seq, fault))?;
-        let Some(announced) = self.recovery.take() else { return Ok(()) };
-        let renewal = announced.what.renewal;
-        self.stops.add(Scope::All);
-        self.people = People::new(&renewal.people).unwrap_or_default();
-        self.governance = renewal.governance;
-        // What those before agreed to is theirs no more. Everything stays stopped.
-        self.pending.clear();
-        self.narrowed = entry.seq;
-        Ok(())
-    }
-
     /// What it takes to change the vault.
     pub fn governance(&self) -> &Governance {
         &self.governance
     }
-
-    /// A recovery that was announced.
-    pub fn recovery(&self) -> Option<&Announced> {
-        self.recovery.as_ref()
-    }
 }
 
-fn is_caller(book: &Book, control: &str) -> bool {
+pub(super) fn is_caller(book: &Book, control: &str) -> bool {
     control.parse().ok().is_some_and(|caller| book.caller(&caller).is_some())
 }
 
 /// The purpose of keys that are there to practise on.
 pub const CANARY: &str = "canary";
-
-/// A recovery statement is good for at most so long: one that lies about could be used for ever.
-const RECOVERY_STATEMENT_MAX: crate::time::Span = crate::time::Span(30 * 86_400_000);

@@ -3,7 +3,9 @@
 //! The same type runs live, in replay, and in an auditor's hands.
 
 mod acts;
+mod faults;
 mod outlook;
+mod recovery;
 mod votes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +13,10 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 
-pub use self::acts::{Announced, CANARY, ExecutionFault, ProposalFault, RecoveryFault};
+pub use self::acts::CANARY;
+pub use self::faults::{ExecutionFault, ProposalFault, RecoveryFault};
 pub use self::outlook::{Outlook, Progress};
+pub use self::recovery::Announced;
 pub use self::votes::{REASON_MAX, SuspensionFault, VoteFault};
 use crate::book::{Book, Difference};
 use crate::credential::Purpose;

@@ -61,9 +61,9 @@ impl State {
             Progress::Rejected
         } else if signed {
             Progress::Signed
-        } else if now.possible >= waiting.execute_until {
-            Progress::Expired
-        } else if met == Progress::Waiting && !waiting.takes_votes(now.possible) {
+        } else if now.possible >= waiting.execute_until
+            || (met == Progress::Waiting && !waiting.takes_votes(now.possible))
+        {
             Progress::Expired
         } else {
             met

@@ -165,7 +165,9 @@ fn the_law_below_is_about_something() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 3_000, max_shrink_iters: 3_000, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_narrower_book_allows_nothing_more_whatever_was_signed_before(

@@ -8,19 +8,14 @@ use portcullis_policy::credential::{Evidence, Strength};
 use portcullis_policy::id::{PersonId, Sequence};
 use portcullis_policy::pending::Subject;
 use portcullis_policy::people::Role;
-use portcullis_policy::record::{
-    Choice, Matter, Party, RecoveryBegun, Suspended, Voted, Withdrawn,
-};
+use portcullis_policy::record::{Choice, Matter, Party, Voted, Withdrawn};
 use portcullis_policy::state::Progress;
 use portcullis_policy::statement;
 use portcullis_proto::v1::approval_service_server::ApprovalService;
-use portcullis_proto::v1::people_service_server::PeopleService;
 use portcullis_proto::v1::{
-    Approval, ApprovalState, Ballot, BeginRecoveryRequest, BeginRecoveryResponse, CastVoteRequest,
-    CastVoteResponse, CredentialEntry, ExecuteRequest, ExecuteResponse, FinishRecoveryRequest,
-    FinishRecoveryResponse, GetApprovalRequest, GetApprovalResponse, ListApprovalsRequest,
-    ListApprovalsResponse, ListPeopleRequest, ListPeopleResponse, PersonEntry, ProposeRequest,
-    ProposeResponse, SuspendRequest, SuspendResponse, WatchApprovalsRequest,
+    Approval, ApprovalState, Ballot, CastVoteRequest, CastVoteResponse, ExecuteRequest,
+    ExecuteResponse, GetApprovalRequest, GetApprovalResponse, ListApprovalsRequest,
+    ListApprovalsResponse, ProposeRequest, ProposeResponse, WatchApprovalsRequest,
     WatchApprovalsResponse, WithdrawProposalRequest, WithdrawProposalResponse,
 };
 use serde::de::DeserializeOwned;
@@ -37,7 +32,7 @@ use crate::sequencer::{Sequencer, Standing};
 /// Serves people who decide together.
 #[derive(Clone)]
 pub struct Approvals {
-    sequencer: Sequencer,
+    pub(super) sequencer: Sequencer,
     watchers: Places,
     lists: Places,
 }
@@ -49,7 +44,11 @@ impl Approvals {
         Self { sequencer, watchers, lists: Places::new(LISTS_PER_PERSON_MAX, LISTS_MAX) }
     }
 
-    fn present<T>(&self, request: &Request<T>, roles: &[Role]) -> Result<Present, Status> {
+    pub(super) fn present<T>(
+        &self,
+        request: &Request<T>,
+        roles: &[Role],
+    ) -> Result<Present, Status> {
         let peer = peer(request)?;
         Ok(roster::person(&self.sequencer.view(), peer.identity().name(), roles)?)
     }
@@ -214,101 +213,6 @@ async fn watch(sequencer: &Sequencer, person: &PersonId, changes: &Changes, _pla
     }
 }
 
-#[tonic::async_trait]
-impl PeopleService for Approvals {
-    async fn list_people(
-        &self,
-        request: Request<ListPeopleRequest>,
-    ) -> Result<Response<ListPeopleResponse>, Status> {
-        let _present = self.present(&request, READERS)?;
-        let view = self.sequencer.view();
-        let people = view.people.iter().map(|(id, member)| {
-            let credentials = member.person.credentials.iter().map(|credential| {
-                let id = credential.id();
-                CredentialEntry {
-                    credential_json: serde_json::to_string(credential).unwrap_or_default(),
-                    suspended: member.silenced.contains(&id),
-                    strength: strength(credential.could_be()).into(),
-                    id: id.to_string(),
-                }
-            });
-            PersonEntry {
-                id: id.to_string(),
-                roles: member.person.roles.iter().map(|role| role.name().to_owned()).collect(),
-                control: member.person.control.clone(),
-                suspended: member.suspended,
-                credentials: credentials.collect(),
-            }
-        });
-        let (recovery_sequence, recovery_from_ms) =
-            view.recovery.map_or((0, 0), |(begun, from)| (begun.0, from.0));
-        Ok(Response::new(ListPeopleResponse {
-            people: people.collect(),
-            governance_json: serde_json::to_string(&view.governance).unwrap_or_default(),
-            vault_id: view.vault.0.to_vec(),
-            recovery_sequence,
-            recovery_from_ms,
-        }))
-    }
-
-    async fn suspend(
-        &self,
-        request: Request<SuspendRequest>,
-    ) -> Result<Response<SuspendResponse>, Status> {
-        let by = self.present(&request, READERS)?.person().clone();
-        let SuspendRequest { person, credential_id, reason } = request.into_inner();
-        let person: PersonId =
-            person.parse().map_err(|error| Refusal::bad_name("person", &error))?;
-        if by != person {
-            // Whose own it is may always say that it no longer counts.
-            let _guard = roster::person(&self.sequencer.view(), &self.control_of(&by), GUARDS)?;
-        }
-        let credential = match credential_id.as_str() {
-            "" => None,
-            id => Some(id.parse().map_err(|error| Refusal::bad_name("credential_id", &error))?),
-        };
-        if !(1..=500).contains(&reason.chars().count()) {
-            let problem = "say why, in 1 to 500 characters".into();
-            return Err(Refusal::BadField { field: "reason", problem }.into());
-        }
-        tracing::warn!(%by, %person, "vote suspended");
-        let suspended = Suspended { by, credential, person, reason };
-        let sequence = self.sequencer.suspend(suspended).await?.0;
-        Ok(Response::new(SuspendResponse { sequence }))
-    }
-
-    async fn begin_recovery(
-        &self,
-        request: Request<BeginRecoveryRequest>,
-    ) -> Result<Response<BeginRecoveryResponse>, Status> {
-        // Whoever has a certificate of this plane: the people and theirs may be what is lost.
-        let carrier = peer(&request)?.identity().name().to_owned();
-        let begun: RecoveryBegun = json("recovery_json", &request.into_inner().recovery_json)?;
-        let announced = self.sequencer.begin_recovery(begun).await?;
-        tracing::error!(carrier, sequence = %announced.sequence, "recovery announced");
-        let (sequence, from_ms) = (announced.sequence.0, announced.from.0);
-        Ok(Response::new(BeginRecoveryResponse { sequence, from_ms }))
-    }
-
-    async fn finish_recovery(
-        &self,
-        request: Request<FinishRecoveryRequest>,
-    ) -> Result<Response<FinishRecoveryResponse>, Status> {
-        let carrier = peer(&request)?.identity().name().to_owned();
-        let begun = Sequence(request.into_inner().recovery_sequence);
-        let sequence = self.sequencer.finish_recovery(begun).await?.0;
-        tracing::error!(carrier, sequence, "the people were replaced");
-        Ok(Response::new(FinishRecoveryResponse { sequence }))
-    }
-}
-
-impl Approvals {
-    fn control_of(&self, person: &PersonId) -> String {
-        let view = self.sequencer.view();
-        view.people.get(person).map(|person| person.control.clone()).unwrap_or_default()
-    }
-}
-
 /// How much of something is told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Detail {
@@ -394,12 +298,12 @@ fn proposal(id: &str) -> Result<Sequence, Refusal> {
 }
 
 /// Something in the form that records hold.
-fn json<T: DeserializeOwned>(field: &'static str, text: &str) -> Result<T, Refusal> {
+pub(super) fn json<T: DeserializeOwned>(field: &'static str, text: &str) -> Result<T, Refusal> {
     let problem = |error: serde_json::Error| format!("not as records hold it: {error}");
     serde_json::from_str(text).map_err(|error| Refusal::BadField { field, problem: problem(error) })
 }
 
-fn strength(strength: Strength) -> &'static str {
+pub(super) fn strength(strength: Strength) -> &'static str {
     match strength {
         Strength::File => "file",
         Strength::Presence => "presence",
@@ -408,12 +312,13 @@ fn strength(strength: Strength) -> &'static str {
 }
 
 /// Whoever is a person may look, and carry.
-const READERS: &[Role] = &[Role::Approver, Role::Operator, Role::Security, Role::Auditor];
+pub(super) const READERS: &[Role] =
+    &[Role::Approver, Role::Operator, Role::Security, Role::Auditor];
 
 /// Whoever can be in a quorum may propose and execute.
 const VOTERS: &[Role] = &[Role::Approver, Role::Operator, Role::Security];
 
-const GUARDS: &[Role] = &[Role::Security];
+pub(super) const GUARDS: &[Role] = &[Role::Security];
 
 /// Watchers of one person at once, and of all.
 const WATCHERS_PER_PERSON_MAX: usize = 8;

@@ -22,6 +22,7 @@ mod loopback;
 mod material;
 mod outbound;
 mod peer;
+mod people;
 mod places;
 mod trust;
 mod verifier;

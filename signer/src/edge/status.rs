@@ -32,12 +32,7 @@ impl From<Refusal> for Status {
                 let details = info("ROLE_MISSING", [("person", person), ("role", role.into())]);
                 said(Code::PermissionDenied, message, details)
             }
-            Refusal::Throttled { retry_after, rate } => {
-                let mut details = info("THROTTLED", [("rule", rate.to_owned())]);
-                details.set_retry_info(Some(retry_after));
-                details.add_quota_failure_violation(rate, "requests per time");
-                said(Code::ResourceExhausted, message, details)
-            }
+            Refusal::Throttled { retry_after, rate } => throttled(message, retry_after, rate),
             Refusal::BadField { field, problem } => {
                 let mut details = info("BAD_FIELD", [("field", field.to_owned())]);
                 details.add_bad_request_violation(field, short(problem));
@@ -83,21 +78,11 @@ impl From<Refusal> for Status {
                 said(Code::AlreadyExists, message, details)
             }
             Refusal::FaultyBook(faults) => faulty_book(message, &faults),
-            Refusal::Vote(fault) => {
-                refused_by_people(fault.code(), &refusal_chain(&message, &fault))
-            }
-            Refusal::Proposal(fault) => {
-                refused_by_people(fault.code(), &refusal_chain(&message, &fault))
-            }
-            Refusal::Execution(fault) => {
-                refused_by_people(fault.code(), &refusal_chain(&message, &fault))
-            }
-            Refusal::Suspension(fault) => {
-                refused_by_people(fault.code(), &refusal_chain(&message, &fault))
-            }
-            Refusal::Recovery(fault) => {
-                refused_by_people(fault.code(), &refusal_chain(&message, &fault))
-            }
+            Refusal::Vote(fault) => by_people(&message, fault.code(), &fault),
+            Refusal::Proposal(fault) => by_people(&message, fault.code(), &fault),
+            Refusal::Execution(fault) => by_people(&message, fault.code(), &fault),
+            Refusal::Suspension(fault) => by_people(&message, fault.code(), &fault),
+            Refusal::Recovery(fault) => by_people(&message, fault.code(), &fault),
             Refusal::Widens(lines) => {
                 let mut details = info::<0>("BOOK_WIDENS", []);
                 let lines = lines.iter().map(|line| ["BOOK_WIDENS", "book", line]);
@@ -108,10 +93,17 @@ impl From<Refusal> for Status {
     }
 }
 
+fn throttled(message: String, retry_after: Duration, rate: &'static str) -> Status {
+    let mut details = info("THROTTLED", [("rule", rate.to_owned())]);
+    details.set_retry_info(Some(retry_after));
+    details.add_quota_failure_violation(rate, "requests per time");
+    said(Code::ResourceExhausted, message, details)
+}
+
 /// What people together may not do, or not yet: with the whole chain of why.
-fn refused_by_people(code: &'static str, words: &str) -> Status {
+fn by_people(message: &str, code: &'static str, fault: &dyn std::error::Error) -> Status {
     let mut details = info::<0>(code, []);
-    let words = short(words.to_owned());
+    let words = short(refusal_chain(message, fault));
     details.add_precondition_failure_violation(code, "approval", &words);
     said(Code::FailedPrecondition, words, details)
 }

@@ -73,7 +73,7 @@ pub enum InitError {
     )]
     Ungoverned(&'static str),
     /// Quorums that cannot be.
-    #[error("the vault could not be governed:\n{}", .0.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"))]
+    #[error("the vault could not be governed:\n  {}", .0.join("\n  "))]
     Ungovernable(Vec<String>),
     /// The folder holds a ceremony over something else.
     #[error(

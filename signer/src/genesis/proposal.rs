@@ -121,8 +121,6 @@ fn check_governance(
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
     use super::*;
 
     #[test]

@@ -164,10 +164,11 @@ impl Writer {
         let summary = waiting.map(|one| portcullis_policy::statement::summary(&one.statement));
         let act = waiting.and_then(Waiting::proposed).map(|proposed| proposed.act.clone());
         let (mut thawed, mut stopped) = (None, None);
-        match act {
-            Some(Act::Thaw(thaw)) => thawed = Some(thaw.scope),
-            Some(Act::Revoke(revoke)) => stopped = Some(Scope::Key(revoke.key)),
-            _ => {}
+        if let Some(Act::Thaw(thaw)) = &act {
+            thawed = Some(thaw.scope.clone());
+        }
+        if let Some(Act::Revoke(revoke)) = &act {
+            stopped = Some(Scope::Key(revoke.key));
         }
         let sequence = self.append(now, Record::Executed(executed), None)?;
         (self.changed, self.matters_changed) = (true, true);

@@ -122,7 +122,8 @@ fn main() {
         vault.decide(&large, rounds, each),
     );
     println!(
-        "\na vote costs {:.3} ms; with {waiting} waiting a decision takes {:.2} and {:.2} times as long",
+        "\na vote costs {:.3} ms; with {waiting} waiting a decision takes {:.2} and {:.2} times as \
+         long",
         whole / 1e6,
         many / none,
         more / parks

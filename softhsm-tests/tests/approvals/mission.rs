@@ -38,8 +38,8 @@ async fn one_freezes_two_vote_under_load_the_key_is_revoked_and_the_export_says_
     let mut load = Vec::new();
     for caller in 0..4_u64 {
         let (scene, stop, given) = (scene.clone(), stop.clone(), given.clone());
+        let client = scene.payouts().await?;
         load.push(tokio::spawn(async move {
-            let client = scene.payouts().await?;
             let mut nonce = caller;
             while !stop.load(Ordering::SeqCst) {
                 // Small ones, so that the window holds.
@@ -78,8 +78,8 @@ async fn one_freezes_two_vote_under_load_the_key_is_revoked_and_the_export_says_
 
     let journal = scene.journal().await?;
     let last = journal.last_signed();
-    assert_eq!(last, frozen.last_released_sequence.max(last), "nothing was signed after the stop");
-    assert!(last < frozen.sequence && frozen.sequence < revoked);
+    assert!(last < frozen.sequence, "nothing was signed after the stop");
+    assert!(frozen.last_released_sequence <= last && frozen.sequence < revoked);
     let executed = journal.of("executed")[0];
     assert_eq!(executed["votes"].as_array().unwrap().len(), 2);
     assert!(journal.of("proposed")[0]["statement"].as_str().unwrap().contains("for good"));

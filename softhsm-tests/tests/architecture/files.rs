@@ -64,9 +64,11 @@ fn walk(folder: &Path, prefix: &str, endings: &[&str], found: &mut Vec<File>) {
 const NOT_OURS: [&str; 5] = ["target", ".git", ".portcullis", "node_modules", "corpus"];
 
 /// Files of more than 400 lines without their tests, and why each is better whole.
-const LONG: [(&str, &str); 3] = [
-    ("policy/src/record.rs", "one type a record, no logic: an index of what the journal can say"),
-    ("policy/src/state.rs", "one fold: each record's effect beside the others it must agree with"),
+const LONG: [(&str, &str); 2] = [
+    (
+        "policy/src/state/mod.rs",
+        "one fold: each record's effect beside the others it must agree with",
+    ),
     ("policy/src/verify.rs", "one pass over an export: how each kind of record is repeated"),
 ];
 

@@ -5,18 +5,17 @@
 //! console and in the journal. The first line says what kind of text it is, so that a signature
 //! under one kind is none under another.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::Address;
 
-use crate::abi;
 use crate::act::{Act, DropCredential};
-use crate::book::{Book, Difference, KeyRules, Registry, format_amount};
+use crate::book::{Book, Difference, KeyRules};
 use crate::credential::Credential;
 use crate::decide::Parked;
 use crate::effect::{self, Effect};
-use crate::finding::{self, Finding, Rule};
+use crate::finding::{self};
 use crate::governance::Governance;
-use crate::id::{ChainId, CredentialId, KeyId, PersonId, Sequence};
-use crate::money::{Account, Amount, Asset};
+use crate::id::{CredentialId, KeyId, PersonId, Sequence};
+use crate::money::Amount;
 use crate::people::Person;
 use crate::quorum::Terms;
 use crate::record::{Choice, Genesis, Renewal};
@@ -25,7 +24,13 @@ use crate::state::State;
 use crate::stops::Scope;
 use crate::time::Millis;
 use crate::utc::rfc3339;
-use crate::value::{Kind, Member, Value};
+
+mod words;
+
+use self::words::{
+    bare, chain_name, fields, is_budget, kind, like_it, quoted, recipient, replaced, shortened,
+    words,
+};
 
 /// A statement being written: a line at a time, nothing but printable ASCII.
 struct Text(String);
@@ -311,158 +316,6 @@ fn governance(governance: &Governance) -> Vec<String> {
         lines.extend(recovery.credentials.iter().map(|one| format!("  {}", credential(one))));
     }
     lines
-}
-
-/// What is narrower may be cut: nobody loses by not having read it.
-fn shortened(lines: &[String]) -> Vec<String> {
-    let mut shown: Vec<String> = lines.iter().take(LINES_MAX).cloned().collect();
-    if let Some(more) = lines.len().checked_sub(LINES_MAX).filter(|more| *more > 0) {
-        shown.push(format!("and {more} more"));
-    }
-    shown
-}
-
-fn chain_name(chain: ChainId, registry: &Registry) -> String {
-    registry.chain(chain).map_or_else(|| chain.to_string(), |one| format!("{} ({chain})", one.name))
-}
-
-fn kind(request: &Request) -> String {
-    match request.signable() {
-        Signable::Transaction(tx) => format!("transaction: {}, nonce {}", tx.kind(), tx.nonce()),
-        Signable::Typed(data) => format!("typed data: {}", quoted(data.primary().text())),
-        Signable::Message(message) => format!("sign-in: {}", quoted(message.text())),
-        Signable::Delegation(one) => format!("EIP-7702 authorization, nonce {}", one.nonce()),
-    }
-}
-
-/// An effect, and under it what it is called with.
-fn words(
-    one: &Effect,
-    request: &Request,
-    registry: &Registry,
-    rules: Option<&KeyRules>,
-) -> Vec<String> {
-    let chain = request.chain();
-    let Effect::Call { contract, selector, arguments } = one else {
-        return vec![effect::describe(one, chain, registry)];
-    };
-    let rule = rules.and_then(|rules| rules.calls.get(&(chain, *contract, *selector)));
-    let Some(rule) = rule else { return vec![effect::describe(one, chain, registry)] };
-    let mut lines =
-        vec![format!("call {} of {}", rule.function.canonical(), who(*contract, registry))];
-    let members = rule.function.parameters();
-    let values = abi::decode(members, arguments).unwrap_or_default();
-    lines.extend(fields(members, &values, registry).into_iter().map(|line| format!("  {line}")));
-    lines
-}
-
-/// Fields or arguments with their values, those of tuples and arrays indented.
-fn fields(members: &[Member], values: &[Value], registry: &Registry) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (member, value) in members.iter().zip(values) {
-        let name = member.name.as_deref().unwrap_or("value");
-        field(name, &member.kind, value, registry, &mut lines);
-    }
-    lines
-}
-
-fn field(name: &str, kind: &Kind, value: &Value, registry: &Registry, out: &mut Vec<String>) {
-    let before = out.len();
-    match (kind, value) {
-        (Kind::Tuple(_, members), Value::List(values)) => {
-            out.push(format!("{name}:"));
-            out.extend(fields(members, values, registry).into_iter().map(|one| format!("  {one}")));
-        }
-        (Kind::Array(element, _), Value::List(values)) => {
-            out.push(format!("{name}: {} elements", values.len()));
-            let mut inner = Vec::new();
-            for (value, number) in values.iter().zip(1_u32..) {
-                field(&number.to_string(), element, value, registry, &mut inner);
-            }
-            out.extend(inner.into_iter().map(|one| format!("  {one}")));
-        }
-        (_, Value::Address(address)) => out.push(format!("{name}: {}", who(*address, registry))),
-        (_, Value::Bytes(bytes)) => out.push(format!("{name}: 0x{}", hex::encode(bytes))),
-        (_, Value::String(text)) => out.push(format!("{name}: {}", quoted(text))),
-        (_, other) => out.push(format!("{name}: {other}")),
-    }
-    debug_assert!(out.len() > before, "every field has a line");
-}
-
-fn who(address: Address, registry: &Registry) -> String {
-    match registry.label(address) {
-        Some(label) => format!("{label} ({})", address.to_checksum(None)),
-        None => address.to_checksum(None),
-    }
-}
-
-/// Whom it pays: known by name or not, paid before or not, and alike to somebody known or not.
-fn recipient(
-    state: &State,
-    (key, chain): (KeyId, ChainId),
-    address: Address,
-    alike: &[(Address, Address)],
-) -> String {
-    let registry = state.book().registry();
-    let paid = state.payees().were_paid(key, chain, address);
-    let paid = if paid { "paid before" } else { "NEVER PAID BEFORE by this key" };
-    let mut line = format!("{}: {paid}", who(address, registry));
-    if registry.label(address).is_none() {
-        line.push_str(", NOT NAMED in the book");
-    }
-    for (_, other) in alike.iter().filter(|(one, _)| *one == address) {
-        line.push_str(&format!(", LOOKS LIKE {} AND IS NOT", who(*other, registry)));
-    }
-    line
-}
-
-fn is_budget(finding: &Finding) -> bool {
-    matches!(
-        finding.rule,
-        Rule::NativePerTx
-            | Rule::NativeWindow(_)
-            | Rule::FeesPerTx
-            | Rule::FeesWindow(_)
-            | Rule::TokenPerTx
-            | Rule::TokenWindow(_)
-            | Rule::AllowancePerTx
-            | Rule::Shared(_)
-            | Rule::Unsettled
-            | Rule::Outstanding
-    )
-}
-
-/// Requests that would do the same under another nonce, and what became of earlier ones.
-fn like_it(state: &State, request: &Request) -> Vec<String> {
-    let mut lines = Vec::new();
-    let waiting = state.pending().like(request);
-    if waiting > 0 {
-        lines.push(format!("{waiting} other requests that would do the same wait as well"));
-    }
-    if let Some((by, at)) = state.pending().rejected_before(request) {
-        lines.push(format!("REJECTED BEFORE by {by} at {}", rfc3339(at.0)));
-    }
-    lines
-}
-
-/// What else the votes for it permit.
-fn replaced(request: &Request, registry: &Registry, fee_most: Option<Amount>) -> String {
-    let Some(most) = fee_most else { return "it may be replaced by nothing else".into() };
-    let account = Account { chain: request.chain(), asset: Asset::Native };
-    let most = format_amount(registry, account, most);
-    format!(
-        "it may be replaced: same nonce and all else the same, but gas and fees of at most {most}"
-    )
-}
-
-fn bare(hash: B256) -> String {
-    hex::encode(hash)
-}
-
-/// Words of somebody else's choosing: in quotes, escaped, and whole: nobody signs what they do not
-/// see. What is too long for that is refused before.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.escape_default())
 }
 
 /// The most that a replacement may cost in fees, if the request can be replaced: twice what was
