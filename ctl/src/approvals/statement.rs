@@ -197,7 +197,8 @@ mod tests {
         \x20 pay 12.5 ETH to 0x9858EfFD232B4033E47d90003D41EC34EcaEda94\n\
         recipients:\n\
         \x20 0x9858EfFD232B4033E47d90003D41EC34EcaEda94: NEVER PAID BEFORE by this key, \
-        NOT NAMED in the book, LOOKS LIKE shop 0x9858EfFD232B4033E47d90003D41EC34EcaEda94 AND IS NOT\n\
+        NOT NAMED in the book, LOOKS LIKE shop 0x9858EfFD232B4033E47d90003D41EC34EcaEda94 \
+        AND IS NOT\n\
         like it:\n\
         \x20 REJECTED BEFORE by eve at 2025-11-23T18:53:27.042Z\n";
 

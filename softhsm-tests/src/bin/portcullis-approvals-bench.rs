@@ -55,12 +55,14 @@ native = "ETH"
 treasury = ["alan", "amy", "art"]
 [caller."spiffe://acme/payouts"]
 owners = ["olga"]
+[caller."spiffe://acme/refunds"]
+owners = ["olga"]
 [key.hot]
-callers = ["spiffe://acme/payouts"]
+callers = ["spiffe://acme/payouts", "spiffe://acme/refunds"]
 chains = ["ethereum"]
 native = { to = "anyone", per_tx = "10 ETH", window = "unlimited" }
 fees = { per_tx = "0.05 ETH", window = "unlimited", max_priority_fee = "5 gwei", counts_as = "native" }
-rate = { per_caller = "unlimited", per_key = "unlimited", parked = 100000 }
+rate = { per_caller = "unlimited", per_key = "unlimited", parked = 10000 }
 approve = [{ above = "1 ETH", need = "2 of treasury", expires = "30d", credentials = "file" }]
 "#;
 
@@ -213,8 +215,11 @@ impl Vault {
 
     fn request(&self, nonce: u64, wei: u128) -> Request {
         let (key, found) = self.state.key_named("hot").unwrap();
+        // Those that wait are of another caller: each may have 10,000.
+        let caller =
+            if nonce < 1_000_000 { "spiffe://acme/refunds" } else { "spiffe://acme/payouts" };
         let asker = Asker {
-            caller: "spiffe://acme/payouts".parse().unwrap(),
+            caller: caller.parse().unwrap(),
             expected: found.made.as_ref().unwrap().address,
             key,
             request: format!("bench-{nonce}").parse().unwrap(),
