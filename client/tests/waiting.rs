@@ -7,7 +7,7 @@
     clippy::panic,
     dead_code,
     unreachable_pub,
-    reason = "test"
+    reason = "a test stops at what it did not expect, and uses a part of what tests share"
 )]
 
 mod support;

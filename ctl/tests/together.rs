@@ -10,7 +10,7 @@
     clippy::wildcard_enum_match_arm,
     dead_code,
     unreachable_pub,
-    reason = "test"
+    reason = "a test stops at what it did not expect, and uses a part of what tests share"
 )]
 
 mod fake;
