@@ -200,14 +200,18 @@ pub fn check_nonce(rules: &KeyRules, facts: &Facts<'_>, asked: &Asked<'_>, out: 
 /// What cannot be remembered cannot be counted, and so is not signed.
 fn check_memory(rules: &KeyRules, facts: &Facts<'_>, asked: &Asked<'_>, out: &mut Findings) {
     let (slot, known) = (asked.slot, facts.settlements);
+    // All that is in flight is more than what is in flight of this key: mostly that settles it.
+    let entries = known.entries(slot.key);
+    if entries.saturating_add(facts.open.len()) < settlement::ENTRIES_MAX {
+        return;
+    }
+    let entries = entries.saturating_add(facts.open.slots_of(slot.key).count());
     let grants = asked.charge.lines().any(|(line, _)| matches!(line.facet, Facet::Grant(_)));
     let counted = rules.counts_unsettled(slot.place) && settlement::moves(asked.charge);
     let fresh = counted && !known.is_pending(slot);
     if !grants && !fresh {
         return;
     }
-    let open = facts.open.slots_of(slot.key).count();
-    let entries = known.entries(slot.key).saturating_add(open);
     if entries >= settlement::ENTRIES_MAX {
         let words = format!("{entries} signatures wait to be settled: tell what is mined");
         out.note(Rule::Unsettled, Seen::Words(words.into()), false);
