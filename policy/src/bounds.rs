@@ -179,7 +179,7 @@ mod tests {
         let signature = "pay((address to,uint256 amount)[] orders)";
         let known = Bound::Addresses {
             own: false,
-            these: std::sync::Arc::new([Address::repeat_byte(1)].into()),
+            these: std::sync::Arc::new([Address::repeat_byte(1)].into_iter().collect()),
         };
         let bounds = [Bound::Members(vec![known, at_most(10)])];
         let order = |to: u8, amount| {

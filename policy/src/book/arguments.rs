@@ -1,7 +1,6 @@
 //! Reads bounds on arguments: `where`. Every argument has one, and "any" is a word that somebody
 //! wrote.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, U256};
@@ -162,7 +161,7 @@ fn addresses(field: &Field<'_>, scope: &Scope<'_>, chain: ChainId) -> Option<Bou
     let others = words.iter().filter(|word| word.text != "self");
     let sets: Vec<Option<Addresses>> = others
         .map(|word| match word.text {
-            "zero" => Some(Arc::new(BTreeSet::from([Address::ZERO]))),
+            "zero" => Some(Arc::new([Address::ZERO].into_iter().collect())),
             _ => scope.names.argument(field, *word, chain),
         })
         .collect();

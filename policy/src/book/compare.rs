@@ -273,8 +273,8 @@ pub(super) fn addresses(
     registry: &Registry,
     lines: &mut Lines<'_>,
 ) {
-    let sets = (old.as_ref(), new.as_ref());
-    lines.permitted(what, sets, |address| named_address(*address, registry));
+    let (added, removed) = (new.difference(old), old.difference(new));
+    lines.members(what, (added, removed), |address| named_address(*address, registry));
 }
 
 /// An address in full, with its name if it has one.

@@ -88,10 +88,20 @@ impl Lines<'_> {
         (old, new): (&BTreeSet<T>, &BTreeSet<T>),
         show: impl Fn(&T) -> String,
     ) {
-        if let Some(added) = some_of(new.difference(old), &show) {
+        self.members(what, (new.difference(old), old.difference(new)), show);
+    }
+
+    /// Members of a set that each permit something, added and removed.
+    pub(super) fn members<'a, T: 'a>(
+        &mut self,
+        what: &str,
+        (added, removed): (impl Iterator<Item = &'a T>, impl Iterator<Item = &'a T>),
+        show: impl Fn(&T) -> String,
+    ) {
+        if let Some(added) = some_of(added, &show) {
             self.wider(format!("{what} added: {added}"));
         }
-        if let Some(removed) = some_of(old.difference(new), &show) {
+        if let Some(removed) = some_of(removed, &show) {
             self.narrower(format!("{what} removed: {removed}"));
         }
     }

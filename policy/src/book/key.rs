@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 
+use super::AddressSet;
 use crate::abi::Function;
 use crate::bounds::Bound;
 use crate::id::{CallerId, ChainId, KeyLabel};
@@ -207,7 +208,7 @@ pub struct AuthorizeRule {
 }
 
 /// Addresses. Shared, because one list of a million may stand in many rules.
-pub type Addresses = Arc<BTreeSet<Address>>;
+pub type Addresses = Arc<AddressSet>;
 
 /// Addresses that may receive.
 #[derive(Clone, Debug, Eq, PartialEq)]

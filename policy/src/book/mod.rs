@@ -3,6 +3,7 @@
 //! A `Book` exists only if its text had no fault at all ([`Book::parse`]). Names are resolved:
 //! rules speak of chain ids, contract addresses and base units, so renaming changes no ledger.
 
+mod addresses;
 mod arguments;
 mod calls;
 mod check;
@@ -29,6 +30,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::addresses::AddressSet;
 pub use self::diff::Difference;
 pub use self::key::{
     Addresses, AllowanceRule, AuthorizeRule, CallRule, DenyWord, FeeRule, KeyRules, Limit, Limits,

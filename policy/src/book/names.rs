@@ -252,7 +252,7 @@ fn parse_address(text: &str) -> Result<Address, InvalidAddress> {
 }
 
 fn single(address: Address) -> Addresses {
-    Arc::new(BTreeSet::from([address]))
+    Arc::new([address].into_iter().collect())
 }
 
 /// The largest list. An exchange pays that many addresses; a longer list is "anyone".
