@@ -281,6 +281,7 @@ impl Pending {
                 self.rejections.note(parked.like(), (cast.by.clone(), cast.at));
                 let ends = (waiting.execute_until, waiting.sequence);
                 leave(&mut self.callers, parked.caller(), &ends);
+                leave(&mut self.alike, &parked.like(), &waiting.sequence);
             }
         }
         waiting.votes.push(cast);
@@ -304,6 +305,7 @@ impl Pending {
                 parked.signed.get_or_insert(at);
                 let ends = (waiting.execute_until, waiting.sequence);
                 leave(&mut self.callers, &parked.request.asker().caller, &ends);
+                leave(&mut self.alike, &parked.like(), &waiting.sequence);
             }
         }
     }
@@ -328,23 +330,30 @@ impl Pending {
     /// A stop: whoever agreed to start something again had not heard of it. Ends what would thaw
     /// one of these scopes.
     pub(crate) fn stop(&mut self, covers: impl Fn(&Scope) -> bool) {
-        let thaws = |waiting: &Waiting| {
+        self.end_each(|waiting| {
             let proposed = waiting.proposed();
             proposed.is_some_and(|one| matches!(&one.act, Act::Thaw(thaw) if covers(&thaw.scope)))
-        };
-        let ended = self.matters.iter().filter(|(_, waiting)| thaws(waiting));
-        let ended: Vec<Matter> = ended.map(|(matter, _)| matter.clone()).collect();
-        for matter in ended {
-            self.end(&matter);
-        }
+        });
+    }
+
+    /// A thaw: whoever agreed to end one of these keys for good had not heard of it, and a later
+    /// stop would let one person carry it out.
+    pub(crate) fn thaw(&mut self, started: impl Fn(KeyId) -> bool) {
+        self.end_each(|waiting| {
+            let proposed = waiting.proposed();
+            proposed.is_some_and(|one| matches!(&one.act, Act::Revoke(end) if started(end.key)))
+        });
     }
 
     /// A new book: what was asked or agreed under the old one is asked anew.
     pub(crate) fn adopt(&mut self) {
-        let bound = |waiting: &Waiting| {
+        self.end_each(|waiting| {
             waiting.proposed().is_none_or(|proposed| proposed.act.is_bound_to_the_book())
-        };
-        let ended = self.matters.iter().filter(|(_, waiting)| bound(waiting));
+        });
+    }
+
+    fn end_each(&mut self, ends: impl Fn(&Waiting) -> bool) {
+        let ended = self.matters.iter().filter(|(_, waiting)| ends(waiting));
         let ended: Vec<Matter> = ended.map(|(matter, _)| matter.clone()).collect();
         for matter in ended {
             self.end(&matter);

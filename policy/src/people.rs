@@ -186,9 +186,14 @@ impl Member {
         self.credential(id).filter(|_| counts)
     }
 
+    /// Those of their credentials with which a vote counts.
+    pub fn active_credentials(&self) -> impl Iterator<Item = &Credential> {
+        let all = self.person.credentials.iter().filter(|_| !self.suspended);
+        all.filter(|credential| !self.silenced.contains(&credential.id()))
+    }
+
     fn can_vote(&self) -> bool {
-        let mut ids = self.person.credentials.iter().map(Credential::id);
-        !self.suspended && ids.any(|id| !self.silenced.contains(&id))
+        self.active_credentials().next().is_some()
     }
 
     /// Whether a passkey shows a counter that it may show now. Those that do not count show 0.

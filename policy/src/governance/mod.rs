@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::file::{CredentialWord, GovernanceFile, QuorumTable, RecoveryTable, credentials};
 use crate::credential::{Channel, Credential, Strength};
-use crate::id::PersonId;
-use crate::people::{CREDENTIALS_MAX, PEOPLE_MAX, People, Person, Role};
+use crate::id::{CallerId, PersonId};
+use crate::people::{CREDENTIALS_MAX, Member, PEOPLE_MAX, People, Person, Role};
 use crate::quorum::{BadQuorum, Quorum, QuorumPart, Terms, parts_of};
 use crate::time::Span;
 
@@ -101,12 +101,37 @@ impl Governance {
 
     /// Everything that is wrong with it for these people, a line each. Empty: it can be in force.
     pub fn faults(&self, people: &People) -> Vec<String> {
+        let mut faults = self.faults_of_form(people);
+        faults.extend(self.sound().flat_map(|deed| self.reach(deed, people)).map(Short::line));
+        faults
+    }
+
+    /// What is worse here than it was before: a quorum that is farther out of reach, or something
+    /// else that is wrong and was not. What makes things better must not wait until all is well.
+    pub fn faults_since(&self, people: &People, before: (&Self, &People)) -> Vec<String> {
+        let known = before.0.faults_of_form(before.1);
+        let mut faults = self.faults_of_form(people);
+        faults.retain(|one| !known.contains(one));
+        for deed in self.sound() {
+            let known = before.0.reach(deed, before.1);
+            let short = self.reach(deed, people);
+            let worse = short.into_iter().filter(|one| !known.iter().any(|old| old.is_as_bad(one)));
+            faults.extend(worse.map(Short::line));
+        }
+        faults
+    }
+
+    /// Deeds whose rules can be read.
+    fn sound(&self) -> impl Iterator<Item = Deed> {
+        let sound = self.quorums.iter().filter(|(deed, rule)| rule.faults(**deed).is_empty());
+        sound.map(|(deed, _)| *deed)
+    }
+
+    /// What is wrong whoever could agree.
+    fn faults_of_form(&self, people: &People) -> Vec<String> {
         let mut faults = Vec::new();
         for (deed, rule) in &self.quorums {
-            match rule.faults(*deed) {
-                found if found.is_empty() => self.reachable(*deed, people, &mut faults),
-                found => faults.extend(found.into_iter().map(|line| format!("{deed}: {line}"))),
-            }
+            faults.extend(rule.faults(*deed).into_iter().map(|line| format!("{deed}: {line}")));
         }
         if people.iter().count() > PEOPLE_MAX {
             faults.push(format!("more than {PEOPLE_MAX} people"));
@@ -120,51 +145,119 @@ impl Governance {
         if guards.count() == 0 {
             faults.push("nobody has the role security: nobody could stop anything".into());
         }
+        let makers = people.iter().filter(|(_, one)| one.person.roles.contains(&Role::Operator));
+        if makers.count() == 0 {
+            faults.push("nobody has the role operator: nobody could make a key".into());
+        }
+        if self.recovery.is_none() && !self.quorums.contains_key(&Deed::People) {
+            faults.push(
+                "people: nobody could replace a lost credential, or change any of this: write \
+                 what it takes, or recovery credentials"
+                    .into(),
+            );
+        }
+        let unnamed = people.iter().filter(|(_, one)| !is_name(&one.person.control));
+        faults.extend(unnamed.map(|(id, _)| {
+            format!("{id}: control is the one SPIFFE URI or DNS name in their certificate")
+        }));
         if let Some(recovery) = &self.recovery {
             recovery.faults(people, &mut faults);
         }
         faults
     }
 
-    /// A quorum that takes everybody is lost with one of them, and the proposer never counts: so it
-    /// must be met without any one person, whoever that is.
-    fn reachable(&self, deed: Deed, people: &People, faults: &mut Vec<String>) {
-        let Some(terms) = self.terms(deed, people) else { return };
-        let strong = |id: &PersonId| {
-            let own = people.member(id).map(|member| &member.person.credentials);
-            own.is_some_and(|own| own.iter().any(|one| one.could_be() >= terms.strength))
+    /// Whether people could do this, if everybody but those of whom `without` says so agrees.
+    pub fn is_in_reach(
+        &self,
+        deed: Deed,
+        people: &People,
+        without: impl Fn(&PersonId) -> bool,
+    ) -> bool {
+        let Some(terms) = self.terms(deed, people) else { return false };
+        let mut able = able(&terms, people);
+        able.retain(|id, _| !without(id));
+        terms.need.is_met(|person| able.contains_key(person))
+            && on_enough_screens(&terms, able.values())
+    }
+
+    /// What is short of what a deed takes. A quorum that takes everybody is lost with one of them,
+    /// and the proposer never counts: so it must be met without any one person, whoever that is.
+    fn reach(&self, deed: Deed, people: &People) -> Vec<Short> {
+        let Some(terms) = self.terms(deed, people) else { return Vec::new() };
+        let able = able(&terms, people);
+        let met = |without: Option<&PersonId>| {
+            terms.need.is_met(|person| able.contains_key(person) && Some(person) != without)
         };
-        let able: BTreeSet<&PersonId> =
-            people.iter().map(|(id, _)| id).filter(|id| strong(id)).collect();
-        let all = terms.need.is_met(|person| able.contains(person));
-        let lost = able
-            .iter()
-            .find(|one| !terms.need.is_met(|person| able.contains(person) && person != **one));
-        let able_credentials = able.iter().filter_map(|id| people.member(id));
-        let screens: BTreeSet<Channel> = able_credentials
-            .flat_map(|member| &member.person.credentials)
-            .filter(|credential| credential.could_be() >= terms.strength)
-            .map(Credential::channel)
-            .collect();
-        if u64::try_from(screens.len()).is_ok_and(|screens| screens < terms.channels) {
-            faults.push(format!(
-                "{deed}: channels = {}, and nobody asked has a credential for the console",
-                terms.channels
-            ));
-        }
         let need = &terms.need;
-        match (all, lost) {
-            (false, _) => faults.push(format!(
-                "{deed}: {need} can never be met by people who have a role, a credential that \
-                 counts, and are not suspended"
-            )),
-            (true, Some(one)) => faults.push(format!(
-                "{deed}: {need} cannot be met without {one}: whoever proposes does not count, and \
-                 a credential can be lost, so there must be one person more"
-            )),
-            (true, None) => {}
+        if !met(None) {
+            return vec![Short::Never(format!("{deed}: {need}"))];
+        }
+        let mut short = Vec::new();
+        if let Some(one) = able.keys().find(|one| !met(Some(one))) {
+            short.push(Short::Without(format!("{deed}: {need} cannot be met without {one}")));
+        }
+        if !on_enough_screens(&terms, able.values()) {
+            short.push(Short::Screens(format!("{deed}: channels = {}", terms.channels)));
+        }
+        short
+    }
+}
+
+/// How people fall short of a quorum, and of which.
+enum Short {
+    /// All of them are not enough.
+    Never(String),
+    /// It hangs on one of them.
+    Without(String),
+    /// They do not see it on enough kinds of screen.
+    Screens(String),
+}
+
+impl Short {
+    fn line(self) -> String {
+        match self {
+            Self::Never(what) => format!(
+                "{what} can never be met by people who have a role, a credential that counts, and \
+                 are not suspended"
+            ),
+            Self::Without(what) => format!(
+                "{what}: whoever proposes does not count, and a credential can be lost, so there \
+                 must be one person more"
+            ),
+            Self::Screens(what) => {
+                format!("{what}, and nobody asked has a credential for the console")
+            }
         }
     }
+
+    /// Whether whoever was this short of something was no better off.
+    fn is_as_bad(&self, other: &Self) -> bool {
+        match self {
+            Self::Never(_) => true,
+            Self::Without(_) => matches!(other, Self::Without(_)),
+            Self::Screens(_) => matches!(other, Self::Screens(_)),
+        }
+    }
+}
+
+/// Whoever has a credential that counts and could be strong enough, with the screens they see.
+fn able<'p>(terms: &Terms, people: &'p People) -> BTreeMap<&'p PersonId, BTreeSet<Channel>> {
+    let screens = |member: &Member| {
+        let own = member.active_credentials();
+        let strong = own.filter(|credential| credential.could_be() >= terms.strength);
+        strong.map(Credential::channel).collect::<BTreeSet<_>>()
+    };
+    let all = people.iter().filter(|(id, _)| terms.need.asks(id));
+    let all = all.map(|(id, member)| (id, screens(member)));
+    all.filter(|(_, screens)| !screens.is_empty()).collect()
+}
+
+fn on_enough_screens<'s>(
+    terms: &Terms,
+    screens: impl Iterator<Item = &'s BTreeSet<Channel>>,
+) -> bool {
+    let screens: BTreeSet<_> = screens.flatten().collect();
+    u64::try_from(screens.len()).is_ok_and(|screens| screens >= terms.channels)
 }
 
 impl Requirement {
@@ -246,6 +339,11 @@ impl Recovery {
             ));
         }
     }
+}
+
+/// What a certificate can hold as a name: as that of a caller.
+fn is_name(control: &str) -> bool {
+    control.parse::<CallerId>().is_ok()
 }
 
 fn voting_role(name: &str) -> Option<Role> {

@@ -1,5 +1,6 @@
 //! What people do together: whether an act can be done as things stand, and what it changes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::act::{Act, ActFault, AdoptBook};
@@ -166,17 +167,22 @@ impl State {
 
     fn check_revoke(&self, id: KeyId) -> Result<(), ActFault> {
         let key = self.keys.get(&id).filter(|key| key.made.is_some());
-        let key = key.ok_or(ActFault::NoKey(id))?;
+        key.ok_or(ActFault::NoKey(id))?;
         if self.revoked.contains(&id) {
             return Err(ActFault::Revoked(id));
         }
-        let covers = |scope: &Scope| match scope {
+        if self.is_stopped(id) { Ok(()) } else { Err(ActFault::NotFrozen(id)) }
+    }
+
+    /// Whether a stop covers this key, whoever asks.
+    fn is_stopped(&self, id: KeyId) -> bool {
+        let tags = self.keys.get(&id).map(|key| &key.tags);
+        self.stops.iter().any(|scope| match scope {
             Scope::All => true,
             Scope::Key(stopped) => *stopped == id,
-            Scope::Tag(tag) => key.tags.contains(tag),
+            Scope::Tag(tag) => tags.is_some_and(|tags| tags.contains(tag)),
             Scope::Caller(_) => false,
-        };
-        if self.stops.iter().any(covers) { Ok(()) } else { Err(ActFault::NotFrozen(id)) }
+        })
     }
 
     fn check_people(&self, act: &Act) -> Result<(), ActFault> {
@@ -189,10 +195,7 @@ impl State {
         }
         let (mut people, mut governance) = (self.people.clone(), self.governance.clone());
         act.apply_to(&mut people, &mut governance);
-        let faults = governance.faults(&people);
-        // Taking rights away must not wait until everything else is in order.
-        let before = self.governance.faults(&self.people);
-        let new: Vec<String> = faults.into_iter().filter(|one| !before.contains(one)).collect();
+        let new = governance.faults_since(&people, (&self.governance, &self.people));
         if new.is_empty() { Ok(()) } else { Err(ActFault::Ungovernable(new)) }
     }
 
@@ -300,7 +303,12 @@ impl State {
         let waiting = self.pending.end(&Matter::Proposal(done.proposal)).ok_or_else(unfit)?;
         let Subject::Proposed(proposed) = waiting.subject else { return Err(unfit()) };
         match &proposed.act {
-            Act::Thaw(thaw) => self.stops.remove(&thaw.scope),
+            Act::Thaw(thaw) => {
+                self.stops.remove(&thaw.scope);
+                let started: BTreeSet<KeyId> =
+                    self.keys.keys().copied().filter(|key| !self.is_stopped(*key)).collect();
+                self.pending.thaw(|key| started.contains(&key));
+            }
             Act::Revoke(revoke) => {
                 self.revoked.insert(revoke.key);
                 // Whatever else is thawed later: this key stays stopped by a stop of its own.

@@ -1,5 +1,6 @@
 //! Why what people want done together is not done.
 
+use super::recovery::RECOVERY_STATEMENT_MAX;
 use crate::act::ActFault;
 use crate::id::{PersonId, Sequence};
 use crate::pending::PROPOSALS_MAX;
@@ -65,6 +66,9 @@ pub enum RecoveryFault {
     /// Too old, or announced once before.
     #[error("its statement is no longer good: it has expired, or was used before")]
     Expired,
+    /// One that lies about could be used for ever.
+    #[error("its statement is good for more than {RECOVERY_STATEMENT_MAX}: write a nearer date")]
+    TooLong,
     /// Too early.
     #[error("the delay is not over: not before {}", crate::utc::rfc3339(.0.0))]
     TooEarly(Millis),
@@ -119,6 +123,7 @@ impl RecoveryFault {
             Self::Announced(_) => "RECOVERY_ANNOUNCED",
             Self::NotAnnounced => "NO_RECOVERY",
             Self::Expired => "RECOVERY_EXPIRED",
+            Self::TooLong => "RECOVERY_TOO_LONG",
             Self::TooEarly(_) => "RECOVERY_TOO_EARLY",
             Self::Signatures { .. } => "RECOVERY_SIGNATURES",
             Self::Oversized => "RECOVERY_TOO_LARGE",

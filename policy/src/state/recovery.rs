@@ -78,10 +78,11 @@ impl State {
             return Err(RecoveryFault::None);
         }
         let renewal = &begun.renewal;
-        if now.possible >= renewal.expires
-            || renewal.expires > now.possible.plus(RECOVERY_STATEMENT_MAX)
-        {
+        if now.possible >= renewal.expires {
             return Err(RecoveryFault::Expired);
+        }
+        if renewal.expires > now.possible.plus(RECOVERY_STATEMENT_MAX) {
+            return Err(RecoveryFault::TooLong);
         }
         if begun.is_oversized() {
             return Err(RecoveryFault::Oversized);
@@ -161,4 +162,4 @@ impl State {
 }
 
 /// A recovery statement is good for at most so long: one that lies about could be used for ever.
-const RECOVERY_STATEMENT_MAX: crate::time::Span = crate::time::Span(30 * 86_400_000);
+pub(super) const RECOVERY_STATEMENT_MAX: crate::time::Span = crate::time::Span(30 * 86_400_000);

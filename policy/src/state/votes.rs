@@ -71,8 +71,8 @@ pub enum SuspensionFault {
     Nothing(PersonId),
     /// Nobody could let it count again.
     #[error(
-        "without {0} nobody could let votes count again, and there are no recovery credentials: \
-         freeze instead"
+        "without {0} the others could not undo this, and there are no recovery credentials: \
+         freeze instead, or propose to put somebody else in their place"
     )]
     Last(PersonId),
 }
@@ -137,7 +137,9 @@ impl State {
         if !stops && !self.is_asked(waiting, by) {
             return Err(VoteFault::NotAsked(by.clone()));
         }
-        if waiting.votes.iter().any(|cast| cast.credential == *id) {
+        // Whoever agreed may think better of it: a rejection is never too late.
+        let agrees = *choice == Choice::Approve;
+        if agrees && waiting.votes.iter().any(|cast| cast.credential == *id) {
             return Err(VoteFault::Again(id.clone()));
         }
         let text = statement::ballot(&waiting.statement, *choice, by, reason);
@@ -357,13 +359,25 @@ impl State {
         }
         let mut people = self.people.clone();
         suspend(&mut people, suspended);
-        let met = |people: &People| {
-            let terms = self.governance.terms(Deed::People, people);
-            terms.is_some_and(|terms| terms.need.is_met(|_| true))
-        };
-        // One person must not be able to leave nobody who could let votes count again.
-        let stranded = self.governance.recovery.is_none() && met(&self.people) && !met(&people);
-        if stranded { Err(SuspensionFault::Last(person.clone())) } else { Ok(()) }
+        if self.others_can_undo(by, &people) {
+            Ok(())
+        } else {
+            Err(SuspensionFault::Last(person.clone()))
+        }
+    }
+
+    /// Whether these people can still be changed against the will of one of them: the others are
+    /// enough, with somebody who proposes it, or recovery credentials are. Else one person could
+    /// take the vault hostage by suspending the rest.
+    fn others_can_undo(&self, one: &PersonId, people: &People) -> bool {
+        let governance = &self.governance;
+        if governance.recovery.is_some() || !governance.quorums.contains_key(&Deed::People) {
+            return true;
+        }
+        let mut proposers = people.iter().map(|(id, _)| id).filter(|id| *id != one);
+        proposers.any(|proposer| {
+            governance.is_in_reach(Deed::People, people, |id| id == one || id == proposer)
+        })
     }
 
     pub(super) fn suspend(

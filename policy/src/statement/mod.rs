@@ -260,7 +260,10 @@ fn act(state: &State, proposal: &Proposal<'_>, text: &mut Text) {
         }
         Act::Govern(govern) => {
             text.line("act: change what it takes to change the vault");
-            text.list("it would take", governance(&govern.governance));
+            let (before, after) = (state.governance(), &govern.governance);
+            text.list("it would no longer be possible", no_longer(before, after));
+            text.list("it takes now", governance(before));
+            text.list("it would take", governance(after));
         }
         Act::CancelRecovery(_) => text.line("act: call off the recovery that was announced"),
     }
@@ -314,6 +317,16 @@ fn governance(governance: &Governance) -> Vec<String> {
             recovery.delay
         ));
         lines.extend(recovery.credentials.iter().map(|one| format!("  {}", credential(one))));
+    }
+    lines
+}
+
+/// What people could do together, and then could not.
+fn no_longer(before: &Governance, after: &Governance) -> Vec<String> {
+    let lost = before.quorums.keys().filter(|deed| !after.quorums.contains_key(deed));
+    let mut lines: Vec<String> = lost.map(|deed| format!("{deed}: nobody could")).collect();
+    if before.recovery.is_some() && after.recovery.is_none() {
+        lines.push("recovery: no offline credentials".into());
     }
     lines
 }

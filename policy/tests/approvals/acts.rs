@@ -31,7 +31,12 @@ fn vault_id(vault: &Vault) -> String {
 }
 
 /// Proposes as somebody who is not asked, lets these vote, waits, and executes.
-fn pass(vault: &mut Vault, by: &str, act: Act, voters: &[&str]) -> Result<(), ExecutionFault> {
+pub(crate) fn pass(
+    vault: &mut Vault,
+    by: &str,
+    act: Act,
+    voters: &[&str],
+) -> Result<(), ExecutionFault> {
     let matter = propose(vault, by, act).unwrap();
     for name in voters {
         approve(vault, &matter, name);
@@ -153,19 +158,19 @@ fn a_passkeys_id_is_a_hash_over_its_key_and_origins_too() {
 }
 
 /// Everything about people takes two of security and one approver.
-const OF_PEOPLE: &[&str] = &["sam", "sue", "alice"];
+pub(crate) const OF_PEOPLE: &[&str] = &["sam", "sue", "alice"];
 
 pub(crate) fn remove(vault: &mut Vault, name: &str) {
     let act = Act::Remove(Remove { person: id(name) });
     pass(vault, "olga", act, OF_PEOPLE).unwrap();
 }
 
-fn explains_itself(vault: &Vault) {
+pub(crate) fn explains_itself(vault: &Vault) {
     let report = vault.verify();
     assert!(report.discrepancies.is_empty(), "{:#?}", report.discrepancies);
 }
 
-fn refused(vault: &mut Vault, act: Act) -> &'static str {
+pub(crate) fn refused(vault: &mut Vault, act: Act) -> &'static str {
     match propose(vault, "olga", act) {
         Ok(_) => "",
         Err(fault) => fault.code(),

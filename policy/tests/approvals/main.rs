@@ -13,6 +13,7 @@
 mod support;
 
 mod acts;
+mod alone;
 mod attacks;
 mod laws;
 mod requests;

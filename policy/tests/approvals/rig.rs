@@ -88,13 +88,18 @@ pub(crate) const PEOPLE: [(&str, &[Role]); 9] = [
 
 /// A genesis that everybody has signed.
 pub(crate) fn genesis() -> Genesis {
+    genesis_of(governance(), pens)
+}
+
+/// A genesis under another governance, or by people with other pens.
+pub(crate) fn genesis_of(governance: Governance, pens: impl Fn(&str) -> Vec<Pen>) -> Genesis {
     let people = PEOPLE.map(|(name, roles)| person(name, roles, &pens(name))).to_vec();
     // Older support makes keys in the name of `olga` for `alan`; owners need not be people.
     let mut genesis = Genesis {
         book: BOOK.into(),
         environment: Environment::Production,
         format: FORMAT,
-        governance: Some(governance()),
+        governance: Some(governance),
         people,
         salt: B256::repeat_byte(9),
         signatures: Vec::new(),

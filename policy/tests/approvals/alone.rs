@@ -1,0 +1,189 @@
+//! What one person cannot do alone, and what they still can.
+
+use portcullis_policy::act::{Act, Enrol, Govern, Reinstate, Remove, Revoke, SetRoles, Thaw};
+use portcullis_policy::governance::{Deed, Governance};
+use portcullis_policy::people::Role;
+use portcullis_policy::record::{Choice, Record, Suspended};
+use portcullis_policy::state::ExecutionFault;
+use portcullis_policy::statement;
+use portcullis_policy::stops::Scope;
+
+use crate::acts::{OF_PEOPLE, explains_itself, pass, refused};
+use crate::requests::ask;
+use crate::rig::{
+    approve, cast, execute, fault, genesis_of, governance, id, park, pens, propose, requirement,
+    vault, vote,
+};
+use crate::support::people::{Pen, person};
+use crate::support::{Said, Vault, key};
+
+fn without_recovery() -> Governance {
+    Governance { recovery: None, ..governance() }
+}
+
+fn suspend(by: &str, whom: &str, pen: Option<&Pen>) -> Suspended {
+    Suspended {
+        by: id(by),
+        credential: pen.map(|pen| pen.credential().id()),
+        person: id(whom),
+        reason: "lost".into(),
+    }
+}
+
+/// Suspends, and says what is wrong with it; "" if nothing is.
+fn try_to(vault: &mut Vault, suspended: Suspended) -> &'static str {
+    match vault.state.check_suspension(&suspended) {
+        Ok(()) => {
+            vault.write(Record::Suspended(suspended));
+            ""
+        }
+        Err(fault) => fault.code(),
+    }
+}
+
+#[test]
+fn one_person_of_security_cannot_make_themselves_indispensable() {
+    let mut vault = Vault::begin(genesis_of(without_recovery(), pens));
+    // Two of security change the people, and there are three: without Sue it would take Sam.
+    assert_eq!(try_to(&mut vault, suspend("sam", "sue", None)), "LAST_OF_A_QUORUM");
+    for name in ["alice", "bob", "carol"] {
+        assert_eq!(try_to(&mut vault, suspend("sam", name, None)), "", "{name}");
+    }
+    assert_eq!(try_to(&mut vault, suspend("sam", "dan", None)), "LAST_OF_A_QUORUM");
+    // Whoever lost their own key says so, and the other two are enough to let it count again.
+    assert_eq!(try_to(&mut vault, suspend("sue", "sue", None)), "");
+    assert_eq!(try_to(&mut vault, suspend("sam", "sid", None)), "LAST_OF_A_QUORUM");
+    assert_eq!(try_to(&mut vault, suspend("sid", "sid", None)), "LAST_OF_A_QUORUM");
+    let back = Reinstate { credential: None, person: id("sue") };
+    pass(&mut vault, "olga", Act::Reinstate(back), &["sam", "sid", "dan"]).unwrap();
+    explains_itself(&vault);
+}
+
+#[test]
+fn suspending_what_is_strong_enough_one_by_one_leaves_enough_to_undo_it() {
+    let both = |name: &str| vec![Pen::new(name, 1, true), Pen::new(name, 2, false)];
+    let mut vault = Vault::begin(genesis_of(without_recovery(), both));
+    for (name, code) in [
+        ("sue", "LAST_OF_A_QUORUM"),
+        ("alice", ""),
+        ("bob", ""),
+        ("carol", ""),
+        ("dan", "LAST_OF_A_QUORUM"),
+    ] {
+        // The key in a file stays, and counts for nothing here.
+        let one = suspend("sam", name, Some(&both(name)[0]));
+        assert_eq!(try_to(&mut vault, one), code, "{name}");
+    }
+    assert_eq!(try_to(&mut vault, suspend("sam", "dan", Some(&both("dan")[1]))), "");
+    let back = Reinstate { credential: Some(both("bob")[0].credential().id()), person: id("bob") };
+    pass(&mut vault, "olga", Act::Reinstate(back), &["sue", "sid", "dan"]).unwrap();
+    explains_itself(&vault);
+}
+
+#[test]
+fn whoever_agreed_may_think_better_of_it() {
+    let mut vault = vault();
+    let request = ask(0, 5_000);
+    let matter = park(&mut vault, &request);
+    approve(&mut vault, &matter, "alice");
+    let again = vote(&vault, &matter, "alice", Choice::Approve);
+    assert_eq!(fault(cast(&mut vault, again)), "VOTED_ALREADY");
+    let no = vote(&vault, &matter, "alice", Choice::Reject);
+    assert_eq!(fault(cast(&mut vault, no)), "");
+    let late = vote(&vault, &matter, "bob", Choice::Approve);
+    assert_eq!(fault(cast(&mut vault, late)), "REJECTED");
+    assert!(matches!(vault.ask(&request), Said::Denied(_)));
+    explains_itself(&vault);
+}
+
+#[test]
+fn a_key_that_was_started_again_is_not_ended_by_votes_from_before() {
+    let mut vault = vault();
+    vault.freeze("sam", Scope::Key(key(1)));
+    let revoke = propose(&mut vault, "olga", Act::Revoke(Revoke { key: key(1) })).unwrap();
+    for name in ["sam", "sid"] {
+        approve(&mut vault, &revoke, name);
+    }
+    let thaw = Act::Thaw(Thaw { scope: Scope::Key(key(1)) });
+    pass(&mut vault, "olga", thaw, &["sue", "sid"]).unwrap();
+    // A drill next month stops it again, and whoever kept the old votes would end it alone.
+    vault.freeze("sam", Scope::Key(key(1)));
+    assert_eq!(execute(&mut vault, "alice", &revoke).unwrap_err(), ExecutionFault::NoMatter);
+    explains_itself(&vault);
+}
+
+#[test]
+fn a_key_that_stays_stopped_by_another_stop_may_still_be_ended() {
+    let mut vault = vault();
+    vault.freeze("sam", Scope::Key(key(1)));
+    vault.freeze("sam", Scope::All);
+    let revoke = propose(&mut vault, "olga", Act::Revoke(Revoke { key: key(1) })).unwrap();
+    for name in ["sam", "sid"] {
+        approve(&mut vault, &revoke, name);
+    }
+    pass(&mut vault, "olga", Act::Thaw(Thaw { scope: Scope::All }), &["sue", "sid"]).unwrap();
+    execute(&mut vault, "alice", &revoke).unwrap();
+    explains_itself(&vault);
+}
+
+#[test]
+fn what_could_no_longer_be_done_is_said_and_somebody_can_always_change_the_people() {
+    let mut vault = Vault::begin(genesis_of(without_recovery(), pens));
+    let nothing = Act::Govern(Govern { governance: Governance::default() });
+    assert_eq!(refused(&mut vault, nothing), "UNGOVERNABLE");
+    let mut less = without_recovery();
+    less.quorums.remove(&Deed::Thaw);
+    less.quorums.insert(Deed::Revoke, requirement("1 of security"));
+    let matter = propose(&mut vault, "olga", Act::Govern(Govern { governance: less })).unwrap();
+    let text = &vault.state.pending().get(&matter).unwrap().statement;
+    for line in [
+        "it would no longer be possible:\n  thaw: nobody could\n",
+        "  revoke: 2 of security, within 1h",
+        "  revoke: 1 of security, within 1h",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn an_enrolment_needs_a_name_that_a_certificate_can_hold_and_an_operator_stays() {
+    let mut vault = vault();
+    for control in ["", " ", "a b", "spiffe://acme/\u{202e}dora", &"x".repeat(256)] {
+        let pen = Pen::new("dora", 1, true);
+        let mut dora = person("dora", &[Role::Approver], std::slice::from_ref(&pen));
+        dora.control = control.into();
+        let vault_id = hex::encode(vault.state.vault().0);
+        let text = statement::enrolment(&vault_id, &id("dora"), &pen.credential().id());
+        let possession = vec![pen.sign(portcullis_policy::credential::Purpose::Enrolment, &text)];
+        let enrol = Act::Enrol(Enrol { person: dora, possession });
+        assert_eq!(refused(&mut vault, enrol), "UNGOVERNABLE", "{control:?}");
+    }
+    assert_eq!(refused(&mut vault, Act::Remove(Remove { person: id("olga") })), "UNGOVERNABLE");
+    let auditor = SetRoles { person: id("olga"), roles: [Role::Auditor].into() };
+    assert_eq!(refused(&mut vault, Act::SetRoles(auditor)), "UNGOVERNABLE");
+    assert_eq!(OF_PEOPLE.len(), 3);
+}
+
+#[test]
+fn what_was_rejected_or_signed_does_not_wait_as_well() {
+    let mut vault = vault();
+    let first = park(&mut vault, &ask(0, 5_000));
+    let no = vote(&vault, &first, "alice", Choice::Reject);
+    assert_eq!(fault(cast(&mut vault, no)), "");
+    let second = park(&mut vault, &ask(1, 5_000));
+    for name in ["alice", "bob"] {
+        approve(&mut vault, &second, name);
+    }
+    vault.sign(&ask(1, 5_000)).unwrap();
+    let statement = |vault: &Vault, matter: &_| {
+        vault.state.pending().get(matter).unwrap().statement.to_string()
+    };
+    let third = park(&mut vault, &ask(2, 5_000));
+    assert!(!statement(&vault, &third).contains("as well"), "{}", statement(&vault, &third));
+    let fourth = park(&mut vault, &ask(3, 5_000));
+    assert!(
+        statement(&vault, &fourth).contains("1 other request"),
+        "{}",
+        statement(&vault, &fourth)
+    );
+}
