@@ -318,8 +318,8 @@ impl Act {
                 if held >= CREDENTIALS_MAX {
                     return Err(ActFault::Credentials(add.person.clone()));
                 }
-                let id = add.credential.id();
-                if people.holder(&id).is_some() || people.has_authenticator(&add.credential) {
+                if people.holder(&add.credential).is_some() {
+                    let id = add.credential.id();
                     return Err(ActFault::Taken(format!("the credential {id}")));
                 }
                 possession(vault, &add.person, &add.credential, &add.possession)

@@ -105,26 +105,22 @@ impl People {
         if others().any(|other| other.control == person.control) {
             return Some(format!("the control certificate {}", person.control));
         }
-        let mut ids = BTreeSet::new();
-        let own = person.credentials.iter().map(Credential::id);
-        let taken = |id: &CredentialId| self.holder(id).is_some();
-        let twice = own.into_iter().find(|id| taken(id) || !ids.insert(id.clone()));
-        let known = || person.credentials.iter().find(|one| self.has_authenticator(one));
-        let twice = twice.or_else(|| known().map(Credential::id));
-        twice.map(|id| format!("the credential {id}"))
+        let mut own = person.credentials.iter();
+        let taken = own.find(|one| {
+            // Itself, and then another one.
+            let same = person.credentials.iter().filter(|other| one.is_in_the_hand_of(other));
+            same.count() > 1 || self.holder(one).is_some()
+        });
+        taken.map(|one| format!("the credential {}", one.id()))
     }
 
-    /// Whether somebody has a passkey to which its authenticator gave the same id.
-    pub(crate) fn has_authenticator(&self, credential: &Credential) -> bool {
-        let Credential::Passkey(new) = credential else { return false };
-        let mut all = self.0.values().flat_map(|member| &member.person.credentials);
-        all.any(|one| matches!(one, Credential::Passkey(old) if old.id == new.id))
-    }
-
-    /// Whose credential this is.
-    pub fn holder(&self, credential: &CredentialId) -> Option<&PersonId> {
-        let mut all = self.0.iter();
-        all.find(|(_, member)| member.credential(credential).is_some()).map(|(id, _)| id)
+    /// In whose hand this credential is already: one secret behind two people would be two votes
+    /// of one.
+    pub fn holder(&self, credential: &Credential) -> Option<&PersonId> {
+        let holds = |member: &Member| {
+            member.person.credentials.iter().any(|one| one.is_in_the_hand_of(credential))
+        };
+        self.0.iter().find(|(_, member)| holds(member)).map(|(id, _)| id)
     }
 
     /// A person.

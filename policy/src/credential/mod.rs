@@ -69,6 +69,27 @@ impl Credential {
         }
     }
 
+    /// Its public key: 32 bytes of Ed25519, or 65 of P-256. Two credentials with the same are in
+    /// one hand, whatever they are called.
+    pub fn public_key(&self) -> Vec<u8> {
+        match self {
+            Self::Ssh(key) => key.point().to_vec(),
+            Self::Passkey(passkey) => passkey.key.bytes(),
+        }
+    }
+
+    /// Whether both are in one hand: they have the same public key, or are passkeys to which their
+    /// authenticator gave the same id.
+    pub fn is_in_the_hand_of(&self, other: &Self) -> bool {
+        let same_authenticator = match (self, other) {
+            (Self::Passkey(one), Self::Passkey(two)) => one.id == two.id,
+            (Self::Ssh(_), Self::Ssh(_) | Self::Passkey(_)) | (Self::Passkey(_), Self::Ssh(_)) => {
+                false
+            }
+        };
+        same_authenticator || self.public_key() == other.public_key()
+    }
+
     /// Where its owner reads what is signed.
     pub fn channel(&self) -> Channel {
         match self {

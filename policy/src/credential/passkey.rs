@@ -43,6 +43,14 @@ pub enum PasskeyKey {
     Ed25519(String),
 }
 
+impl PasskeyKey {
+    /// The public key itself.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let (Self::Es256(hex) | Self::Ed25519(hex)) = self;
+        unhex(hex).unwrap_or_default()
+    }
+}
+
 /// What a browser gave when it signed: `AuthenticatorAssertionResponse`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

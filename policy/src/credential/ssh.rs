@@ -33,6 +33,11 @@ enum Holder {
 }
 
 impl SshKey {
+    /// The Ed25519 public key.
+    pub(super) fn point(&self) -> &[u8; 32] {
+        &self.point
+    }
+
     /// From a line as in `id_ed25519.pub`: a comment may follow the key.
     ///
     /// # Errors

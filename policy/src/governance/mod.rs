@@ -321,9 +321,9 @@ impl Recovery {
         if self.credentials.len() > RECOVERY_MAX {
             return faults.push(format!("recovery: at most {RECOVERY_MAX} credentials"));
         }
-        let ids: BTreeSet<_> = self.credentials.iter().map(Credential::id).collect();
-        let many = u64::try_from(ids.len()).unwrap_or(u64::MAX);
-        if ids.len() != self.credentials.len() {
+        let keys: BTreeSet<_> = self.credentials.iter().map(Credential::public_key).collect();
+        let many = u64::try_from(keys.len()).unwrap_or(u64::MAX);
+        if keys.len() != self.credentials.len() {
             faults.push("recovery: a credential stands there twice".into());
         }
         if self.need == 0 || self.need >= many {
@@ -332,7 +332,8 @@ impl Recovery {
         if self.delay == Span(0) || self.delay > RECOVERY_DELAY_MAX {
             faults.push("recovery: delay is 1 second to 366 days: time to see it coming".into());
         }
-        if let Some((id, holder)) = ids.iter().find_map(|id| Some((id, people.holder(id)?))) {
+        let held = self.credentials.iter().find_map(|one| Some((one.id(), people.holder(one)?)));
+        if let Some((id, holder)) = held {
             faults.push(format!(
                 "recovery: {id} is {holder}'s: recovery credentials are kept offline, for that \
                  alone"
