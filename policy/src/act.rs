@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounded::at_most;
 use crate::credential::{BadEvidence, Credential, Evidence, Purpose};
 use crate::governance::{Deed, Governance};
 use crate::id::{CredentialId, KeyId, PersonId};
@@ -82,6 +83,7 @@ pub struct Enrol {
     /// Who.
     pub person: Person,
     /// Signed with each of their credentials, in order, over its statement of enrolment.
+    #[serde(deserialize_with = "at_most::<CREDENTIALS_MAX, _, _>")]
     pub possession: Vec<Evidence>,
 }
 
@@ -221,8 +223,13 @@ pub enum ActFault {
     #[error("a recovery is announced: nothing is started again before it is over or called off")]
     Recovering,
     /// More than people read before they vote.
-    #[error("the book widens in {0} ways, more than people read: propose it in steps")]
-    TooLong(usize),
+    #[error(
+        "the book changes more than people read: propose it in steps, of at most {} lines and \
+         nowhere a line of more than {} characters: lists one address a line",
+        crate::book::CHANGED_LINES_MAX,
+        crate::book::CHANGED_LINE_BYTES_MAX
+    )]
+    TooLong,
 }
 
 impl ActFault {
@@ -250,7 +257,7 @@ impl ActFault {
             Self::Ungovernable(_) => "UNGOVERNABLE",
             Self::NoRecovery => "NO_RECOVERY",
             Self::Recovering => "RECOVERY_ANNOUNCED",
-            Self::TooLong(_) => "TOO_LONG_TO_APPROVE",
+            Self::TooLong => "TOO_LONG_TO_APPROVE",
         }
     }
 }

@@ -7,6 +7,7 @@
 pub mod abi;
 pub mod act;
 pub mod book;
+mod bounded;
 pub mod bounds;
 mod canonical;
 mod checks;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 
 use crate::act::Act;
-use crate::book::{Book, Difference};
+use crate::book::{Book, Change};
 use crate::credential::{Channel, Evidence, Strength};
 use crate::governance::Requirement;
 use crate::id::{CallerId, CredentialId, KeyId, PersonId, Sequence};
@@ -95,7 +95,7 @@ pub struct ProposedSubject {
     /// What it took when it was proposed, as its text says.
     pub takes: Requirement,
     /// The book, parsed, and what it would change, if the act is to adopt it.
-    pub book: Option<(Arc<Book>, Arc<Difference>)>,
+    pub book: Option<(Arc<Book>, Arc<Change>)>,
 }
 
 /// One vote.
@@ -121,6 +121,9 @@ pub struct Cast {
     pub at: Millis,
     /// Its record.
     pub sequence: Sequence,
+    /// Whether its voter or their credential was suspended, or taken away, since: somebody else
+    /// may have cast it. It stays void when they come back.
+    pub void: bool,
 }
 
 impl Cast {
@@ -325,6 +328,15 @@ impl Pending {
         for matter in matters {
             self.end(&matter);
         }
+    }
+
+    /// Voids what a person, or one credential of theirs, said so far. A rejection stands.
+    pub(crate) fn void(&mut self, person: &PersonId, credential: Option<&CredentialId>) {
+        let casts = self.matters.values_mut().flat_map(|waiting| &mut waiting.votes);
+        let theirs = casts.filter(|cast| {
+            cast.by == *person && credential.is_none_or(|id| cast.credential == *id)
+        });
+        theirs.for_each(|cast| cast.void = true);
     }
 
     /// A stop: whoever agreed to start something again had not heard of it. Ends what would thaw

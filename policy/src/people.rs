@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounded::at_most;
 use crate::credential::Credential;
 use crate::id::{CredentialId, PersonId};
 
@@ -17,6 +18,7 @@ pub struct Person {
     pub control: String,
     /// What they sign votes with. Programs have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "at_most::<CREDENTIALS_MAX, _, _>")]
     pub credentials: Vec<Credential>,
     /// Their id. Not a name: journals are handed to auditors.
     pub id: PersonId,

@@ -9,7 +9,7 @@ use super::diff::Lines;
 use super::units::{format_amount, format_gwei};
 use super::{
     Addresses, AllowanceRule, KeyRules, Limit, Limits, Rate, RateRule, Recipients, Registry,
-    Threshold, Tier, TokenRule, Window,
+    TokenRule, Window,
 };
 use crate::id::ChainId;
 use crate::money::{Account, Amount, Asset};
@@ -23,12 +23,12 @@ pub(super) struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    fn unit(self, account: Account) -> Unit<'a> {
+    pub(super) fn unit(self, account: Account) -> Unit<'a> {
         Unit { registry: self.registry, account }
     }
 
     /// All native coins of a key are one.
-    fn native(self) -> Unit<'a> {
+    pub(super) fn native(self) -> Unit<'a> {
         let chain = self.rules.chains.first().copied().unwrap_or_default();
         self.unit(Account { chain, asset: Asset::Native })
     }
@@ -36,13 +36,13 @@ impl<'a> Rules<'a> {
 
 /// How amounts of an account are shown.
 #[derive(Clone, Copy, Debug)]
-struct Unit<'a> {
+pub(super) struct Unit<'a> {
     registry: &'a Registry,
     account: Account,
 }
 
 impl Unit<'_> {
-    fn amount(self, amount: Amount) -> String {
+    pub(super) fn amount(self, amount: Amount) -> String {
         format_amount(self.registry, self.account, amount)
     }
 
@@ -56,6 +56,13 @@ impl Unit<'_> {
     fn window(self, window: &Window) -> String {
         format!("{} / {}", self.amount(window.limit), window.span)
     }
+
+    /// All of them.
+    fn limits(self, limits: &Limits) -> String {
+        let windows: Vec<String> = limits.windows.iter().map(|one| self.window(one)).collect();
+        let windows = if windows.is_empty() { "unlimited".to_owned() } else { windows.join(", ") };
+        format!("per_tx {}, window {windows}", self.limit(limits.per_tx))
+    }
 }
 
 /// Native coin and fees.
@@ -64,7 +71,8 @@ pub(super) fn coins(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
     match (&old.rules.native, &new.rules.native) {
         (None, None) => {}
         (None, Some(rule)) => {
-            lines.wider(format!("native added: per_tx {}", units.1.limit(rule.limits.per_tx)));
+            lines.wider(format!("native added: {}", units.1.limits(&rule.limits)));
+            everybody("native to", &rule.to, new.registry, lines);
         }
         (Some(before), None) => {
             lines.narrower("native removed");
@@ -78,7 +86,7 @@ pub(super) fn coins(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
     match (&old.rules.fees, &new.rules.fees) {
         (None, None) => {}
         (None, Some(rule)) => {
-            lines.wider(format!("fees added: per_tx {}", units.1.limit(rule.limits.per_tx)));
+            lines.wider(format!("fees added: {}", units.1.limits(&rule.limits)));
         }
         (Some(_), None) => lines.narrower("fees removed"),
         (Some(before), Some(after)) => {
@@ -110,8 +118,9 @@ pub(super) fn tokens(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
         match old.rules.tokens.get(place) {
             Some(before) => token_rule(&what, (before, after), units, lines),
             None => {
-                let per_tx = units.1.limit(after.limits.per_tx);
-                lines.wider(format!("{what} added: per_tx {per_tx}"));
+                lines.wider(format!("{what} added: {}", units.1.limits(&after.limits)));
+                everybody(&format!("{what} to"), &after.to, new.registry, lines);
+                token_rule(&what, (&nothing(after), after), units, lines);
             }
         }
     }
@@ -143,8 +152,10 @@ fn token_rule(
     }
     match (&old.allowance, &new.allowance) {
         (None, None) => {}
-        (None, Some(AllowanceRule { per_tx, .. })) => {
+        (None, Some(AllowanceRule { per_tx, spender, .. })) => {
             lines.wider(format!("{what} allowance added: per_tx {}", units.1.limit(*per_tx)));
+            let spenders = (&Addresses::default(), spender);
+            addresses(&format!("{what} allowance spender"), spenders, registry, lines);
         }
         (Some(_), None) => lines.narrower(format!("{what} allowance removed")),
         (Some(before), Some(after)) => {
@@ -266,6 +277,23 @@ fn recipients(
     }
 }
 
+/// All recipients of a rule that is new.
+fn everybody(what: &str, to: &Recipients, registry: &Registry, lines: &mut Lines<'_>) {
+    let nobody = Recipients::Only(Addresses::default());
+    recipients(what, (&nobody, to), registry, lines);
+}
+
+/// A rule with the same limits that lets nobody do anything.
+fn nothing(rule: &TokenRule) -> TokenRule {
+    TokenRule {
+        from: Addresses::default(),
+        operator: Addresses::default(),
+        convert: false,
+        allowance: None,
+        ..rule.clone()
+    }
+}
+
 /// Addresses that each may do something.
 pub(super) fn addresses(
     what: &str,
@@ -314,37 +342,6 @@ fn rate(what: &str, (old, new): (Option<Rate>, Option<Rate>), lines: &mut Lines<
     }
 }
 
-/// Every tier whose amount a charge exceeds asks for its own quorum, so tiers never replace each
-/// other, and each old one must be asked for by a new one: at no larger an amount of the same
-/// account, of a quorum that is at least as hard, and to wait no longer.
-pub(super) fn tiers_kept(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
-    for (tier, threshold) in thresholds(old.rules) {
-        if !asked(threshold, tier, new.rules, new.rules) {
-            lines.wider(format!("approve {} no longer asked for", describe(old, tier, threshold)));
-        }
-    }
-    for tier in old.rules.approve.iter().filter(|tier| tier.first_payment) {
-        if !asks_first(tier, new.rules) {
-            lines.wider("approve of a first payment no longer asked for");
-        }
-    }
-    for tier in new.rules.approve.iter().filter(|tier| tier.first_payment) {
-        if !asks_first(tier, old.rules) {
-            lines.narrower("approve of a first payment added");
-        }
-    }
-    for (tier, threshold) in thresholds(new.rules) {
-        if !asked(threshold, tier, old.rules, new.rules) {
-            lines.narrower(format!("approve {} added", describe(new, tier, threshold)));
-        }
-    }
-}
-
-fn asks_first(tier: &Tier, by: &KeyRules) -> bool {
-    let mut others = by.approve.iter().filter(|other| other.first_payment);
-    others.any(|other| other.terms.at_least_as_hard_as(&tier.terms))
-}
-
 /// A recipient that is added must wait at least as long as before.
 pub(super) fn cooling(old: &KeyRules, new: &KeyRules, lines: &mut Lines<'_>) {
     let show = |span: Option<Span>| span.map_or("none".to_owned(), |span| span.to_string());
@@ -354,44 +351,4 @@ pub(super) fn cooling(old: &KeyRules, new: &KeyRules, lines: &mut Lines<'_>) {
         std::cmp::Ordering::Equal => {}
         std::cmp::Ordering::Greater => lines.narrower(line),
     }
-}
-
-fn thresholds(rules: &KeyRules) -> impl Iterator<Item = (&Tier, &Threshold)> {
-    rules.approve.iter().flat_map(|tier| tier.above.iter().map(move |above| (tier, above)))
-}
-
-/// Whether `by` asks for this too, on every account that can be charged so much at all. Where
-/// nothing can be charged, or every request above the amount is refused, nobody needs to be asked.
-fn asked(threshold: &Threshold, tier: &Tier, by: &KeyRules, charged: &KeyRules) -> bool {
-    let accounts = threshold.accounts.iter();
-    let accounts = accounts.filter(|account| can_exceed(charged, **account, threshold.amount));
-    accounts.into_iter().all(|account| {
-        thresholds(by).any(|(other, above)| {
-            above.accounts.contains(account)
-                && above.amount <= threshold.amount
-                && other.terms.at_least_as_hard_as(&tier.terms)
-        })
-    })
-}
-
-/// Whether a request can be charged more than so much. Windows do not tell: what is signed again
-/// adds nothing to them, and is shown to people all the same.
-fn can_exceed(rules: &KeyRules, account: Account, amount: Amount) -> bool {
-    let above = rules.limits_of(account).is_some_and(|limits| match limits.per_tx {
-        Limit::Unlimited => true,
-        Limit::AtMost(most) => most > amount,
-    });
-    above && rules.chains.contains(&account.chain)
-}
-
-fn describe(key: Rules<'_>, tier: &Tier, threshold: &Threshold) -> String {
-    let account = threshold.accounts.first().copied();
-    let account = account.map_or_else(|| key.native(), |account| key.unit(account));
-    let amount = account.amount(threshold.amount);
-    let people = tier.terms.need.parts.iter().map(|part| {
-        let members: Vec<&str> = part.members.iter().map(|person| person.as_str()).collect();
-        format!("{} of {}", part.count, members.join("/"))
-    });
-    let people: Vec<String> = people.collect();
-    format!("above {amount}, {}, {}", people.join(" + "), tier.terms.manner())
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::Address;
 
-use super::compare::{Rules, addresses, named_address, tiers_kept};
+use super::compare::{Rules, addresses, named_address};
 use super::units::format_amount;
 use super::{Book, KeyRules, Registry};
 use crate::id::{CallerId, ChainId, KeyLabel};
@@ -35,7 +35,13 @@ pub(super) fn difference(old: &Book, new: &Book) -> Difference {
                 let mut lines = found.about(format!("key {label}"));
                 compare_key(before, after, &mut lines);
             }
-            (None, Some(_)) => found.wider.push(format!("key {label}: added")),
+            (None, Some(rules)) => {
+                found.wider.push(format!("key {label}: added"));
+                let nothing = KeyRules::default();
+                let before = Rules { registry: &new.registry, rules: &nothing };
+                let after = Rules { registry: &new.registry, rules };
+                compare_key(before, after, &mut found.about(format!("key {label}")));
+            }
             (Some(_), None) => found.narrower.push(format!("key {label}: removed")),
             (None, None) => {}
         }
@@ -98,7 +104,7 @@ impl Lines<'_> {
         (added, removed): (impl Iterator<Item = &'a T>, impl Iterator<Item = &'a T>),
         show: impl Fn(&T) -> String,
     ) {
-        if let Some(added) = some_of(added, &show) {
+        for added in all_of(added, &show) {
             self.wider(format!("{what} added: {added}"));
         }
         if let Some(removed) = some_of(removed, &show) {
@@ -116,10 +122,26 @@ impl Lines<'_> {
         if let Some(added) = some_of(new.difference(old), &show) {
             self.narrower(format!("{what} added: {added}"));
         }
-        if let Some(removed) = some_of(old.difference(new), &show) {
+        for removed in all_of(old.difference(new), &show) {
             self.wider(format!("{what} removed: {removed}"));
         }
     }
+}
+
+/// All of them, a few on a line: who agrees to something wider is told of every member. Of more
+/// lines than anybody may be asked to read, how many more there are.
+fn all_of<'t, T: 't>(all: impl Iterator<Item = &'t T>, show: impl Fn(&T) -> String) -> Vec<String> {
+    let mut all = all.peekable();
+    let mut lines = Vec::new();
+    while lines.len() < SHOWN_LINES_MAX && all.peek().is_some() {
+        let line: Vec<String> = all.by_ref().take(SHOWN_MAX).map(&show).collect();
+        lines.push(line.join(", "));
+    }
+    let more = all.count();
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
 }
 
 /// The first few, and how many more there are. `None` if there are none.
@@ -246,7 +268,14 @@ fn names_in(label: &str) -> BTreeSet<&str> {
 
 /// Owners of a caller never count in its quorums: one less is a voter more. A caller that no key of
 /// the new book names asks for nothing; if a key names it that did not, the key says so.
+///
+/// A new caller takes a name that somebody who is being enrolled may have: as they can no longer be
+/// a person then, one person must not be able to add it.
 fn compare_owners(old: &Book, new: &Book, found: &mut Difference) {
+    for (caller, entry) in new.callers().filter(|(caller, _)| old.caller(caller).is_none()) {
+        let owners: Vec<&str> = entry.owners.iter().map(|owner| owner.as_str()).collect();
+        found.wider.push(format!("caller {caller}: added, owned by {}", owners.join(", ")));
+    }
     let used: BTreeSet<&CallerId> = new.keys.values().flat_map(|rules| &rules.callers).collect();
     for caller in used {
         if let (Some(before), Some(after)) = (old.caller(caller), new.caller(caller)) {
@@ -280,7 +309,7 @@ fn compare_key(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
     lines.permitted("delegatecall", (&before.delegatecall, &after.delegatecall), place);
     lines.permitted("deploy", (&before.deploy, &after.deploy), ToString::to_string);
     addresses("delegate", (&before.delegate, &after.delegate), new.registry, lines);
-    tiers_kept(old, new, lines);
+    super::tiers_diff::compare(old, new, lines);
     super::compare::cooling(before, after, lines);
 }
 
@@ -301,3 +330,6 @@ fn scope(key: Rules<'_>) -> BTreeSet<ChainId> {
 
 /// More than a few addresses on a line are not read.
 const SHOWN_MAX: usize = 5;
+
+/// A book with more such lines is not proposed: see `LINES_MAX` of statements.
+const SHOWN_LINES_MAX: usize = 400;

@@ -22,7 +22,9 @@ mod shared;
 mod shared_diff;
 mod signed;
 mod spelling;
+mod text;
 mod tiers;
+mod tiers_diff;
 mod tokens;
 mod units;
 mod warnings;
@@ -40,10 +42,24 @@ pub use self::key::{
 pub use self::lint::Lint;
 pub use self::registry::{CallerEntry, Chain, ContractKind, Registry, Token, TokenKind};
 pub use self::report::{Fault, Faults};
+pub(crate) use self::text::LINE_BYTES_MAX as CHANGED_LINE_BYTES_MAX;
 pub use self::units::{asset_name, format_amount};
 use crate::id::{BookHash, CallerId, KeyLabel, PersonId};
 pub use crate::quorum::{Quorum, QuorumPart, Terms};
 use crate::time::Span;
+
+/// What people are told before they agree to another book.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Change {
+    /// What it means.
+    pub difference: Difference,
+    /// Every line of the text that differs: `+ 12: per_tx = "5 ETH"`. `None`: more than people
+    /// read, or a line that is longer.
+    pub lines: Option<Vec<String>>,
+}
+
+/// More changed lines are not read.
+pub(crate) const CHANGED_LINES_MAX: usize = 300;
 
 /// A sound book and the text it came from.
 #[derive(Clone, Debug)]
@@ -67,6 +83,12 @@ impl Book {
     /// What is wider and what is narrower in `new` than in this book.
     pub fn difference(&self, new: &Self) -> Difference {
         diff::difference(self, new)
+    }
+
+    /// What another book would change, in meaning and in text.
+    pub fn change(&self, new: &Self) -> Change {
+        let lines = text::changed_lines(self.text(), new.text(), CHANGED_LINES_MAX);
+        Change { difference: self.difference(new), lines }
     }
 
     /// Foot-guns: what nobody should mean.

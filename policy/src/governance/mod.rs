@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::file::{CredentialWord, GovernanceFile, QuorumTable, RecoveryTable, credentials};
+use crate::bounded::at_most;
 use crate::credential::{Channel, Credential, Strength};
 use crate::id::{CallerId, PersonId};
 use crate::people::{CREDENTIALS_MAX, Member, PEOPLE_MAX, People, Person, Role};
@@ -86,6 +87,7 @@ pub struct Requirement {
 #[serde(deny_unknown_fields)]
 pub struct Recovery {
     /// The credentials.
+    #[serde(deserialize_with = "at_most::<RECOVERY_MAX, _, _>")]
     pub credentials: Vec<Credential>,
     /// How long everybody can see it coming.
     pub delay: Span,

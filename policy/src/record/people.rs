@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Signature;
 use crate::act::Act;
+use crate::bounded::at_most;
 use crate::credential::Evidence;
 use crate::governance::Governance;
 use crate::id::{CallerId, CredentialId, PersonId, Sequence};
@@ -120,6 +121,7 @@ pub struct RecoveryBegun {
     /// What will be.
     pub renewal: Renewal,
     /// By recovery credentials, as many as it takes, and by each credential of the new people.
+    #[serde(deserialize_with = "at_most::<RECOVERY_SIGNATURES_MAX, _, _>")]
     pub signatures: Vec<Signature>,
 }
 
@@ -133,7 +135,7 @@ impl RecoveryBegun {
         renewal.people.len() > RECOVERY_PEOPLE_MAX
             || credentials > RECOVERY_CREDENTIALS_MAX
             || offline > RECOVERY_CREDENTIALS_MAX
-            || self.signatures.len() > RECOVERY_CREDENTIALS_MAX.saturating_mul(2)
+            || self.signatures.len() > RECOVERY_SIGNATURES_MAX
             || renewal.reason.chars().count() > crate::state::REASON_MAX
     }
 }
@@ -144,6 +146,9 @@ pub const RECOVERY_PEOPLE_MAX: usize = 32;
 /// Credentials of all of them together: each signature is verified by the writer.
 pub const RECOVERY_CREDENTIALS_MAX: usize = 64;
 
+/// By the offline ones, and by those of the new people.
+const RECOVERY_SIGNATURES_MAX: usize = 2 * RECOVERY_CREDENTIALS_MAX;
+
 /// New people, and what it takes from then on.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,6 +158,7 @@ pub struct Renewal {
     /// What it takes from then on.
     pub governance: Governance,
     /// Everybody there will be.
+    #[serde(deserialize_with = "at_most::<RECOVERY_PEOPLE_MAX, _, _>")]
     pub people: Vec<Person>,
     /// Why.
     pub reason: String,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::act::{Act, ActFault, AdoptBook};
-use crate::book::{Book, Difference};
+use crate::book::{Book, Change};
 use crate::governance::Governance;
 use crate::id::{KeyId, PersonId, Sequence};
 use crate::pending::{PROPOSALS_MAX, ProposedSubject, Subject, Waiting};
@@ -60,7 +60,7 @@ impl State {
             expires,
             execute_until,
             terms: &terms,
-            difference: book.as_ref().map(|(_, difference)| &**difference),
+            change: book.as_ref().map(|(_, change)| &**change),
         };
         let statement = statement::proposal(self, &proposal);
         let (act, by) = (subject.act, by.clone());
@@ -69,18 +69,18 @@ impl State {
 
     /// The book that an act would adopt, parsed and compared: what was prepared outside, if it is
     /// that one.
-    fn expected_book(&self, act: &Act) -> Option<(Arc<Book>, Arc<Difference>)> {
+    fn expected_book(&self, act: &Act) -> Option<(Arc<Book>, Arc<Change>)> {
         let Act::Adopt(AdoptBook { book: text }) = act else { return None };
         let prepared = self
             .prepared
             .as_ref()
             .filter(|prepared| prepared.book.text() == text && prepared.base == self.book.hash());
         if let Some(prepared) = prepared {
-            return Some((prepared.book.clone(), prepared.difference.clone()));
+            return Some((prepared.book.clone(), prepared.change.clone()));
         }
         let book = Book::parse(text).ok()?;
-        let difference = self.book.difference(&book);
-        Some((Arc::new(book), Arc::new(difference)))
+        let change = self.book.change(&book);
+        Some((Arc::new(book), Arc::new(change)))
     }
 
     pub(super) fn proposed(
@@ -124,12 +124,12 @@ impl State {
                 if *self.book.text() == adopt.book {
                     return Err(ActFault::SameBook);
                 }
-                let (book, difference) = self.expected_book(act).ok_or(ActFault::FaultyBook)?;
+                let (book, change) = self.expected_book(act).ok_or(ActFault::FaultyBook)?;
                 self.check_callers(&book)?;
-                match difference.wider.len() {
-                    0 => Err(ActFault::OnlyNarrows),
-                    lines if lines > LINES_MAX => Err(ActFault::TooLong(lines)),
-                    _ => Ok(()),
+                match (change.difference.wider.len(), &change.lines) {
+                    (0, _) => Err(ActFault::OnlyNarrows),
+                    (ways, Some(_)) if ways <= LINES_MAX => Ok(()),
+                    _ => Err(ActFault::TooLong),
                 }
             }
             Act::CancelRecovery(_) => {
@@ -327,6 +327,11 @@ impl State {
             | Act::Remove(_)
             | Act::SetRoles(_) => {
                 proposed.act.apply_to(&mut self.people, &mut self.governance);
+                if let Act::Remove(remove) = &proposed.act {
+                    self.pending.void(&remove.person, None);
+                } else if let Act::DropCredential(drop) = &proposed.act {
+                    self.pending.void(&drop.person, Some(&drop.credential));
+                }
             }
         }
         self.narrowed = entry.seq;

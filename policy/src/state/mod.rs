@@ -18,7 +18,7 @@ pub use self::faults::{ExecutionFault, ProposalFault, RecoveryFault};
 pub use self::outlook::{Outlook, Progress};
 pub use self::recovery::Announced;
 pub use self::votes::{REASON_MAX, SuspensionFault, VoteFault};
-use crate::book::{Book, Difference};
+use crate::book::{Book, Change};
 use crate::credential::Purpose;
 use crate::decide::{Allowed, Approval, Decision, Facts, KeyFacts, decide};
 use crate::governance::Governance;
@@ -112,7 +112,7 @@ pub struct Prepared {
     /// The book it was compared with.
     pub base: BookHash,
     /// What it would change.
-    pub difference: Arc<Difference>,
+    pub change: Arc<Change>,
 }
 
 /// Which digest a caller's request id stands for.

@@ -46,7 +46,8 @@ impl State {
             .iter()
             .map(|cast| {
                 let member = self.people.member(&cast.by);
-                member.is_some_and(|member| member.active(&cast.credential).is_some())
+                let active = member.is_some_and(|member| member.active(&cast.credential).is_some());
+                active && !cast.void
             })
             .collect();
         let agreed = waiting.votes.iter().zip(&counts);
@@ -114,7 +115,7 @@ impl State {
 
     /// Whether this person is asked about it and has not said anything yet.
     pub fn asks(&self, waiting: &Waiting, person: &PersonId, now: Interval) -> bool {
-        let silent = !waiting.votes.iter().any(|cast| cast.by == *person);
+        let silent = !waiting.votes.iter().any(|cast| cast.by == *person && !cast.void);
         let able = self.people.member(person).is_some_and(|member| !member.suspended);
         silent && able && waiting.takes_votes(now.possible) && self.is_asked(waiting, person)
     }

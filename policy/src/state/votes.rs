@@ -139,7 +139,8 @@ impl State {
         }
         // Whoever agreed may think better of it: a rejection is never too late.
         let agrees = *choice == Choice::Approve;
-        if agrees && waiting.votes.iter().any(|cast| cast.credential == *id) {
+        let counted = |cast: &Cast| cast.credential == *id && !cast.void;
+        if agrees && waiting.votes.iter().any(counted) {
             return Err(VoteFault::Again(id.clone()));
         }
         let text = statement::ballot(&waiting.statement, *choice, by, reason);
@@ -161,6 +162,7 @@ impl State {
             counter,
             at: now.sure,
             sequence: self.head.next(),
+            void: false,
         })
     }
 
@@ -229,7 +231,8 @@ impl State {
     /// whose vote and credential are not suspended, and whose signature, looked at once more, is
     /// one over this very statement.
     pub(super) fn count(&self, waiting: &Waiting, mut counts: impl FnMut(Vote, Sequence)) {
-        for cast in waiting.votes.iter().filter(|cast| cast.choice == Choice::Approve) {
+        let agreed = |cast: &&Cast| cast.choice == Choice::Approve && !cast.void;
+        for cast in waiting.votes.iter().filter(agreed) {
             let member = self.people.member(&cast.by);
             let Some(credential) = member.and_then(|one| one.active(&cast.credential)) else {
                 continue;
@@ -388,6 +391,7 @@ impl State {
         let checked = self.check_suspension(suspended);
         checked.map_err(|fault| Unfoldable::Suspended(entry.seq, fault))?;
         suspend(&mut self.people, suspended);
+        self.pending.void(&suspended.person, suspended.credential.as_ref());
         self.narrowed = entry.seq;
         Ok(())
     }

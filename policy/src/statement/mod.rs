@@ -8,8 +8,8 @@
 use alloy_primitives::Address;
 
 use crate::act::{Act, DropCredential};
-use crate::book::{Book, Difference, KeyRules};
-use crate::credential::Credential;
+use crate::book::{Book, Change, KeyRules};
+use crate::credential::{Credential, Strength};
 use crate::decide::Parked;
 use crate::effect::{self, Effect};
 use crate::finding::{self};
@@ -200,7 +200,7 @@ pub(crate) struct Proposal<'a> {
     pub(crate) execute_until: Millis,
     pub(crate) terms: &'a Terms,
     /// What a book would change.
-    pub(crate) difference: Option<&'a Difference>,
+    pub(crate) change: Option<&'a Change>,
 }
 
 /// What people sign of a proposal.
@@ -231,10 +231,11 @@ fn act(state: &State, proposal: &Proposal<'_>, text: &mut Text) {
         }
         Act::Adopt(adopt) => {
             text.line(format!("act: adopt the book {}", bare(sha256(adopt.book.as_bytes()))));
-            let nothing = Difference::default();
-            let found = proposal.difference.unwrap_or(&nothing);
-            text.list("wider", found.wider.iter().cloned());
-            text.list("narrower", shortened(&found.narrower));
+            let nothing = Change::default();
+            let Change { difference, lines } = proposal.change.unwrap_or(&nothing);
+            text.list("wider", difference.wider.iter().cloned());
+            text.list("narrower", shortened(&difference.narrower));
+            text.list("every line that changes", lines.iter().flatten().cloned());
         }
         Act::Enrol(enrol) => {
             text.line(format!("act: add the person {}", enrol.person.id));
@@ -294,13 +295,17 @@ fn person(person: &Person) -> Vec<String> {
     lines
 }
 
-/// What somebody signs with: its id, which is a hash over all of it, and where a passkey is used.
+/// What somebody signs with: its id, which is a hash over all of it; whether its secret can be
+/// copied; and where a passkey is used.
 fn credential(credential: &Credential) -> String {
     match credential {
-        Credential::Ssh(_) => credential.id().to_string(),
+        Credential::Ssh(_) if credential.could_be() == Strength::File => {
+            format!("{}, an SSH key in a file", credential.id())
+        }
+        Credential::Ssh(_) => format!("{}, a security key", credential.id()),
         Credential::Passkey(passkey) => {
             let origins: Vec<String> = passkey.origins.iter().map(|one| quoted(one)).collect();
-            format!("{} at {}", credential.id(), origins.join(", "))
+            format!("{}, a passkey at {}", credential.id(), origins.join(", "))
         }
     }
 }

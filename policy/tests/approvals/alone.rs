@@ -1,7 +1,8 @@
 //! What one person cannot do alone, and what they still can.
 
+use alloy_primitives::{Address, U256};
 use portcullis_policy::act::{
-    Act, AddCredential, Enrol, Govern, Reinstate, Remove, Revoke, SetRoles, Thaw,
+    Act, AddCredential, AdoptBook, Enrol, Govern, Reinstate, Remove, Revoke, SetRoles, Thaw,
 };
 use portcullis_policy::credential::{Credential, Purpose};
 use portcullis_policy::governance::{Deed, Governance};
@@ -14,8 +15,8 @@ use portcullis_policy::stops::Scope;
 use crate::acts::{explains_itself, pass, refused};
 use crate::requests::ask;
 use crate::rig::{
-    approve, cast, execute, fault, genesis_of, governance, id, park, pens, propose, requirement,
-    vault, vote,
+    BOOK, approve, cast, execute, fault, genesis_of, governance, id, park, pens, propose,
+    requirement, vault, vote,
 };
 use crate::support::people::{PasskeyPen, Pen, person};
 use crate::support::{Said, Vault, key};
@@ -225,4 +226,97 @@ fn one_secret_is_never_behind_two_people_whatever_its_credentials_are_called() {
     *safe = copied.credential();
     let act = Act::Govern(Govern { governance: recovery });
     assert_eq!(refused(&mut vault, act), "UNGOVERNABLE");
+}
+
+/// What an operator would hide, in a book whose reason is harmless: each is told, or refused.
+#[test]
+fn nothing_that_a_book_changes_is_kept_from_whoever_agrees_to_it() {
+    let hidden = Address::repeat_byte(0xee).to_checksum(None);
+    let plausible = (1..=6_u8).map(|n| Address::with_last_byte(n).to_checksum(None));
+    let listed: Vec<String> =
+        plausible.chain([hidden.clone()]).map(|one| format!("    \"{one}\",\n")).collect();
+    let list = format!("[list]\nmany = [\n{}]\n[group]", listed.concat());
+    let suppliers = BOOK
+        .replace("[group]", &list)
+        .replace("to = [\"@supplier\", \"@lookalike\"]", "to = [\"@supplier\", \"@many\"]");
+    let quoted = format!(":     \"{hidden}\",\n");
+    let canary = format!(
+        "{BOOK}[key.canary]\ncallers = [\"spiffe://acme/payouts\"]\nchains = [\"ethereum\"]\n\
+         native = {{ to = \"anyone\", per_tx = \"unlimited\", window = \"unlimited\" }}\n\
+         fees = {{ per_tx = \"unlimited\", window = \"unlimited\", max_priority_fee = \"unlimited\", \
+         counts_as = \"native\" }}\n\
+         rate = {{ per_caller = \"unlimited\", per_key = \"unlimited\", parked = 3 }}\n"
+    );
+    let eased = BOOK.replace("2 of treasury\", expires", "1 of treasury\", expires");
+    for (book, lines) in [
+        (&suppliers, vec![hidden.as_str(), quoted.as_str(), "+ 8: [list]"]),
+        (
+            &canary,
+            vec![
+                "key canary: native added: per_tx unlimited, window unlimited",
+                "key canary: native to 0 addresses -> anyone",
+                "+ 23: [key.canary]",
+                "+ 26: native = { to = \"anyone\", per_tx = \"unlimited\"",
+            ],
+        ),
+        (&eased, vec!["asked for is above 1 ETH, 1 of alice/bob/carol/olga", "under [key.hot]"]),
+    ] {
+        let mut vault = vault();
+        let act = Act::Adopt(AdoptBook { book: book.clone() });
+        let matter = propose(&mut vault, "olga", act).unwrap();
+        let text = &vault.state.pending().get(&matter).unwrap().statement;
+        for line in lines {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        explains_itself(&vault);
+    }
+    // More, or a longer line, than people read.
+    let mut vault = vault();
+    let many: Vec<String> = (0..301_u64)
+        .map(|n| {
+            format!("    \"{}\",\n", Address::from_word(U256::from(n + 1).into()).to_checksum(None))
+        })
+        .collect();
+    for list in [many.concat(), many[..12].concat().replace('\n', "")] {
+        let list = format!("[list]\nmany = [\n{list}\n]\n[group]");
+        let book = BOOK.replace("[group]", &list).replace("\"@lookalike\"]", "\"@many\"]");
+        let act = Act::Adopt(AdoptBook { book });
+        assert_eq!(refused(&mut vault, act), "TOO_LONG_TO_APPROVE");
+    }
+}
+
+#[test]
+fn a_vote_from_before_a_suspension_or_a_removal_does_not_come_back_with_its_voter() {
+    for (by_credential, parked) in [(false, true), (true, true), (false, false)] {
+        let mut vault = vault();
+        let request = ask(0, 5_000);
+        let (matter, one, other) = if parked {
+            (park(&mut vault, &request), "alice", "bob")
+        } else {
+            vault.freeze("sam", Scope::All);
+            let thaw = Act::Thaw(Thaw { scope: Scope::All });
+            (propose(&mut vault, "olga", thaw).unwrap(), "sue", "sid")
+        };
+        approve(&mut vault, &matter, one);
+        approve(&mut vault, &matter, other);
+        // Somebody has stolen the laptop, and perhaps cast that vote.
+        let pen = &pens(one)[0];
+        let pen = by_credential.then_some(pen);
+        assert_eq!(try_to(&mut vault, suspend("sam", one, pen)), "");
+        let credential = pen.map(|pen| pen.credential().id());
+        let back = Reinstate { credential, person: id(one) };
+        pass(&mut vault, "olga", Act::Reinstate(back), &["sam", "sid", "carol"]).unwrap();
+        let met = |vault: &mut Vault| match (&matter, parked) {
+            (_, true) => matches!(vault.ask(&request), Said::Reserved(_)),
+            (matter, false) => {
+                vault.wait(60_000);
+                execute(vault, "olga", matter).is_ok()
+            }
+        };
+        assert!(!met(&mut vault), "{by_credential} {parked}");
+        // They read it again, and say so again with the same credential.
+        approve(&mut vault, &matter, one);
+        assert!(met(&mut vault), "{by_credential} {parked}");
+        explains_itself(&vault);
+    }
 }

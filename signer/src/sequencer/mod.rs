@@ -305,8 +305,8 @@ impl NewBook {
 
 fn prepare(text: &str, in_force: &Book) -> Result<Prepared, Refusal> {
     let book = Book::parse(text).map_err(Refusal::FaultyBook)?;
-    let difference = Arc::new(in_force.difference(&book));
-    Ok(Prepared { book: Arc::new(book), base: in_force.hash(), difference })
+    let change = Arc::new(in_force.change(&book));
+    Ok(Prepared { book: Arc::new(book), base: in_force.hash(), change })
 }
 
 /// A place among the requests that wait for their decision.

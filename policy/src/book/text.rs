@@ -1,0 +1,235 @@
+//! Which lines of a book's text another one changes.
+//!
+//! What rules mean is compared elsewhere, and told in a few words. Here nothing is told in other
+//! words and nothing is left out: from the one text and these lines the other can be written, so
+//! whoever has read them has read everything.
+
+use std::collections::HashMap;
+
+/// The lines that go and those that come, in order: each under the table it stands in, and behind
+/// its number in its own text. `None`: more than `most` of them, or one longer than people read.
+pub(super) fn changed_lines(old: &str, new: &str, most: usize) -> Option<Vec<String>> {
+    let texts = Texts { old: old.lines().collect(), new: new.lines().collect() };
+    let changes = texts.changes(most)?;
+    let mut told = Vec::with_capacity(changes.len());
+    let mut table = "";
+    for change in changes {
+        let (lines, sign, at) = match change {
+            Change::Gone(at) => (&texts.old, '-', at),
+            Change::Come(at) => (&texts.new, '+', at),
+        };
+        let line = lines.get(at)?;
+        if line.len() > LINE_BYTES_MAX {
+            return None;
+        }
+        // A heading that changes speaks for itself.
+        let under = lines.get(..=at)?.iter().rev().find(|line| is_heading(line)).copied();
+        let under = under.unwrap_or_default();
+        if under != table && !is_heading(line) {
+            told.push(format!("under {under}"));
+        }
+        table = under;
+        told.push(format!("{sign} {}: {line}", at.saturating_add(1)));
+    }
+    Some(told)
+}
+
+/// `[key.hot]`: of what the lines below speak.
+fn is_heading(line: &str) -> bool {
+    let line = line.trim();
+    let plain = !line.contains('"') || line.starts_with("[caller.");
+    plain && line.starts_with('[') && line.ends_with(']')
+}
+
+/// A line of one of the texts, by its place there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Change {
+    /// Only the old one has it.
+    Gone(usize),
+    /// Only the new one has it.
+    Come(usize),
+}
+
+struct Texts<'t> {
+    old: Vec<&'t str>,
+    new: Vec<&'t str>,
+}
+
+impl Texts<'_> {
+    /// A shortest way from one to the other. `None` if it takes more steps than `most`.
+    ///
+    /// E. W. Myers, "An O(ND) Difference Algorithm and Its Variations" (1986), section 2: on
+    /// diagonal k = x - y, how far along the old text one comes with so many steps.
+    fn changes(&self, most: usize) -> Option<Vec<Change>> {
+        let start = self.old.iter().zip(&self.new).take_while(|(old, new)| old == new).count();
+        let (old, new) = (self.old.get(start..)?, self.new.get(start..)?);
+        let ends = old.iter().rev().zip(new.iter().rev());
+        let end = ends.take_while(|(old, new)| old == new).count();
+        let (old, new) = (trim(old, end)?, trim(new, end)?);
+        let (old, new) = numbered(old, new);
+        let reached = reach(&old, &new, most)?;
+        let mut changes = walk_back(&reached, old.len(), new.len());
+        changes.reverse();
+        let shifted = changes.into_iter().map(|change| match change {
+            Change::Gone(at) => Change::Gone(at.saturating_add(start)),
+            Change::Come(at) => Change::Come(at.saturating_add(start)),
+        });
+        Some(shifted.collect())
+    }
+}
+
+fn trim<'t, 'l>(lines: &'l [&'t str], end: usize) -> Option<&'l [&'t str]> {
+    lines.get(..lines.len().checked_sub(end)?)
+}
+
+/// The same lines as numbers, which are compared faster.
+fn numbered(old: &[&str], new: &[&str]) -> (Vec<usize>, Vec<usize>) {
+    let mut known = HashMap::new();
+    let mut number = |line| {
+        let next = known.len();
+        *known.entry(line).or_insert(next)
+    };
+    let old = old.iter().map(|line| number(*line)).collect();
+    (old, new.iter().map(|line| number(*line)).collect())
+}
+
+/// After 0, 1, 2.. steps: how far one is on each diagonal from -steps to steps, every other one.
+fn reach(old: &[usize], new: &[usize], most: usize) -> Option<Vec<Vec<usize>>> {
+    let mut reached: Vec<Vec<usize>> = Vec::new();
+    for steps in 0..=most {
+        let before = reached.last();
+        let mut now = Vec::with_capacity(steps.saturating_add(1));
+        for lane in 0..=steps {
+            let (mut x, _) = entered(before, lane, steps);
+            let mut y = across(x, lane, steps);
+            while old.get(x).is_some_and(|line| new.get(y) == Some(line)) {
+                (x, y) = (x.saturating_add(1), y.saturating_add(1));
+            }
+            now.push(x);
+            if x >= old.len() && y >= new.len() {
+                reached.push(now);
+                return Some(reached);
+            }
+        }
+        reached.push(now);
+    }
+    None
+}
+
+/// Where a lane is entered: how far along the old text, and whether by a line that comes (down) or
+/// one that goes (to the right). Lane n after s steps is the diagonal 2n - s.
+fn entered(before: Option<&Vec<usize>>, lane: usize, steps: usize) -> (usize, Option<bool>) {
+    let Some(before) = before else { return (0, None) };
+    let left = lane.checked_sub(1).and_then(|lane| before.get(lane)).copied();
+    let above = before.get(lane).copied().filter(|_| lane < steps);
+    match (left, above) {
+        (Some(left), Some(above)) if above <= left => (left.saturating_add(1), Some(false)),
+        (Some(left), None) => (left.saturating_add(1), Some(false)),
+        (_, Some(above)) => (above, Some(true)),
+        (None, None) => (0, None),
+    }
+}
+
+/// How far along the new text one is on a lane: x - (2n - s).
+fn across(x: usize, lane: usize, steps: usize) -> usize {
+    x.saturating_add(steps).saturating_sub(lane.saturating_mul(2))
+}
+
+/// The changes on the way, the last first.
+fn walk_back(reached: &[Vec<usize>], old: usize, new: usize) -> Vec<Change> {
+    let mut changes = Vec::new();
+    // The lane on which the end lies: old - new = 2n - s.
+    let last = reached.len().saturating_sub(1);
+    let mut lane = old.saturating_add(last).saturating_sub(new) / 2;
+    for steps in (1..reached.len()).rev() {
+        let before = steps.checked_sub(1).and_then(|steps| reached.get(steps));
+        let (x, comes) = entered(before, lane, steps);
+        if comes == Some(true) {
+            changes.push(Change::Come(across(x, lane, steps).saturating_sub(1)));
+        } else {
+            changes.push(Change::Gone(x.saturating_sub(1)));
+            lane = lane.saturating_sub(1);
+        }
+    }
+    changes
+}
+
+/// Longer lines are not read: long lists are written one address a line.
+pub(crate) const LINE_BYTES_MAX: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Writes the new text from the old one and what was told.
+    fn follow(old: &str, told: &[String]) -> String {
+        let mut lines: Vec<Option<&str>> = old.lines().map(Some).collect();
+        let mut come: Vec<(usize, &str)> = Vec::new();
+        for one in told.iter().filter(|one| !one.starts_with("under ")) {
+            let (sign, rest) = one.split_once(' ').unwrap();
+            let (number, line) = rest.split_once(": ").unwrap();
+            let at = number.parse::<usize>().unwrap() - 1;
+            if sign == "-" {
+                assert_eq!(lines[at].take(), Some(line));
+            } else {
+                come.push((at, line));
+            }
+        }
+        let mut text: Vec<&str> = lines.into_iter().flatten().collect();
+        // In the order of their places in the new text each lands where it belongs.
+        for (at, line) in come {
+            text.insert(at, line);
+        }
+        text.join("\n")
+    }
+
+    #[test]
+    fn what_changes_is_told_in_full_under_its_table() {
+        let old = "version = 1\n[list]\nmany = [\n  \"a\",\n  \"b\",\n]\n[key.hot]\nx = 1\ny = 2";
+        let new = "version = 1\n[list]\nmany = [\n  \"a\",\n  \"c\",\n  \"b\",\n]\n[key.hot]\nx = 1\ny = 3";
+        let told = changed_lines(old, new, 10).unwrap();
+        let expected =
+            ["under [list]", "+ 5:   \"c\",", "under [key.hot]", "- 9: y = 2", "+ 10: y = 3"];
+        assert_eq!(told, expected);
+        assert_eq!(changed_lines(old, old, 0).unwrap(), Vec::<String>::new());
+        assert_eq!(changed_lines(old, new, 2), None);
+        let long = format!("{old}\nz = \"{}\"", "0".repeat(LINE_BYTES_MAX));
+        assert_eq!(changed_lines(old, &long, 10), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn from_the_old_text_and_what_is_told_the_new_one_can_be_written(
+            old in prop::collection::vec(0_u8..5, 0..30),
+            new in prop::collection::vec(0_u8..5, 0..30),
+        ) {
+            let text = |lines: &[u8]| {
+                let lines: Vec<String> = lines.iter().map(|line| format!("x = {line}")).collect();
+                lines.join("\n")
+            };
+            let (before, after) = (text(&old), text(&new));
+            let told = changed_lines(&before, &after, 60).unwrap();
+            prop_assert_eq!(follow(&before, &told), after.clone());
+            // A shortest way: as many lines as a longest common subsequence leaves.
+            let mut table = vec![vec![0_usize; new.len() + 1]; old.len() + 1];
+            for (i, left) in old.iter().enumerate() {
+                for (j, right) in new.iter().enumerate() {
+                    table[i + 1][j + 1] = if left == right {
+                        table[i][j] + 1
+                    } else {
+                        table[i][j + 1].max(table[i + 1][j])
+                    };
+                }
+            }
+            let steps = old.len() + new.len() - 2 * table[old.len()][new.len()];
+            prop_assert_eq!(told.len(), steps);
+            if steps > 0 {
+                prop_assert_eq!(changed_lines(&before, &after, steps - 1), None);
+            }
+        }
+    }
+}
