@@ -142,10 +142,15 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let pipeline = Arc::new(Pipeline::new(sequencer.clone(), hsm.clone(), throttle));
     let forgetting = tokio::spawn(forget_signatures(pipeline.clone()));
     let signing = Signing::new(pipeline, sequencer.clone());
-    let readers = Readers::new(reader);
     let approvals = Approvals::new(sequencer.clone());
-    let people =
-        Control { sequencer: sequencer.clone(), keys, readers, health: health.clone(), clock };
+    let people = Control {
+        sequencer: sequencer.clone(),
+        keys,
+        readers: Readers::new(reader),
+        health: health.clone(),
+        clock,
+        acts: approvals.acts.clone(),
+    };
 
     let (stop, _) = watch::channel(false);
     let stopped = |mut stop: watch::Receiver<bool>| async move {
@@ -266,6 +271,7 @@ fn control_routes(control: Control, approvals: Approvals) -> Result<Routes, AppE
     let keys = KeyServiceServer::new(control.clone());
     let control = ControlServiceServer::new(control).max_decoding_message_size(BOOK_BYTES_MAX);
     let people = PeopleServiceServer::new(approvals.clone());
+    let people = people.max_decoding_message_size(RECOVERY_BYTES_MAX);
     let approvals = ApprovalServiceServer::new(approvals).max_decoding_message_size(BOOK_BYTES_MAX);
     Ok(Routes::new(keys)
         .add_service(control)
@@ -320,3 +326,6 @@ const REQUEST_BYTES_MAX: usize = 160 * 1024;
 
 /// A book of a hundred thousand addresses takes about 5 MB.
 const BOOK_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A recovery of as many people as there may be, with the signatures of all.
+const RECOVERY_BYTES_MAX: usize = 512 * 1024;

@@ -17,6 +17,7 @@ use crate::hsm::{Drift, Hsm, HsmError, SignFault, TokenKey};
 use crate::refusal::Refusal;
 use crate::sequencer::{KeyView, Sequencer};
 use crate::signature::PublicPoint;
+use crate::words;
 
 /// Keys in token and journal.
 pub struct Keys {
@@ -60,10 +61,7 @@ impl KeyOrder {
         let tags = tags.map_err(|error| Refusal::bad_name("tags", &error))?;
         let owner = if owner.is_empty() { Ok(by.clone()) } else { owner.parse() };
         let owner = owner.map_err(|error| Refusal::bad_name("owner", &error))?;
-        if purpose.chars().count() > PURPOSE_CHARS_MAX {
-            let problem = format!("at most {PURPOSE_CHARS_MAX} characters");
-            return Err(Refusal::BadField { field: "purpose", problem });
-        }
+        words::plain("purpose", &purpose, PURPOSE_CHARS_MAX)?;
         Ok(Self { label, tags, purpose, owner, by: by.clone() })
     }
 }

@@ -22,3 +22,4 @@ pub mod roster;
 pub mod sequencer;
 pub mod signature;
 pub mod throttle;
+mod words;

@@ -24,11 +24,11 @@ pub enum Refusal {
     NotAuthorised {
         /// Who asked.
         person: String,
-        /// What it takes.
-        role: &'static str,
+        /// What it takes, any one of them: "operator or security".
+        role: String,
     },
     /// Too many requests.
-    #[error("more requests than the book's rate allows")]
+    #[error("more requests than the rate {rate} allows")]
     Throttled {
         /// When the next one is let in.
         retry_after: Duration,
@@ -106,6 +106,9 @@ pub enum Refusal {
     /// A book that widens, which takes a quorum.
     #[error("the book widens what is allowed, which takes a quorum: propose it")]
     Widens(Vec<String>),
+    /// Another book came while this one was compared.
+    #[error("another book was adopted meanwhile: compare this one with it, and try again")]
+    BookChanged,
     /// A vote that is none.
     #[error("not a vote that counts")]
     Vote(#[source] VoteFault),

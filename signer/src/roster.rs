@@ -59,6 +59,7 @@ pub fn person(view: &View, name: &str, roles: &[Role]) -> Result<Present, Refusa
     if roles.iter().any(|role| person.roles.contains(role)) {
         return Ok(Present { person: person.id.clone() });
     }
-    let role = roles.first().map_or("none", |role| role.name());
+    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    let role = names.join(" or ");
     Err(Refusal::NotAuthorised { person: person.id.to_string(), role })
 }

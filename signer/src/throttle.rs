@@ -11,7 +11,7 @@ use arc_swap::ArcSwapOption;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use portcullis_policy::book::{Book, KeyRules, Rate};
-use portcullis_policy::id::{BookHash, CallerId, KeyLabel};
+use portcullis_policy::id::{BookHash, CallerId, KeyLabel, PersonId};
 
 use crate::refusal::Refusal;
 use crate::roster::Authenticated;
@@ -34,6 +34,29 @@ impl Admitted {
         self.0
     }
 }
+
+/// How often one person changes something: proposes, takes back, suspends, adopts. Each is a record
+/// for ever, and a book can be large. Freezing and voting are never held back.
+#[derive(Clone, Debug)]
+pub struct Acts(Arc<DefaultKeyedRateLimiter<PersonId>>);
+
+impl Default for Acts {
+    fn default() -> Self {
+        Self(Arc::new(RateLimiter::keyed(ACTS)))
+    }
+}
+
+impl Acts {
+    /// Lets a person go on, or says when to come back.
+    pub fn admit(&self, person: &PersonId) -> Result<(), Refusal> {
+        let verdict = self.0.check_key(person);
+        verdict.map_err(|until| throttled("acts per person", wait(&until)))
+    }
+}
+
+/// One in two seconds, and in a hurry so many at once.
+const ACTS: Quota = Quota::per_minute(NonZeroU32::new(30).expect("above zero"))
+    .allow_burst(NonZeroU32::new(60).expect("above zero"));
 
 #[derive(Debug)]
 struct Rates {

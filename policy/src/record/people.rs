@@ -1,5 +1,7 @@
 //! What people do together: proposals, votes, and what comes of them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Signature;
@@ -19,6 +21,16 @@ pub enum Matter {
     Parked(String),
     /// A proposal, by the place of its record.
     Proposal(Sequence),
+}
+
+impl fmt::Display for Matter {
+    /// What people call it: 32 hexadecimal digits, or `p48`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parked(name) => out.write_str(name),
+            Self::Proposal(sequence) => write!(out, "p{sequence}"),
+        }
+    }
 }
 
 /// Yes or no. A no ends the matter.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portcullis_policy::act::Act;
 use portcullis_policy::credential::{Evidence, Strength};
-use portcullis_policy::id::{PersonId, Sequence};
+use portcullis_policy::id::Sequence;
 use portcullis_policy::pending::Subject;
 use portcullis_policy::people::Role;
 use portcullis_policy::record::{Choice, Matter, Party, Voted, Withdrawn};
@@ -25,14 +25,21 @@ use tonic::{Request, Response, Status};
 
 use super::places::{Place, Places};
 use super::signing::peer;
+
 use crate::refusal::Refusal;
 use crate::roster::{self, Present};
 use crate::sequencer::{Sequencer, Standing};
+use crate::throttle::Acts;
+use crate::words;
 
 /// Serves people who decide together.
 #[derive(Clone)]
 pub struct Approvals {
     pub(super) sequencer: Sequencer,
+    /// How often one person changes something: shared with whoever else lets people do so.
+    pub acts: Acts,
+    /// Recoveries being looked at: anybody with a certificate may announce one.
+    pub(super) recoveries: Places,
     watchers: Places,
     lists: Places,
 }
@@ -40,8 +47,13 @@ pub struct Approvals {
 impl Approvals {
     /// Over this order.
     pub fn new(sequencer: Sequencer) -> Self {
-        let watchers = Places::new(WATCHERS_PER_PERSON_MAX, WATCHERS_MAX);
-        Self { sequencer, watchers, lists: Places::new(LISTS_PER_PERSON_MAX, LISTS_MAX) }
+        Self {
+            sequencer,
+            acts: Acts::default(),
+            recoveries: Places::new(1, 1),
+            watchers: Places::new(WATCHERS_PER_PERSON_MAX, WATCHERS_MAX),
+            lists: Places::new(LISTS_PER_PERSON_MAX, LISTS_MAX),
+        }
     }
 
     pub(super) fn present<T>(
@@ -89,6 +101,7 @@ impl ApprovalService for Approvals {
         // Anybody of the vault may carry a vote: it is signed by whoever casts it.
         let _carrier = self.present(&request, READERS)?;
         let vote = request.into_inner();
+        words::one_line("reason", &vote.reason)?;
         let evidence: Evidence = json("evidence_json", &vote.evidence_json)?;
         let voted = Voted {
             by: vote.voter.parse().map_err(|error| Refusal::bad_name("voter", &error))?,
@@ -116,9 +129,12 @@ impl ApprovalService for Approvals {
     ) -> Result<Response<ProposeResponse>, Status> {
         let person = self.present(&request, VOTERS)?.person().clone();
         let ProposeRequest { act_json, reason } = request.into_inner();
-        let act: Act = json("act_json", &act_json)?;
-        tracing::info!(%person, deed = %act.deed(), "proposed");
-        let standing = self.sequencer.propose(person, act, reason).await?;
+        self.acts.admit(&person)?;
+        words::one_line("reason", &reason)?;
+        let act: Act = json("act_json", bounded_act(&act_json)?)?;
+        let deed = act.deed();
+        let standing = self.sequencer.propose(person.clone(), act, reason).await?;
+        tracing::info!(%person, %deed, matter = %standing.matter, "proposed");
         let approval = Some(approval(&standing, Detail::Whole));
         Ok(Response::new(ProposeResponse { approval }))
     }
@@ -144,6 +160,7 @@ impl ApprovalService for Approvals {
         request: Request<WithdrawProposalRequest>,
     ) -> Result<Response<WithdrawProposalResponse>, Status> {
         let person = self.present(&request, READERS)?.person().clone();
+        self.acts.admit(&person)?;
         let matter = Matter::Proposal(proposal(&request.into_inner().id)?);
         let withdrawn = Withdrawn { by: Party::Person(person), matter };
         let sequence = self.sequencer.withdraw(withdrawn).await?.0;
@@ -155,13 +172,14 @@ impl ApprovalService for Approvals {
         request: Request<WatchApprovalsRequest>,
     ) -> Result<Response<Self::WatchApprovalsStream>, Status> {
         let person = self.present(&request, READERS)?.person().clone();
+        let name = peer(&request)?.identity().name().to_owned();
         let place = self.watchers.share(person.as_str()).try_take();
         let place = place.map_err(|_| Refusal::Overloaded)?;
         let (changes, stream) = mpsc::channel(CHANGES_AHEAD_MAX);
         let sequencer = self.sequencer.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = watch(&sequencer, &person, &changes, place) => {}
+                () = watch(&sequencer, &name, &changes, place) => {}
                 () = changes.closed() => {}
             }
         });
@@ -171,14 +189,20 @@ impl ApprovalService for Approvals {
 
 type Changes = mpsc::Sender<Result<WatchApprovalsResponse, Status>>;
 
-/// Sends everything that waits, and then each thing whose looks have changed.
-async fn watch(sequencer: &Sequencer, person: &PersonId, changes: &Changes, _place: Place) {
+/// Sends everything that waits, and then each thing whose looks have changed, to whoever has a
+/// certificate of this name: as long as that is a person who may look.
+async fn watch(sequencer: &Sequencer, name: &str, changes: &Changes, _place: Place) {
     let mut moved = sequencer.matter_changes();
     let mut known: BTreeMap<Matter, Approval> = BTreeMap::new();
     let mut caught_up = false;
     loop {
         moved.borrow_and_update();
-        let listed = match sequencer.matters(Some(person.clone())).await {
+        let present = roster::person(&sequencer.view(), name, READERS);
+        let listed = match present {
+            Ok(present) => sequencer.matters(Some(present.person().clone())).await,
+            Err(refusal) => Err(refusal),
+        };
+        let listed = match listed {
             Ok((standings, _)) => standings,
             Err(refusal) => return drop(changes.send(Err(refusal.into())).await),
         };
@@ -245,7 +269,7 @@ fn approval(standing: &Standing, detail: Detail) -> Approval {
         counts: *counts,
     });
     Approval {
-        id: name(matter),
+        id: matter.to_string(),
         state: state.into(),
         summary: statement::summary(&waiting.statement),
         statement: if detail == Detail::Whole {
@@ -262,14 +286,6 @@ fn approval(standing: &Standing, detail: Detail) -> Approval {
         likeness,
         asks_you: *asks,
         proposal: waiting.proposed().is_some(),
-    }
-}
-
-/// What people call it.
-fn name(matter: &Matter) -> String {
-    match matter {
-        Matter::Parked(name) => name.clone(),
-        Matter::Proposal(sequence) => format!("p{sequence}"),
     }
 }
 
@@ -297,6 +313,16 @@ fn proposal(id: &str) -> Result<Sequence, Refusal> {
     number.map(Sequence).ok_or_else(|| Refusal::BadField { field: "id", problem: problem() })
 }
 
+/// An act that is not larger than it must be: what is read takes time, and a stop may wait for it.
+fn bounded_act(text: &str) -> Result<&str, Refusal> {
+    // A book is one string, which is read quickly.
+    if text.len() <= ACT_BYTES_MAX || text.starts_with("{\"adopt\":") {
+        return Ok(text);
+    }
+    let problem = format!("at most {ACT_BYTES_MAX} bytes, but for a book");
+    Err(Refusal::BadField { field: "act_json", problem })
+}
+
 /// Something in the form that records hold.
 pub(super) fn json<T: DeserializeOwned>(field: &'static str, text: &str) -> Result<T, Refusal> {
     let problem = |error: serde_json::Error| format!("not as records hold it: {error}");
@@ -320,8 +346,11 @@ const VOTERS: &[Role] = &[Role::Approver, Role::Operator, Role::Security];
 
 pub(super) const GUARDS: &[Role] = &[Role::Security];
 
+/// An act without a book: a person, with up to eight credentials and their signatures.
+const ACT_BYTES_MAX: usize = 128 * 1024;
+
 /// Watchers of one person at once, and of all.
-const WATCHERS_PER_PERSON_MAX: usize = 8;
+const WATCHERS_PER_PERSON_MAX: usize = 4;
 const WATCHERS_MAX: usize = 64;
 
 /// Lists that one person, and all people, are waiting for at once: the writer makes them.
@@ -335,4 +364,4 @@ const CHANGES_AHEAD_MAX: usize = 16;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// However many records come, things are not looked at more often: the writer makes the list.
-const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(200);
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(500);

@@ -28,6 +28,8 @@ use crate::keys::{KeyOrder, Keys};
 use crate::refusal::Refusal;
 use crate::roster::{self, Present};
 use crate::sequencer::{KeyView, Report, Sequencer, View};
+use crate::throttle::Acts;
+use crate::words;
 
 /// Serves people.
 #[derive(Clone)]
@@ -42,6 +44,8 @@ pub struct Control {
     pub health: Arc<Health>,
     /// Time as the journal has it.
     pub clock: Arc<Clock>,
+    /// How often one person changes something.
+    pub acts: Acts,
 }
 
 impl Control {
@@ -158,10 +162,7 @@ impl ControlService for Control {
         let present = self.present(&request, &[Role::Security])?;
         let FreezeRequest { scope, reason } = request.into_inner();
         let scope = self.scope(scope)?;
-        if !(1..=500).contains(&reason.chars().count()) {
-            let problem = "say why, in 1 to 500 characters".into();
-            return Err(Refusal::BadField { field: "reason", problem }.into());
-        }
+        words::reason(&reason)?;
         tracing::warn!(person = %present.person(), %scope, "freeze");
         let frozen = Frozen { by: Actor::Person(present.person().clone()), reason, scope };
         // Once begun it goes on, whoever hangs up.
@@ -182,6 +183,7 @@ impl ControlService for Control {
     ) -> Result<Response<AdoptBookResponse>, Status> {
         let present = self.present(&request, &[Role::Operator, Role::Security])?;
         let (by, book) = (present.person().clone(), request.into_inner().book);
+        self.acts.admit(&by)?;
         let hash = portcullis_policy::id::BookHash::of(&book);
         let (sequence, changes) = self.sequencer.adopt(Adopted { book, by }).await?;
         let (sequence, book_hash) = (sequence.0, hash.0.to_vec());
@@ -289,10 +291,15 @@ impl ControlService for Control {
         &self,
         request: Request<ReadJournalRequest>,
     ) -> Result<Response<Self::ReadJournalStream>, Status> {
-        let roles = &[Role::Auditor, Role::Operator, Role::Security];
+        let roles: &'static [Role] = &[Role::Auditor, Role::Operator, Role::Security];
         let present = self.present(&request, roles)?;
         let person = present.person().to_string();
-        let pages = self.readers.open(&person, self.sequencer.head(), request.into_inner())?;
+        let (sequencer, name) =
+            (self.sequencer.clone(), peer(&request)?.identity().name().to_owned());
+        let may_read =
+            move || roster::person(&sequencer.view(), &name, roles).map(drop).map_err(Status::from);
+        let head = self.sequencer.head();
+        let pages = self.readers.open(&person, head, request.into_inner(), may_read)?;
         Ok(Response::new(pages))
     }
 }

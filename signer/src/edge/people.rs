@@ -13,8 +13,10 @@ use tonic::{Request, Response, Status};
 
 use super::approvals::{Approvals, GUARDS, READERS, json, strength};
 use super::signing::peer;
+
 use crate::refusal::Refusal;
 use crate::roster::{self};
+use crate::words;
 
 #[tonic::async_trait]
 impl PeopleService for Approvals {
@@ -69,13 +71,11 @@ impl PeopleService for Approvals {
             "" => None,
             id => Some(id.parse().map_err(|error| Refusal::bad_name("credential_id", &error))?),
         };
-        if !(1..=500).contains(&reason.chars().count()) {
-            let problem = "say why, in 1 to 500 characters".into();
-            return Err(Refusal::BadField { field: "reason", problem }.into());
-        }
-        tracing::warn!(%by, %person, "vote suspended");
-        let suspended = Suspended { by, credential, person, reason };
+        words::reason(&reason)?;
+        self.acts.admit(&by)?;
+        let suspended = Suspended { by: by.clone(), credential, person: person.clone(), reason };
         let sequence = self.sequencer.suspend(suspended).await?.0;
+        tracing::warn!(%by, %person, sequence, "vote suspended");
         Ok(Response::new(SuspendResponse { sequence }))
     }
 
@@ -85,7 +85,10 @@ impl PeopleService for Approvals {
     ) -> Result<Response<BeginRecoveryResponse>, Status> {
         // Whoever has a certificate of this plane: the people and theirs may be what is lost.
         let carrier = peer(&request)?.identity().name().to_owned();
+        let place = self.recoveries.share(&carrier).try_take();
+        let _place = place.map_err(|_| Refusal::Overloaded)?;
         let begun: RecoveryBegun = json("recovery_json", &request.into_inner().recovery_json)?;
+        words::reason(&begun.renewal.reason)?;
         let announced = self.sequencer.begin_recovery(begun).await?;
         tracing::error!(carrier, sequence = %announced.sequence, "recovery announced");
         let (sequence, from_ms) = (announced.sequence.0, announced.from.0);

@@ -47,6 +47,7 @@ impl Readers {
         person: &str,
         head: watch::Receiver<Head>,
         request: ReadJournalRequest,
+        may_read: impl Fn() -> Result<(), Status> + Send + Sync + 'static,
     ) -> Result<Pages, TooManyReaders> {
         let place = self.places.share(person).try_take().map_err(|full| match full {
             Full::Name => TooManyReaders::OfPerson,
@@ -59,6 +60,7 @@ impl Readers {
             from,
             left,
             follow: request.follow,
+            may_read: Box::new(may_read),
             _place: place,
         };
         let (pages, stream) = mpsc::channel(PAGES_AHEAD_MAX);
@@ -80,6 +82,8 @@ struct Reading {
     left: u64,
     /// Whether to wait for more at the end.
     follow: bool,
+    /// Asked again before each page: whoever reads may be removed meanwhile.
+    may_read: Box<dyn Fn() -> Result<(), Status> + Send + Sync>,
     /// Travels with the reading, also onto a blocking thread that outlives its listener.
     _place: Place,
 }
@@ -89,6 +93,9 @@ impl Reading {
         loop {
             let now = *head.borrow_and_update();
             while self.left > 0 && self.from <= now.sequence {
+                if let Err(gone) = (self.may_read)() {
+                    return drop(pages.send(Err(gone)).await);
+                }
                 let read = tokio::task::spawn_blocking(move || {
                     let page = self.page(now);
                     (self, page)
@@ -185,7 +192,7 @@ mod tests {
 
         fn read(&self, person: &str, from: u64, follow: bool) -> Result<Pages, TooManyReaders> {
             let request = ReadJournalRequest { from_sequence: from, limit: 0, follow };
-            self.readers.open(person, self.head.subscribe(), request)
+            self.readers.open(person, self.head.subscribe(), request, || Ok(()))
         }
     }
 
@@ -261,6 +268,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_follower_who_may_no_longer_read_gets_nothing_that_was_written_since() {
+        let mut vault = Vault::new();
+        vault.append(b"{}");
+        let allowed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let may = std::sync::Arc::clone(&allowed);
+        let may_read = move || {
+            let still = may.load(std::sync::atomic::Ordering::SeqCst);
+            if still { Ok(()) } else { Err(Status::unauthenticated("gone")) }
+        };
+        let request = ReadJournalRequest { from_sequence: 1, limit: 0, follow: true };
+        let head = vault.head.subscribe();
+        let mut pages = vault.readers.open("anna", head, request, may_read).unwrap();
+        assert_eq!(pages.next().await.unwrap().unwrap().lines.len(), 1);
+        assert!(pages.next().await.unwrap().unwrap().lines.is_empty());
+        allowed.store(false, std::sync::atomic::Ordering::SeqCst);
+        vault.append(b"{}");
+        assert_eq!(pages.next().await.unwrap().unwrap_err().message(), "gone");
+        assert!(pages.next().await.is_none());
+    }
+
+    #[tokio::test]
     async fn a_reader_who_does_not_follow_gets_what_there_is_and_then_the_head() {
         let mut vault = Vault::new();
         vault.append(b"{}");
@@ -268,7 +296,8 @@ mod tests {
         let lines: Vec<_> = pages.iter().map(|page| page.as_ref().unwrap().lines.len()).collect();
         assert_eq!(lines, [1, 0]);
         let request = ReadJournalRequest { from_sequence: 1, limit: 1, follow: true };
-        let limited = vault.readers.open("anna", vault.head.subscribe(), request).unwrap();
+        let limited =
+            vault.readers.open("anna", vault.head.subscribe(), request, || Ok(())).unwrap();
         assert_eq!(limited.collect::<Vec<_>>().await.len(), 1);
     }
 }

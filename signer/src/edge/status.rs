@@ -29,7 +29,7 @@ impl From<Refusal> for Status {
                 said(Code::Unauthenticated, message, details)
             }
             Refusal::NotAuthorised { person, role } => {
-                let details = info("ROLE_MISSING", [("person", person), ("role", role.into())]);
+                let details = info("ROLE_MISSING", [("person", person), ("role", role)]);
                 said(Code::PermissionDenied, message, details)
             }
             Refusal::Throttled { retry_after, rate } => throttled(message, retry_after, rate),
@@ -59,6 +59,7 @@ impl From<Refusal> for Status {
             }
             Refusal::PastDeadline => past_deadline(),
             Refusal::Overloaded => again(Code::ResourceExhausted, "OVERLOADED", message, SOON),
+            Refusal::BookChanged => again(Code::Aborted, "BOOK_CHANGED", message, SOON),
             Refusal::JournalFull => again(Code::Unavailable, "JOURNAL_FULL", message, LATER),
             Refusal::ShuttingDown => again(Code::Unavailable, "SHUTTING_DOWN", message, SOON),
             Refusal::Token { code, retry_after: Some(wait) } => {
@@ -163,10 +164,15 @@ pub(super) fn with_reason(response: Response<Body>) -> Response<Body> {
 
 /// The same of a status that ends a stream.
 pub(super) fn reasoned(status: Status) -> Status {
-    match reason_of(status.code()).filter(|_| status.details().is_empty()) {
-        Some(reason) => said(status.code(), status.message().to_owned(), info::<0>(reason, [])),
-        None => status,
-    }
+    let Some(reason) = reason_of(status.code()).filter(|_| status.details().is_empty()) else {
+        return status;
+    };
+    let unknown = status.code() == Code::Unimplemented;
+    let message = if unknown { NO_SUCH_METHOD } else { status.message() };
+    // A message that is no protobuf is the sender's, and no fault of ours.
+    let malformed = status.code() == Code::Internal;
+    let code = if malformed { Code::InvalidArgument } else { status.code() };
+    said(code, message.to_owned(), info::<0>(reason, []))
 }
 
 /// The stable reason of what gRPC itself refuses with this code.
@@ -190,6 +196,9 @@ fn reason_of(code: Code) -> Option<&'static str> {
         | Code::Unauthenticated => Some("MALFORMED_CALL"),
     }
 }
+
+const NO_SUCH_METHOD: &str = "this address has no such method: signatures are asked for at the \
+                              data plane, and everything else at the control plane";
 
 /// What policy said: the first reason in the message and in `ErrorInfo`, all of them as violations.
 fn denied(reasons: &[Reason], described: &[String], sequence: Sequence, verb: &str) -> Status {
@@ -370,7 +379,7 @@ mod tests {
             Refusal::BadField { field: "scope", problem: long.clone() },
             Refusal::LabelTaken(long.clone()),
             Refusal::UnknownPeer { name: long.clone() },
-            Refusal::NotAuthorised { person: long, role: "security" },
+            Refusal::NotAuthorised { person: long, role: "security".into() },
         ];
         for refusal in refusals {
             let status = Status::from(refusal);

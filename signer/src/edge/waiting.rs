@@ -28,7 +28,7 @@ pub(super) async fn begin(
     let first = sequencer.matter(matter.clone(), None).await?;
     if first.waiting.parked().is_none_or(|parked| *parked.caller() != caller) {
         // Somebody else's is as if it were not there.
-        return Err(Refusal::NotFound { kind: "parked request", name: "of that id".into() });
+        return Err(Refusal::NotFound { kind: "parked request", name: matter.to_string() });
     }
     let (changes, stream) = mpsc::channel(CHANGES_AHEAD_MAX);
     tokio::spawn(async move {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use portcullis_policy::book::Change;
 use portcullis_policy::id::{KeyId, Sequence};
 use portcullis_policy::record::{Entry, Frozen, KeyCreated, KeyIntended, Record};
 use portcullis_policy::state::Prepared;
@@ -45,7 +46,7 @@ impl Writer {
         // One book is read at a time, so this is what it was compared with; but it is this check,
         // and not that lock, on which the promise rests.
         if base != self.state.book().hash() || !difference.is_narrowing() {
-            return done(answer, Err(Refusal::Overloaded));
+            return done(answer, Err(Refusal::BookChanged));
         }
         let record = Record::Adopted(adopted);
         let entry = Entry { at: self.clock.now(), record, seq: self.state.head().next() };
@@ -58,7 +59,9 @@ impl Writer {
             return done(answer, Err(Refusal::BadField { field: "book", problem }));
         }
         let (base, narrower) = (self.state.book().hash(), difference.narrower.clone());
-        self.state.prepare(Prepared { book, base, difference: Arc::new(difference) });
+        // Nobody signs what one person adopts, so no lines of it are told.
+        let change = Arc::new(Change { difference, lines: None });
+        self.state.prepare(Prepared { book, base, change });
         let sequence = self.append(entry.at, entry.record, None)?;
         (self.changed, self.matters_changed) = (true, true);
         self.after_commit(move |_| reply(answer, Ok((sequence, narrower))));

@@ -2,9 +2,11 @@
 //!
 //! Whether something may be is the state's to say; here it is given its place in the order.
 
+use std::collections::BTreeMap;
+
 use portcullis_policy::act::Act;
-use portcullis_policy::id::{PersonId, Sequence};
-use portcullis_policy::pending::Waiting;
+use portcullis_policy::id::{CallerId, PersonId, Sequence};
+use portcullis_policy::pending::{Subject, Waiting};
 use portcullis_policy::record::{
     Entry, Matter, Proposed, Record, Recovered, RecoveryBegun, Suspended, Voted, Withdrawn,
 };
@@ -71,15 +73,32 @@ impl Writer {
         })
     }
 
-    /// Everything that waits, in the order it began; and how much more there is.
+    /// What waits, in the order it began, and how much more there is. Proposals first; then what
+    /// callers asked for, the same number of each, so that nobody hides what others wait for behind
+    /// requests of their own.
     pub(super) fn standings(&self, person: Option<&PersonId>) -> (Vec<Standing>, usize) {
         let pending = self.state.pending();
-        let mut begun: Vec<(Sequence, &Matter)> =
-            pending.iter().map(|(matter, waiting)| (waiting.sequence, matter)).collect();
-        begun.sort_unstable();
-        let more = begun.len().saturating_sub(LISTED_MAX);
-        let shown = begun.into_iter().take(LISTED_MAX);
-        (shown.filter_map(|(_, matter)| self.standing(matter, person)).collect(), more)
+        let mut listed: Vec<(usize, Sequence, &Matter)> = Vec::new();
+        let mut asked: BTreeMap<&CallerId, Vec<(Sequence, &Matter)>> = BTreeMap::new();
+        for (matter, waiting) in pending.iter() {
+            match &waiting.subject {
+                Subject::Proposed(_) => listed.push((0, waiting.sequence, matter)),
+                Subject::Parked(parked) => {
+                    asked.entry(parked.caller()).or_default().push((waiting.sequence, matter));
+                }
+            }
+        }
+        for begun in asked.values_mut() {
+            begun.sort_unstable();
+            let turns = (1..).zip(begun.iter());
+            listed.extend(turns.map(|(turn, (sequence, matter))| (turn, *sequence, *matter)));
+        }
+        listed.sort_unstable();
+        let more = listed.len().saturating_sub(LISTED_MAX);
+        listed.truncate(LISTED_MAX);
+        listed.sort_unstable_by_key(|(turn, sequence, _)| (*turn > 0, *sequence));
+        let shown = listed.into_iter();
+        (shown.filter_map(|(.., matter)| self.standing(matter, person)).collect(), more)
     }
 
     pub(super) fn vote(&mut self, voted: Voted, answer: Answer<Standing>) -> Result<(), Fatal> {
@@ -93,7 +112,7 @@ impl Writer {
         let (matter, by) = (voted.matter.clone(), voted.by.clone());
         self.append(now, Record::Voted(Box::new(voted)), None)?;
         self.matters_changed = true;
-        let standing = self.standing(&matter, Some(&by)).ok_or_else(gone);
+        let standing = self.standing(&matter, Some(&by)).ok_or_else(|| gone(&matter));
         self.after_commit(move |_| reply(answer, standing));
         Ok(())
     }
@@ -122,7 +141,8 @@ impl Writer {
         };
         let sequence = self.append(now, record, None)?;
         self.matters_changed = true;
-        let standing = self.standing(&Matter::Proposal(sequence), Some(&by)).ok_or_else(gone);
+        let matter = Matter::Proposal(sequence);
+        let standing = self.standing(&matter, Some(&by)).ok_or_else(|| gone(&matter));
         self.after_commit(move |_| reply(answer, standing));
         Ok(())
     }
@@ -205,7 +225,7 @@ impl Writer {
         // Somebody else's is as if it were not there.
         let now = self.clock.now();
         if !self.state.may_withdraw(&withdrawn, now) {
-            return done(answer, Err(gone()));
+            return done(answer, Err(gone(&withdrawn.matter)));
         }
         let sequence = self.append(now, Record::Withdrawn(withdrawn), None)?;
         self.matters_changed = true;
@@ -277,8 +297,8 @@ impl Writer {
     }
 }
 
-fn gone() -> Refusal {
-    Refusal::NotFound { kind: "approval", name: "of that id".into() }
+pub(super) fn gone(matter: &Matter) -> Refusal {
+    Refusal::NotFound { kind: "approval", name: matter.to_string() }
 }
 
 /// Things listed at once: more are not read by people, and the writer makes the list.

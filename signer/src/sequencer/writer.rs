@@ -154,8 +154,8 @@ impl Writer {
             Command::IntendKey(intended, answer) => self.intend_key(intended, answer)?,
             Command::KeyCreated(key, point, answer) => self.key_created(key, &point, answer)?,
             Command::Matter(matter, person, answer) => {
-                let gone = Refusal::NotFound { kind: "approval", name: "of that id".into() };
-                reply(answer, self.standing(&matter, person.as_ref()).ok_or(gone));
+                let standing = self.standing(&matter, person.as_ref());
+                reply(answer, standing.ok_or_else(|| super::people::gone(&matter)));
             }
             Command::Matters(person, answer) => {
                 reply(answer, Ok(self.standings(person.as_ref())));

@@ -124,7 +124,7 @@ async fn a_message_that_cannot_be_decoded_ends_a_stream_as_it_ends_a_call() -> R
             headers.extend(frame?.into_trailers().unwrap_or_default());
         }
         let status = Status::from_header_map(&headers).expect("a status");
-        assert_eq!(told(&status), (Code::Internal, "MALFORMED_CALL".into()), "{method}");
+        assert_eq!(told(&status), (Code::InvalidArgument, "MALFORMED_CALL".into()), "{method}");
     }
     assert_eq!(scene.outcome(&scene.payouts().await?, &payment(0, ether(1))).await, "signed");
     Ok(())

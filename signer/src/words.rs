@@ -1,0 +1,68 @@
+//! Words that people write for other people: reasons, purposes. They end in journals, logs and
+//! terminals, so nothing in them may move a cursor, hide, or turn the direction of what follows.
+
+use crate::refusal::Refusal;
+
+/// Why something is done: 1 to 500 characters.
+pub(crate) fn reason(text: &str) -> Result<(), Refusal> {
+    if text.is_empty() {
+        let problem = format!("say why, in 1 to {REASON_MAX} characters");
+        return Err(Refusal::BadField { field: "reason", problem });
+    }
+    plain("reason", text, REASON_MAX)
+}
+
+/// At most so many characters, each of them seen.
+pub(crate) fn plain(field: &'static str, text: &str, most: usize) -> Result<(), Refusal> {
+    if text.chars().count() > most {
+        return Err(Refusal::BadField { field, problem: format!("at most {most} characters") });
+    }
+    one_line(field, text)
+}
+
+/// However many: each of them seen.
+pub(crate) fn one_line(field: &'static str, text: &str) -> Result<(), Refusal> {
+    let problem = || "one line, without control characters".to_owned();
+    let unseen = text.chars().any(is_unseen);
+    if unseen { Err(Refusal::BadField { field, problem: problem() }) } else { Ok(()) }
+}
+
+/// Controls, and what Unicode calls format characters and separators of lines: among them those
+/// that turn the direction of a text (UAX #9) and those of no width.
+fn is_unseen(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+const REASON_MAX: usize = portcullis_policy::state::REASON_MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_one_line_that_a_terminal_shows_as_it_is() {
+        for good in ["drill", "Übung: Schlüssel weg", "a \"quoted\" word", &"x".repeat(500)] {
+            assert!(reason(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "two\nlines",
+            "a\rb",
+            "\u{1b}[2Jgone",
+            "\u{9b}2J",
+            "\u{202e}desrever",
+            "zero\u{200b}width",
+            "bell\u{7}",
+            "tag\u{e0041}",
+            &"x".repeat(501),
+        ] {
+            assert!(reason(bad).is_err(), "{bad:?}");
+        }
+    }
+}
