@@ -1,7 +1,9 @@
 //! `freeze KEY | --caller C | --tag T | --all`: stops signing in a scope.
 
 use clap::Args;
+use portcullis_client::ControlClient;
 use portcullis_client::wire::freeze_scope::Scope;
+use portcullis_policy::book::Book;
 use serde_json::json;
 
 use crate::connection::ConnectionArgs;
@@ -49,7 +51,8 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let scope = args.scope.scope();
-    let stopped = connection.control().await?.freeze(scope.clone(), &args.reason).await?;
+    let control = connection.control().await?;
+    let stopped = control.freeze(scope.clone(), &args.reason).await?;
     let name = name(&scope);
     let human = fields(&[
         ("stopped", output.alarm(&name)),
@@ -71,6 +74,9 @@ pub(crate) async fn run(
         "withheld": stopped.withheld,
     });
     output.result(&human, &json)?;
+    if let Scope::Caller(caller) = &scope {
+        note_unknown(caller, &control, output).await;
+    }
     if stopped.recorded {
         return Ok(Exit::Done);
     }
@@ -80,6 +86,20 @@ pub(crate) async fn run(
          again.",
     );
     Ok(Exit::Failure)
+}
+
+/// A caller that the book does not know can be stopped, and in a hurry is a slip of the hand.
+async fn note_unknown(caller: &str, control: &ControlClient, output: &Output) {
+    let Ok(force) = control.book().await else { return };
+    let Ok(book) = Book::parse(&force.book) else { return };
+    if caller.parse().is_ok_and(|caller| book.caller(&caller).is_none()) {
+        let callers: Vec<&str> = book.callers().map(|(caller, _)| caller.as_str()).collect();
+        output.note(&format!(
+            "warning: the book in force has no caller {caller}, so nothing that signs now was \
+             stopped. It has {}",
+            callers.join(", ")
+        ));
+    }
 }
 
 /// A scope in words; also used by `status`.

@@ -49,8 +49,8 @@ impl Output {
     /// A result: text for people, which may be of several lines, or a JSON value.
     pub(crate) fn result(&self, human: &str, json: &Value) -> Result<(), Failure> {
         match self.format {
-            Format::Human => self.data(human.trim_end()),
-            Format::Json => self.data(&format!("{json:#}")),
+            Format::Human => self.data(&shown(human.trim_end())),
+            Format::Json => self.data(&ascii(&format!("{json:#}"))),
         }
     }
 
@@ -68,7 +68,7 @@ impl Output {
     /// One of many results, each on a line of its own.
     pub(crate) fn item(&self, human: &str, json: &str) -> Result<(), Failure> {
         match self.format {
-            Format::Human => self.data(human),
+            Format::Human => self.data(&shown(human)),
             Format::Json => self.data(json),
         }
     }
@@ -84,7 +84,7 @@ impl Output {
     /// A message on the side.
     pub(crate) fn note(&self, text: &str) {
         // Nowhere is left to complain to if this fails.
-        drop(writeln!(io::stderr().lock(), "{text}"));
+        drop(writeln!(io::stderr().lock(), "{}", shown(text)));
     }
 
     /// A word that must be seen.
@@ -97,14 +97,14 @@ impl Output {
         if !self.colour || text.is_empty() {
             return text.to_owned();
         }
-        let code = match shade {
-            Shade::Alarm => "1;31",
-            Shade::Address => "33",
-            Shade::Amount => "1",
-            Shade::Label => "36",
-            Shade::Faint => "2",
+        let begin = match shade {
+            Shade::Alarm => ALARM,
+            Shade::Address => ADDRESS,
+            Shade::Amount => AMOUNT,
+            Shade::Label => LABEL,
+            Shade::Faint => FAINT,
         };
-        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        format!("{begin}{text}{PLAIN}")
     }
 
     /// Something to read that is no part of the result, which others may read from stdout.
@@ -131,7 +131,7 @@ impl Output {
             return;
         }
         if self.format == Format::Json {
-            return self.note(&failure_json(failure).to_string());
+            return self.note(&ascii(&failure_json(failure).to_string()));
         }
         self.note(&format!("error: {failure}"));
         for cause in causes(failure) {
@@ -143,10 +143,10 @@ impl Output {
         let Some(refusal) = failure.refusal() else { return };
         for violation in refusal.violations() {
             let (subject, description) = (&violation.subject, &violation.description);
-            self.note(&format!("  {} at {subject}: {description}", violation.kind));
+            self.note(&one_line(&format!("  {} at {subject}: {description}", violation.kind)));
         }
         for (name, value) in refusal.metadata() {
-            self.note(&format!("  {name}: {value}"));
+            self.note(&one_line(&format!("  {name}: {value}")));
         }
         if let Some(wait) = refusal.retry_after() {
             self.note(&format!("  try again in {wait:?}"));
@@ -188,6 +188,71 @@ fn failure_json(failure: &Failure) -> Value {
     json!({ "error": error })
 }
 
+/// What a terminal does by itself with nothing but our own colours: of whatever else would move a
+/// cursor, hide, or turn the direction of a text, the escape is shown. Much of what is printed was
+/// written by somebody else.
+fn shown(text: &str) -> String {
+    escaped(text, |character| character == '\n')
+}
+
+/// The same of what has no line breaks of its own.
+pub(crate) fn one_line(text: &str) -> String {
+    escaped(text, |_| false)
+}
+
+fn escaped(text: &str, breaks: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        if let Some(colour) = COLOURS.iter().find(|colour| rest.starts_with(**colour)) {
+            out.push_str(colour);
+            rest = rest.get(colour.len()..).unwrap_or_default();
+            continue;
+        }
+        if breaks(character) || !is_unseen(character) {
+            out.push(character);
+        } else {
+            out.extend(character.escape_default());
+        }
+        rest = rest.get(character.len_utf8()..).unwrap_or_default();
+    }
+    out
+}
+
+/// Controls, and what Unicode calls format characters and separators of lines (UAX #9, UAX #14).
+fn is_unseen(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+/// The same JSON in ASCII.
+fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() {
+            out.push(character);
+        } else {
+            let mut units = [0; 2];
+            let units = character.encode_utf16(&mut units);
+            out.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    out
+}
+
+const ALARM: &str = "\u{1b}[1;31m";
+const ADDRESS: &str = "\u{1b}[33m";
+const AMOUNT: &str = "\u{1b}[1m";
+const LABEL: &str = "\u{1b}[36m";
+const FAINT: &str = "\u{1b}[2m";
+const PLAIN: &str = "\u{1b}[0m";
+const COLOURS: [&str; 6] = [ALARM, ADDRESS, AMOUNT, LABEL, FAINT, PLAIN];
+
 /// A table with a heading, columns aligned.
 pub(crate) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
     let heading = heading.map(str::to_owned);
@@ -198,6 +263,7 @@ pub(crate) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) ->
     let widths: Vec<usize> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {
         let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        let cells = cells.map(|cell| one_line(&cell));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     all().map(line).collect::<Vec<_>>().join("\n")
@@ -206,7 +272,7 @@ pub(crate) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) ->
 /// Names and values, one a line, values aligned.
 pub(crate) fn fields(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines = fields.iter().map(|(name, value)| format!("{name:width$}  {value}"));
+    let lines = fields.iter().map(|(name, value)| format!("{name:width$}  {}", one_line(value)));
     lines.map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
@@ -242,6 +308,22 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell_and_lines_end_without_blanks() {
         let rows = [["long-name".into(), "x".into()], ["a".into(), String::new()]];
         assert_eq!(table(["LABEL", "B"], &rows), "LABEL      B\nlong-name  x\na");
+    }
+
+    #[test]
+    fn what_others_wrote_moves_no_cursor_and_forges_no_line() {
+        let hostile = "ok\u{1b}[2J\u{9b}2J\rroot\nforged  row \u{202e}abc \u{200b}x";
+        let safe = "ok\\u{1b}[2J\\u{9b}2J\\rroot\\nforged  row \\u{202e}abc \\u{200b}x";
+        assert_eq!(one_line(hostile), safe);
+        assert_eq!(fields(&[("purpose", hostile.into())]), format!("purpose  {safe}"));
+        assert_eq!(shown("two\nlines"), "two\nlines");
+        assert!(!table(["A"], &[[hostile.into()]]).contains('\u{1b}'));
+        let red = Output::colourful().alarm("Zürich");
+        assert_eq!(shown(&red), red);
+        let json = serde_json::json!({ "said": "a\u{9b}\u{202e}𝄞 \"q\" \n" });
+        let text = ascii(&json.to_string());
+        assert!(text.is_ascii());
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("json"), json);
     }
 
     #[test]

@@ -272,7 +272,8 @@ fn what_is_shown_between_the_frames_is_the_statement_byte_for_byte() {
 #[test]
 fn what_would_do_the_same_is_listed_together_and_what_asks_you_is_marked() {
     let rig = rig();
-    let asks = v1::Approval { asks_you: true, ..parked("0001", "same") };
+    let parked = |id, like| v1::Approval { asks_you: id == "0001", ..parked(id, like) };
+    let asks = parked("0001", "same");
     let voted =
         v1::Ballot { person: "bob".into(), approve: true, counts: false, ..Default::default() };
     let other = v1::Approval { votes: vec![voted], ..parked("0002", "other") };
@@ -302,7 +303,7 @@ fn nothing_that_waits_is_said_in_words() {
 #[test]
 fn watching_prints_a_line_for_each_thing_that_waits() {
     let rig = rig();
-    rig.council().approvals.push(v1::Approval { asks_you: true, ..parked("00fe", "") });
+    rig.council().approvals.push(parked("00fe", ""));
     let ran = rig.portctl(&["approvals", "watch"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let lines: Vec<&str> = ran.out.lines().collect();

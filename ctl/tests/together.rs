@@ -84,7 +84,8 @@ impl Vault {
             expires: Span(3_600_000),
             need: "2 of security".into(),
         };
-        let governance = Governance { quorums: [(Deed::Revoke, rule)].into(), recovery: None };
+        let quorums = [(Deed::Revoke, rule.clone()), (Deed::People, rule)].into();
+        let governance = Governance { quorums, recovery: None };
         let mut genesis = Genesis {
             book: "version = 1\n".into(),
             environment: Environment::Development,

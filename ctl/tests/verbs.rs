@@ -255,7 +255,10 @@ fn a_freeze_sends_its_one_scope_and_prints_what_it_stopped() {
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.out.starts_with(&format!("stopped               {words}\n")), "{}", ran.out);
         assert!(ran.out.contains("last released before  record 40"), "{}", ran.out);
-        assert_eq!(rig.seen(), [format!("{scope} odd traffic")]);
+        assert_eq!(rig.seen()[0], format!("{scope} odd traffic"));
+        // A slip of the hand is told, after the stop and never instead of it.
+        let warned = ran.err.contains("warning: the book in force has no caller pay");
+        assert_eq!(warned, words == "caller pay", "{}", ran.err);
     }
 }
 

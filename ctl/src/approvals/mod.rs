@@ -3,6 +3,7 @@
 //! Votes are signed here, by the voter's own key, over the text that is on the screen and nothing
 //! else: see `statement.rs` for what of it is believed, and `ssh.rs` for how it is signed.
 
+mod id;
 mod list;
 pub(crate) mod proposing;
 mod show;
@@ -42,7 +43,7 @@ pub(crate) enum ApprovalsVerb {
 /// Something that waits.
 #[derive(Args, Debug)]
 pub(crate) struct IdArgs {
-    /// A parked request's id, or a proposal's, such as p12.
+    /// A parked request's id, or its first six digits or more; or a proposal's, such as p12.
     id: String,
 }
 

@@ -24,13 +24,14 @@ impl Wanted {
         control: &ControlClient,
         output: &Output,
     ) -> Result<Exit, Failure> {
-        let Some(live) = self.live(control, output).await? else {
+        let (live, compared) = self.live(control, output).await?;
+        let Some(live) = live else {
             let act = serde_json::to_string(&self.act)?;
             let proposed = control.propose(&act, &self.reason).await?;
-            return waits("proposed", &proposed, output);
+            return waits("proposed", &proposed, compared, output);
         };
         if live.state() != ApprovalState::Ready {
-            return waits("waits", &live, output);
+            return waits("waits", &live, compared, output);
         }
         let done = control.execute(&live.id).await?;
         let mut human = vec![("agreed", words::voters(&live))];
@@ -40,12 +41,12 @@ impl Wanted {
     }
 
     /// A proposal of exactly this that waits already: one that is ready, else the newest. The
-    /// record that proposed it says what it is, word for word.
+    /// record that proposed it says what it is, word for word. And whether it could be compared.
     async fn live(
         &self,
         control: &ControlClient,
         output: &Output,
-    ) -> Result<Option<Approval>, Failure> {
+    ) -> Result<(Option<Approval>, bool), Failure> {
         let listed = control.list_approvals().await?.approvals;
         let mut same = Vec::new();
         for approval in listed.into_iter().filter(|one| one.proposal && words::is_live(one)) {
@@ -56,7 +57,7 @@ impl Wanted {
                         "note: your roles do not let you read the journal, so what waits already \
                          cannot be compared: see portctl approvals list",
                     );
-                    return Ok(None);
+                    return Ok((None, false));
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -65,10 +66,11 @@ impl Wanted {
             }
         }
         let ready = same.iter().position(|one| one.state() == ApprovalState::Ready);
-        Ok(match ready {
+        let found = match ready {
             Some(place) => Some(same.swap_remove(place)),
             None => same.pop(),
-        })
+        };
+        Ok((found, true))
     }
 }
 
@@ -83,7 +85,13 @@ async fn proposed_act(control: &ControlClient, at: u64) -> Result<Option<Act>, C
     Ok(None)
 }
 
-fn waits(word: &'static str, approval: &Approval, output: &Output) -> Result<Exit, Failure> {
+/// `again`: whether the same command would find it.
+fn waits(
+    word: &'static str,
+    approval: &Approval,
+    again: bool,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let id = &approval.id;
     let mut human = vec![(word, id.clone()), ("what", words::plain(&approval.summary))];
     human.extend(approval.takes.iter().map(|takes| ("takes", words::plain(takes))));
@@ -94,7 +102,8 @@ fn waits(word: &'static str, approval: &Approval, output: &Output) -> Result<Exi
     human.push(("votes until", portcullis_policy::utc::rfc3339(approval.votes_until_ms)));
     human.push(("time left", words::left(approval)));
     human.push(("voters type", format!("portctl approvals approve {id}")));
-    human.push(("and then", format!("portctl approvals execute {id}, or this command again")));
+    let again = if again { ", or this command again" } else { "" };
+    human.push(("and then", format!("portctl approvals execute {id}{again}")));
     let json = json!({ "status": "waiting", "approval": words::json(approval) });
     output.result(&fields(&human), &json)?;
     Ok(Exit::Parked)

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::approvals::id::whole;
 use crate::approvals::statement::{self, Statement};
 use crate::approvals::words;
 use crate::connection::ConnectionArgs;
@@ -14,6 +15,8 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let control = connection.control().await?;
+    let id = whole(id, &control).await?;
+    let id = id.as_str();
     let approval = control.approval(id).await?;
     let vault = statement::vault(&control, connection).await?;
     let statement = Statement::check(&approval.statement, id, &vault)?;

@@ -10,14 +10,16 @@ use std::path::PathBuf;
 use clap::Args;
 use portcullis_client::ControlClient;
 use portcullis_client::wire::{
-    Approval, ApprovalState, CastVoteRequest, CredentialEntry, PersonEntry,
+    self, Approval, ApprovalState, CastVoteRequest, CredentialEntry, PersonEntry,
 };
 use portcullis_policy::credential::Purpose;
 use portcullis_policy::id::{InvalidName, PersonId};
+use portcullis_policy::people::Role;
 use portcullis_policy::record::Choice;
 use portcullis_policy::statement::ballot;
 use serde_json::{Value, json};
 
+use crate::approvals::id::whole;
 use crate::approvals::ssh::Signer;
 use crate::approvals::statement::{self, Statement};
 use crate::approvals::{proposing, words};
@@ -27,7 +29,8 @@ use crate::output::{Output, fields};
 
 #[derive(Args, Debug)]
 pub(crate) struct VoteArgs {
-    /// What to vote on: a parked request's id, or a proposal's, such as p12.
+    /// What to vote on: a parked request's id, or its first six digits or more; or a proposal's,
+    /// such as p12.
     id: String,
     /// The SSH key to sign with, public or private half [default: the first of
     /// ~/.ssh/id_ed25519_sk and ~/.ssh/id_ed25519 that is enrolled for you].
@@ -78,9 +81,21 @@ pub(crate) enum VoteFault {
     /// Their vote, or this credential, does not count.
     #[error("{what} is suspended: only a quorum brings it back (portctl people reinstate)")]
     Suspended { what: String },
+    /// A beginning of no id.
+    #[error("nothing that is listed begins with {short}: see portctl approvals list")]
+    NoneBegins { short: String },
+    /// A beginning of several.
+    #[error("{count} things that wait begin with {short}: give more of the id")]
+    SeveralBegin { short: String, count: usize },
     /// It is over.
     #[error("{id} takes no more votes: it is {state}")]
     Over { id: String, state: &'static str },
+    /// Nobody asked them.
+    #[error(
+        "{id} does not ask {person}: it takes {takes}, and neither whoever asks for it nor who \
+         owns the service that does"
+    )]
+    NotAsked { id: String, person: String, takes: String },
     /// They have.
     #[error("you voted on {id} with {credential} already, in record {sequence}")]
     Again { id: String, credential: String, sequence: u64 },
@@ -104,10 +119,10 @@ pub(crate) async fn approve(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let control = connection.control().await?;
-    let id = args.vote.id.clone();
     let (cast, approval) = Ballot { choice: Choice::Approve, args: args.vote }
         .cast(&control, connection, output)
         .await?;
+    let id = approval.id.clone();
     let ready = approval.proposal && approval.state() == ApprovalState::Ready;
     let done = if ready && !args.no_execute { Some(control.execute(&id).await) } else { None };
     let (mut human, mut json) = (cast.human(&approval), cast.json(&approval));
@@ -155,11 +170,12 @@ struct Cast {
 
 impl Ballot {
     async fn cast(
-        self,
+        mut self,
         control: &ControlClient,
         connection: &ConnectionArgs,
         output: &Output,
     ) -> Result<(Cast, Approval), Failure> {
+        self.args.id = whole(&self.args.id, control).await?;
         let id = self.args.id.as_str();
         let approval = control.approval(id).await?;
         let vault = statement::vault(control, connection).await?;
@@ -170,7 +186,11 @@ impl Ballot {
         }
         let person = person(control).await?;
         let (signer, credential) = self.signer(&person)?;
-        if let Some(before) = approval.votes.iter().find(|one| one.credential_id == credential.id) {
+        self.check_asked(&approval, &person)?;
+        // A rejection is never too late; an approval is, unless the one before is void.
+        let same = |one: &&wire::Ballot| one.credential_id == credential.id && one.counts;
+        let before = approval.votes.iter().find(same).filter(|_| self.choice == Choice::Approve);
+        if let Some(before) = before {
             let (id, credential) = (id.to_owned(), credential.id.clone());
             return Err(VoteFault::Again { id, credential, sequence: before.sequence }.into());
         }
@@ -203,6 +223,18 @@ impl Ballot {
             signed: text,
         };
         Ok((cast, now))
+    }
+
+    /// Nobody touches their key for a vote that would not be taken.
+    fn check_asked(&self, approval: &Approval, person: &PersonEntry) -> Result<(), VoteFault> {
+        let spoke = approval.votes.iter().any(|one| one.person == person.id);
+        let guard = person.roles.iter().any(|role| role == Role::Security.name());
+        let stops = self.choice == Choice::Reject && guard;
+        if approval.asks_you || spoke || stops {
+            return Ok(());
+        }
+        let takes = approval.takes.join("; ");
+        Err(VoteFault::NotAsked { id: self.args.id.clone(), person: person.id.clone(), takes })
     }
 
     /// The key to sign with, and the credential that it is enrolled as.

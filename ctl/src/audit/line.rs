@@ -11,15 +11,17 @@ use portcullis_policy::tx::{Destination, UnsignedTx};
 use portcullis_policy::utc::rfc3339;
 
 use crate::audit::people;
+use crate::output::one_line;
 
 /// Sequence number, time, kind and what matters; below a decision, what its input would do. A
 /// record of a newer format is shown as it is.
 pub(crate) fn summary(sequence: u64, line: &[u8], registry: &Registry) -> String {
     let Ok(entry) = Entry::decode(line) else {
-        return format!("{sequence:>8}  {}", String::from_utf8_lossy(line));
+        return one_line(&format!("{sequence:>8}  {}", String::from_utf8_lossy(line)));
     };
     let (time, kind) = (rfc3339(entry.at.sure.0), entry.record.kind());
-    let text = format!("{sequence:>8}  {time}  {kind:<14}  {}", words(&entry.record, registry));
+    let words = one_line(&words(&entry.record, registry));
+    let text = format!("{sequence:>8}  {time}  {kind:<14}  {words}");
     let effects = entry.record.asked().map(|asked| effects(asked, registry)).unwrap_or_default();
     [text.trim_end().to_owned()].into_iter().chain(effects).collect::<Vec<_>>().join("\n")
 }

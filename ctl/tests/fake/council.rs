@@ -73,6 +73,7 @@ pub fn parked(id: &str, likeness: &str) -> v1::Approval {
         done_until_ms: LATER_MS,
         takes: vec!["2 of treasury, within 30m".into()],
         likeness: likeness.into(),
+        asks_you: true,
         ..Default::default()
     }
 }
