@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 
-use crate::book::{DenyWord, KeyRules, Limit, Limits, Per, Registry, SharedLimit, Tier, TokenRule};
+use crate::book::{KeyRules, Limit, Limits, Per, Registry, SharedLimit, Tier, TokenRule};
 use crate::decide::Facts;
-use crate::effect::Effect;
 use crate::exposure::{self, Beside, Exposure};
 use crate::finding::{Findings, Rule, Seen};
 use crate::id::{CallerId, ChainId, KeyId};
@@ -267,28 +266,6 @@ pub fn check_allowance(
     let bound = bound(allowance.per_tx);
     let passed = bound.is_none_or(|bound| sum <= bound);
     out.note(Rule::AllowancePerTx, Seen::Amount { account, sum, bound }, passed);
-}
-
-/// The word of `deny` that covers an effect, if one does.
-pub fn denied_word(rules: &KeyRules, effect: &Effect) -> Option<&'static str> {
-    let words = DenyWord::ALL.iter().filter(|(word, _)| rules.deny.contains(word));
-    let covers = |word: &DenyWord| match word {
-        DenyWord::ContractCreation => matches!(effect, Effect::Deploy { .. }),
-        DenyWord::Eip7702 => {
-            matches!(effect, Effect::Delegate { .. } | Effect::Authorize { .. })
-        }
-        DenyWord::UnlimitedAllowance => {
-            matches!(effect, Effect::GrantAllowance { amount, .. } if *amount >= unlimited())
-                || matches!(effect, Effect::GrantOperator { .. })
-        }
-        DenyWord::DelegateCall => matches!(effect, Effect::DelegateCall { .. }),
-    };
-    words.filter(|(word, _)| covers(word)).map(|(_, spelling)| *spelling).next()
-}
-
-/// 2^96 - 1: the smallest of the amounts that tokens and wallets take for "no limit".
-fn unlimited() -> Amount {
-    Amount::from((1u128 << 96).saturating_sub(1))
 }
 
 /// Adds to a charge the parts that limits of the book sum: requests, what one caller asks for, what

@@ -4,13 +4,13 @@
 use alloy_primitives::{Address, B256};
 
 use crate::abi;
-use crate::book::{KeyRules, TypedRule};
+use crate::book::{DenyWord, KeyRules, TypedRule};
 use crate::bounds::{self, Moment};
 use crate::effect::Effect;
 use crate::finding::{Findings, Rule, Seen};
 use crate::id::ChainId;
 use crate::limits;
-use crate::money::{Account, Asset};
+use crate::money::{Account, Amount, Asset};
 use crate::request::{Request, Signable};
 use crate::typed::TypedData;
 
@@ -26,7 +26,7 @@ pub(crate) struct Ground<'a> {
 /// Notes what the rules say of one effect.
 pub(crate) fn check(ground: &Ground<'_>, effect: &Effect, out: &mut Findings) {
     let Ground { rules, chain, .. } = *ground;
-    if let Some(word) = limits::denied_word(rules, effect) {
+    if let Some(word) = denied_word(rules, effect) {
         out.note(Rule::NotDenied, Seen::Words(word.into()), false);
     }
     match effect {
@@ -201,4 +201,26 @@ fn sign_in(ground: &Ground<'_>, domain: &str, address: Address, out: &mut Findin
         |expires| format!("until {} ms, at most {} ms", expires.0, latest.0),
     );
     out.note(Rule::SignInExpires, Seen::Words(seen.into()), ends);
+}
+
+/// The word of `deny` that covers an effect, if one does.
+fn denied_word(rules: &KeyRules, effect: &Effect) -> Option<&'static str> {
+    let words = DenyWord::ALL.iter().filter(|(word, _)| rules.deny.contains(word));
+    let covers = |word: &DenyWord| match word {
+        DenyWord::ContractCreation => matches!(effect, Effect::Deploy { .. }),
+        DenyWord::Eip7702 => {
+            matches!(effect, Effect::Delegate { .. } | Effect::Authorize { .. })
+        }
+        DenyWord::UnlimitedAllowance => {
+            matches!(effect, Effect::GrantAllowance { amount, .. } if *amount >= unlimited())
+                || matches!(effect, Effect::GrantOperator { .. })
+        }
+        DenyWord::DelegateCall => matches!(effect, Effect::DelegateCall { .. }),
+    };
+    words.filter(|(word, _)| covers(word)).map(|(_, spelling)| *spelling).next()
+}
+
+/// 2^96 - 1: the smallest of the amounts that tokens and wallets take for "no limit".
+fn unlimited() -> Amount {
+    Amount::from((1u128 << 96).saturating_sub(1))
 }

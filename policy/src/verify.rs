@@ -9,6 +9,7 @@ use alloy_primitives::{Address, B256, keccak256};
 
 use crate::book::Book;
 use crate::decide::{Decision, decide, still_allows};
+use crate::finding::Reason;
 use crate::id::{DecisionNumber, Sequence, VaultId};
 use crate::record::{Actor, Asked, Entry, Frozen, Proposed, Record, RecordedInput, Role};
 use crate::request::{Request, sha256};
@@ -295,7 +296,7 @@ impl Replay<'_> {
             ) => return Ok(()),
         };
         if !same {
-            return Err(format!("decided again, it comes out otherwise: {decision:?}"));
+            return Err(mismatch(decision));
         }
         self.report.repeated = self.report.repeated.saturating_add(1);
         Ok(())
@@ -347,7 +348,9 @@ impl Replay<'_> {
         let now = now.err().map(|findings| (counted, findings.reasons()));
         let now = now.as_ref().map(|(counted, reasons)| (counted, reasons));
         if now != withheld {
-            let what = format!("at the last look it comes out otherwise: {now:?}");
+            let said = now.map(|(_, reasons)| codes(reasons));
+            let said = said.unwrap_or_else(|| "it is still allowed".to_owned());
+            let what = format!("at the last look it comes out otherwise: {said}");
             self.report.wrong(entry.seq, what);
         }
     }
@@ -437,13 +440,21 @@ fn mismatch(decision: &Decision) -> String {
     let said = match decision {
         Decision::Allow(_) => "allowed".into(),
         Decision::Park(_) => "parked".into(),
-        Decision::Deny(denial) => format!("denied: {:?}", denial.findings.reasons()),
+        Decision::Deny(denial) => format!("denied: {}", codes(&denial.findings.reasons())),
     };
     format!("decided again, it is {said}")
 }
 
+fn codes(reasons: &[Reason]) -> String {
+    let all = reasons.iter().map(|one| format!("{} at {}", one.code, one.rule));
+    all.collect::<Vec<_>>().join(", ")
+}
+
 impl Report {
     fn wrong(&mut self, at: Sequence, what: impl ToString) {
-        self.discrepancies.push(Discrepancy { at, what: what.to_string() });
+        // Whoever shows it says which record by itself.
+        let what = what.to_string();
+        let what = what.strip_prefix(&format!("record {at}: ")).unwrap_or(&what).to_owned();
+        self.discrepancies.push(Discrepancy { at, what });
     }
 }

@@ -6,6 +6,7 @@ mod acts;
 mod faults;
 mod outlook;
 mod recovery;
+mod suspensions;
 mod votes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,8 @@ pub use self::acts::CANARY;
 pub use self::faults::{ExecutionFault, ProposalFault, RecoveryFault};
 pub use self::outlook::{Outlook, Progress};
 pub use self::recovery::Announced;
-pub use self::votes::{REASON_MAX, SuspensionFault, VoteFault};
+pub use self::suspensions::SuspensionFault;
+pub use self::votes::{REASON_MAX, VoteFault};
 use crate::book::{Book, Change};
 use crate::credential::Purpose;
 use crate::decide::{Allowed, Approval, Decision, Facts, KeyFacts, decide};

@@ -243,8 +243,8 @@ fn nothing_that_a_book_changes_is_kept_from_whoever_agrees_to_it() {
     let canary = format!(
         "{BOOK}[key.canary]\ncallers = [\"spiffe://acme/payouts\"]\nchains = [\"ethereum\"]\n\
          native = {{ to = \"anyone\", per_tx = \"unlimited\", window = \"unlimited\" }}\n\
-         fees = {{ per_tx = \"unlimited\", window = \"unlimited\", max_priority_fee = \"unlimited\", \
-         counts_as = \"native\" }}\n\
+         fees = {{ per_tx = \"unlimited\", window = \"unlimited\", \
+         max_priority_fee = \"unlimited\", counts_as = \"native\" }}\n\
          rate = {{ per_caller = \"unlimited\", per_key = \"unlimited\", parked = 3 }}\n"
     );
     let eased = BOOK.replace("2 of treasury\", expires", "1 of treasury\", expires");
