@@ -21,9 +21,9 @@ struct Arguments {
     /// Where the copy and its build go; kept, so that the next run is quick.
     #[arg(long)]
     work: PathBuf,
-    /// Only the breaks whose name contains this.
+    /// Only the breaks whose name contains this. May be given several times.
     #[arg(long)]
-    only: Option<String>,
+    only: Vec<String>,
     /// List them and do nothing.
     #[arg(long)]
     list: bool,
@@ -97,8 +97,11 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool, Fault> {
     let list = arguments.root.join("softhsm-tests/breaks.toml");
     let breaks: Breaks = toml::from_str(&read(&list)?)?;
-    let only = arguments.only.as_deref().unwrap_or_default();
-    let chosen: Vec<&Break> = breaks.r#break.iter().filter(|one| one.name.contains(only)).collect();
+    let only = &arguments.only;
+    let asked = |one: &&Break| {
+        only.is_empty() || only.iter().any(|words| one.name.contains(words.as_str()))
+    };
+    let chosen: Vec<&Break> = breaks.r#break.iter().filter(asked).collect();
     if arguments.list {
         for one in &chosen {
             println!("{:>2}  {:<58}  {}", one.invariant, one.name, one.test);
