@@ -15,6 +15,7 @@ use crate::approvals::statement::StatementFault;
 use crate::audit::export::ExportFault;
 use crate::audit::verify::VerifyFault;
 use crate::connection::ConnectionFault;
+use crate::key::ImpactFault;
 use crate::people::PeopleFault;
 use crate::policy::{ExplainFault, FaultyBook};
 use crate::sign::SignFault;
@@ -118,6 +119,9 @@ pub(crate) enum Failure {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Nothing could be told of what a key is used for.
+    #[error(transparent)]
+    Impact(Box<ImpactFault>),
     /// A result could not be printed.
     #[error("the result could not be written to standard output")]
     Print(#[from] std::io::Error),
@@ -133,7 +137,13 @@ macro_rules! boxed {
         })+
     };
 }
-boxed!(Statement(StatementFault), Ssh(SshFault), Vote(VoteFault), People(PeopleFault));
+boxed!(
+    Statement(StatementFault),
+    Ssh(SshFault),
+    Vote(VoteFault),
+    People(PeopleFault),
+    Impact(ImpactFault)
+);
 
 impl Failure {
     /// The exit code.
@@ -166,6 +176,7 @@ impl Failure {
             | Self::Book(_)
             | Self::Examples(_)
             | Self::Explain(_)
+            | Self::Impact(_)
             | Self::Read { .. }
             | Self::Print(_) => Exit::Failure,
         }
@@ -202,6 +213,7 @@ impl Failure {
             | Self::Book(_)
             | Self::Examples(_)
             | Self::Explain(_)
+            | Self::Impact(_)
             | Self::Read { .. }
             | Self::Print(_) => None,
         }

@@ -19,6 +19,7 @@ mod exposure;
 pub mod finding;
 pub mod governance;
 pub mod id;
+pub mod impact;
 pub mod ledger;
 pub mod limits;
 pub mod message;

@@ -136,6 +136,13 @@ impl Settlements {
         self.next.get(&(key, chain)).copied().unwrap_or(0)
     }
 
+    /// On each chain where a nonce of the key was signed: what [`mined`](Self::mined) and
+    /// [`next`](Self::next) say.
+    pub fn nonces(&self, key: KeyId) -> impl Iterator<Item = (ChainId, u64, u64)> {
+        let of_key = self.next.range((key, ChainId(0))..=(key, ChainId(u64::MAX)));
+        of_key.map(move |((_, chain), next)| (*chain, self.mined(key, *chain), *next))
+    }
+
     /// Notes a nonce that was signed, whether or not anything is counted of it.
     pub(crate) fn used(&mut self, slot: Slot) {
         if let Place::Nonce(nonce) = slot.place {

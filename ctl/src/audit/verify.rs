@@ -121,7 +121,7 @@ fn check(path: &Path) -> Result<(Report, Together), VerifyFault> {
 }
 
 /// The bytes of an attachment's line, or `None` for a record's.
-fn attachment(line: &[u8]) -> Option<Result<Vec<u8>, hex::FromHexError>> {
+pub(crate) fn attachment(line: &[u8]) -> Option<Result<Vec<u8>, hex::FromHexError>> {
     let rest = line.strip_prefix(ATTACHMENT.as_bytes())?;
     let digits = rest.strip_suffix(b"\"}").unwrap_or(b"?");
     Some(hex::decode(digits))

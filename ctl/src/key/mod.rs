@@ -1,8 +1,11 @@
-//! `key create | list | show`.
+//! `key create | list | show | impact`.
 
 mod create;
+mod impact;
 mod list;
 mod show;
+
+pub(crate) use impact::ImpactFault;
 
 use clap::Subcommand;
 use portcullis_client::wire::{Key, KeyState};
@@ -21,6 +24,8 @@ pub(crate) enum KeyVerb {
     List,
     /// Show one key.
     Show(show::ShowArgs),
+    /// Who uses it and for what, and what stops or stands if it is frozen: from the journal alone.
+    Impact(impact::ImpactArgs),
 }
 
 pub(crate) async fn run(
@@ -32,6 +37,7 @@ pub(crate) async fn run(
         KeyVerb::Create(args) => create::run(args, connection, output).await,
         KeyVerb::List => list::run(connection, output).await,
         KeyVerb::Show(args) => show::run(&args, connection, output).await,
+        KeyVerb::Impact(args) => impact::run(&args, connection, output).await,
     }
 }
 
