@@ -224,8 +224,8 @@ pub enum ActFault {
     Recovering,
     /// More than people read before they vote.
     #[error(
-        "the book changes more than people read: propose it in steps, of at most {} lines and \
-         nowhere a line of more than {} characters: lists one address a line",
+        "the book changes more than people read: propose it in steps, of at most {} lines, none of \
+         more than {} characters or with an escape (\\): lists one address a line",
         crate::book::CHANGED_LINES_MAX,
         crate::book::CHANGED_LINE_BYTES_MAX
     )]
@@ -278,6 +278,30 @@ impl Act {
             | Self::Remove(_)
             | Self::SetRoles(_) => Deed::People,
         }
+    }
+
+    /// Whether it is about this person: then they are not asked, neither to agree nor to forbid it.
+    /// Else nobody could be removed against their will.
+    pub fn is_about(&self, whom: &PersonId) -> bool {
+        match self {
+            Self::AddCredential(add) => add.person == *whom,
+            Self::DropCredential(drop) => drop.person == *whom,
+            Self::Enrol(enrol) => enrol.person.id == *whom,
+            Self::Reinstate(back) => back.person == *whom,
+            Self::Remove(remove) => remove.person == *whom,
+            Self::SetRoles(set) => set.person == *whom,
+            Self::Adopt(_)
+            | Self::CancelRecovery(_)
+            | Self::Govern(_)
+            | Self::Revoke(_)
+            | Self::Thaw(_) => false,
+        }
+    }
+
+    /// Whether it takes somebody's say away. Then a quorum may be left that hangs on one person:
+    /// who is hostile, or whose key is stolen, must not stay for the sake of order.
+    pub(crate) fn takes_away(&self) -> bool {
+        matches!(self, Self::DropCredential(_) | Self::Remove(_) | Self::SetRoles(_))
     }
 
     /// Whether votes for it end with the book they were cast under. What people agreed to start

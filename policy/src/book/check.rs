@@ -59,7 +59,9 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
     };
     let group =
         |(name, people): (String, Option<BTreeSet<PersonId>>)| (name, people.unwrap_or_default());
+    let things = names.things.into_iter().filter_map(|(name, thing)| Some((name, thing?)));
     Some(Book {
+        things: things.collect(),
         text: text.to_owned(),
         hash: BookHash::of(text),
         registry: names.registry,

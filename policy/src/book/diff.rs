@@ -13,7 +13,7 @@ use alloy_primitives::Address;
 use super::compare::{Rules, addresses, named_address};
 use super::units::format_amount;
 use super::{Book, KeyRules, Registry};
-use crate::id::{CallerId, ChainId, KeyLabel};
+use crate::id::{ChainId, KeyLabel};
 use crate::money::{Account, Amount, Asset};
 
 /// Compares two books.
@@ -24,6 +24,7 @@ pub(super) fn difference(old: &Book, new: &Book) -> Difference {
     compare_contracts(&old.registry, &new.registry, &mut found);
     compare_labels(&old.registry, &new.registry, &mut found);
     compare_owners(old, new, &mut found);
+    super::named::compare(old, new, &mut found);
     super::shared_diff::compare(old, new, &mut found);
     super::shared_diff::prices(old, new, &mut found);
     let labels: BTreeSet<&KeyLabel> = old.keys.keys().chain(new.keys.keys()).collect();
@@ -104,11 +105,12 @@ impl Lines<'_> {
         (added, removed): (impl Iterator<Item = &'a T>, impl Iterator<Item = &'a T>),
         show: impl Fn(&T) -> String,
     ) {
+        let what = if what.is_empty() { String::new() } else { format!("{what} ") };
         for added in all_of(added, &show) {
-            self.wider(format!("{what} added: {added}"));
+            self.wider(format!("{what}added: {added}"));
         }
         if let Some(removed) = some_of(removed, &show) {
-            self.narrower(format!("{what} removed: {removed}"));
+            self.narrower(format!("{what}removed: {removed}"));
         }
     }
 
@@ -130,7 +132,10 @@ impl Lines<'_> {
 
 /// All of them, a few on a line: who agrees to something wider is told of every member. Of more
 /// lines than anybody may be asked to read, how many more there are.
-fn all_of<'t, T: 't>(all: impl Iterator<Item = &'t T>, show: impl Fn(&T) -> String) -> Vec<String> {
+pub(super) fn all_of<'t, T: 't>(
+    all: impl Iterator<Item = &'t T>,
+    show: impl Fn(&T) -> String,
+) -> Vec<String> {
     let mut all = all.peekable();
     let mut lines = Vec::new();
     while lines.len() < SHOWN_LINES_MAX && all.peek().is_some() {
@@ -163,16 +168,21 @@ fn some_of<'t, T: 't>(
 /// that it is charged.
 ///
 /// No request gains by another name, but the people who approve it would be told of another chain
-/// or coin. A chain that no key of the new book uses is shown to nobody. That a limit's sum loses a
-/// chain is looked at with each key.
+/// or coin: also where no key uses it yet, because one may tomorrow, and then only its name is
+/// told. That a limit's sum loses a chain is looked at with each key.
 fn compare_chains(old: &Book, new: &Book, found: &mut Difference) {
-    let used: BTreeSet<ChainId> =
-        new.keys.values().flat_map(|rules| &rules.chains).copied().collect();
-    for id in used {
-        let (Some(before), Some(after)) = (old.registry.chain(id), new.registry.chain(id)) else {
-            continue; // New to the keys that use it, which is told of them.
-        };
+    for (id, after) in &new.registry.chains {
+        let id = *id;
         let mut lines = found.about(format!("chain {id}"));
+        let Some(before) = old.registry.chain(id) else {
+            let account = Account { chain: id, asset: Asset::Fee };
+            let l1_fee = after.l1_fee.map_or_else(
+                || "no l1_fee".to_owned(),
+                |fee| format!("l1_fee {}", format_amount(&new.registry, account, fee)),
+            );
+            lines.wider(format!("added as {}, coin {}, {l1_fee}", after.name, after.native));
+            continue;
+        };
         if before.name != after.name {
             lines.wider(format!("name {} -> {}", before.name, after.name));
         }
@@ -242,6 +252,10 @@ fn compare_contracts(old: &Registry, new: &Registry, found: &mut Difference) {
     for (chain, contract) in places {
         let shown = contract.to_checksum(None);
         let mut lines = found.about(format!("contract {shown} on chain {chain}"));
+        if !old.is_contract(*chain, *contract) {
+            let name = new.label(*contract).unwrap_or_default();
+            lines.wider(format!("added as {name}"));
+        }
         if old.contract_kind(*chain, *contract) != new.contract_kind(*chain, *contract) {
             lines.wider("another kind: calls to it are read in another way");
         } else if !new.is_contract(*chain, *contract) {
@@ -266,8 +280,8 @@ fn names_in(label: &str) -> BTreeSet<&str> {
     label.split(", ").collect()
 }
 
-/// Owners of a caller never count in its quorums: one less is a voter more. A caller that no key of
-/// the new book names asks for nothing; if a key names it that did not, the key says so.
+/// Owners of a caller never count in its quorums: one less is a voter more, also where no key names
+/// it yet, because one may tomorrow, and then only the caller is told.
 ///
 /// A new caller takes a name that somebody who is being enrolled may have: as they can no longer be
 /// a person then, one person must not be able to add it.
@@ -276,9 +290,8 @@ fn compare_owners(old: &Book, new: &Book, found: &mut Difference) {
         let owners: Vec<&str> = entry.owners.iter().map(|owner| owner.as_str()).collect();
         found.wider.push(format!("caller {caller}: added, owned by {}", owners.join(", ")));
     }
-    let used: BTreeSet<&CallerId> = new.keys.values().flat_map(|rules| &rules.callers).collect();
-    for caller in used {
-        if let (Some(before), Some(after)) = (old.caller(caller), new.caller(caller)) {
+    for (caller, after) in new.callers() {
+        if let Some(before) = old.caller(caller) {
             let mut lines = found.about(format!("caller {caller}"));
             lines.forbidden("owners", (&before.owners, &after.owners), ToString::to_string);
         }
@@ -290,7 +303,7 @@ fn compare_key(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
     lines.permitted("callers", (&before.callers, &after.callers), ToString::to_string);
     let chain = |id: &ChainId| {
         let chain = new.registry.chain(*id).or_else(|| old.registry.chain(*id));
-        chain.map_or_else(|| id.to_string(), |chain| chain.name.clone())
+        chain.map_or_else(|| id.to_string(), |chain| format!("{} ({id})", chain.name))
     };
     lines.permitted("chains", (&before.chains, &after.chains), chain);
     compare_scope(old, new, lines);

@@ -13,6 +13,7 @@ mod file;
 mod key;
 mod limits;
 mod lint;
+mod named;
 mod names;
 mod offchain;
 mod registry;
@@ -40,6 +41,7 @@ pub use self::key::{
     Tier, TokenRule, TypedRule, Window, Windows,
 };
 pub use self::lint::Lint;
+use self::names::Thing;
 pub use self::registry::{CallerEntry, Chain, ContractKind, Registry, Token, TokenKind};
 pub use self::report::{Fault, Faults};
 pub(crate) use self::text::LINE_BYTES_MAX as CHANGED_LINE_BYTES_MAX;
@@ -56,6 +58,8 @@ pub struct Change {
     /// Every line of the text that differs: `+ 12: per_tx = "5 ETH"`. `None`: more than people
     /// read, or a line that is longer.
     pub lines: Option<Vec<String>>,
+    /// What the names in those that come stand for: `@many: 0x..`, `group treasury: alice, bob`.
+    pub names: Vec<String>,
 }
 
 /// More changed lines are not read.
@@ -69,6 +73,8 @@ pub struct Book {
     pub(in crate::book) registry: Registry,
     pub(in crate::book) callers: BTreeMap<CallerId, CallerEntry>,
     pub(in crate::book) groups: BTreeMap<String, BTreeSet<PersonId>>,
+    /// What `@name` stands for.
+    pub(in crate::book) things: BTreeMap<String, Thing>,
     pub(in crate::book) keys: BTreeMap<KeyLabel, KeyRules>,
     pub(in crate::book) shared: Vec<SharedLimit>,
     pub(in crate::book) prices: Option<PriceRule>,
@@ -88,7 +94,8 @@ impl Book {
     /// What another book would change, in meaning and in text.
     pub fn change(&self, new: &Self) -> Change {
         let lines = text::changed_lines(self.text(), new.text(), CHANGED_LINES_MAX);
-        Change { difference: self.difference(new), lines }
+        let names = lines.as_deref().map(|lines| named::told(new, lines)).unwrap_or_default();
+        Change { difference: self.difference(new), lines, names }
     }
 
     /// Foot-guns: what nobody should mean.

@@ -4,28 +4,35 @@
 //! words and nothing is left out: from the one text and these lines the other can be written, so
 //! whoever has read them has read everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::de::{DeTable, DeValue};
 
 /// The lines that go and those that come, in order: each under the table it stands in, and behind
-/// its number in its own text. `None`: more than `most` of them, or one longer than people read.
+/// its number in its own text. `None`: more than `most` of them, or one longer than people read, or
+/// with an escape, behind which a name could hide.
 pub(super) fn changed_lines(old: &str, new: &str, most: usize) -> Option<Vec<String>> {
     let texts = Texts { old: old.lines().collect(), new: new.lines().collect() };
     let changes = texts.changes(most)?;
     let mut told = Vec::with_capacity(changes.len());
+    if changes.is_empty() {
+        return Some(told);
+    }
+    let (old_headings, new_headings) = (headings(old), headings(new));
     let mut table = "";
     for change in changes {
-        let (lines, sign, at) = match change {
-            Change::Gone(at) => (&texts.old, '-', at),
-            Change::Come(at) => (&texts.new, '+', at),
+        let (lines, headings, sign, at) = match change {
+            Change::Gone(at) => (&texts.old, &old_headings, '-', at),
+            Change::Come(at) => (&texts.new, &new_headings, '+', at),
         };
         let line = lines.get(at)?;
-        if line.len() > LINE_BYTES_MAX {
+        if line.len() > LINE_BYTES_MAX || line.contains('\\') {
             return None;
         }
+        let heading = headings.range(..=at).next_back().copied();
+        let under = heading.and_then(|at| lines.get(at)).map_or("", |line| line.trim());
         // A heading that changes speaks for itself.
-        let under = lines.get(..=at)?.iter().rev().find(|line| is_heading(line)).copied();
-        let under = under.unwrap_or_default();
-        if under != table && !is_heading(line) {
+        if under != table && heading != Some(at) {
             told.push(format!("under {under}"));
         }
         table = under;
@@ -34,11 +41,67 @@ pub(super) fn changed_lines(old: &str, new: &str, most: usize) -> Option<Vec<Str
     Some(told)
 }
 
-/// `[key.hot]`: of what the lines below speak.
-fn is_heading(line: &str) -> bool {
-    let line = line.trim();
-    let plain = !line.contains('"') || line.starts_with("[caller.");
-    plain && line.starts_with('[') && line.ends_with(']')
+/// The numbers of the lines where a table begins, as the parser sees it: a line in an array or in
+/// a text that looks like one is none.
+fn headings(text: &str) -> BTreeSet<usize> {
+    let mut places = BTreeSet::new();
+    if let Ok(document) = DeTable::parse(text) {
+        collect(document.get_ref(), &mut places);
+    }
+    // Tables in one line begin with a brace, and those of dotted keys with a name.
+    places.retain(|at| text.get(*at..).is_some_and(|rest| rest.starts_with('[')));
+    let (mut line, mut seen, mut lines) = (0_usize, 0_usize, BTreeSet::new());
+    for at in places {
+        let between = text.get(seen..at).unwrap_or_default();
+        line = line.saturating_add(between.bytes().filter(|byte| *byte == b'\n').count());
+        seen = at;
+        lines.insert(line);
+    }
+    lines
+}
+
+/// Where tables begin, in bytes.
+fn collect(table: &DeTable<'_>, places: &mut BTreeSet<usize>) {
+    for value in table.values() {
+        let at = value.span().start;
+        match value.get_ref() {
+            DeValue::Table(inner) => {
+                places.insert(at);
+                collect(inner, places);
+            }
+            DeValue::Array(inner) => {
+                for one in inner.iter() {
+                    if let DeValue::Table(table) = one.get_ref() {
+                        places.insert(one.span().start);
+                        collect(table, places);
+                    }
+                }
+            }
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {}
+        }
+    }
+}
+
+/// Names that lines which come speak of: `@name`, and groups in `2 of name`.
+pub(super) fn names_in(told: &[String]) -> BTreeSet<&str> {
+    let part = |character: char| {
+        !(character.is_alphanumeric() || matches!(character, '_' | '-' | '.' | '@'))
+    };
+    let mut names = BTreeSet::new();
+    for line in told.iter().filter(|line| line.starts_with('+')) {
+        let words: Vec<&str> = line.split(part).filter(|word| !word.is_empty()).collect();
+        names.extend(words.iter().filter_map(|word| word.strip_prefix('@')));
+        let groups = words.windows(2).filter_map(|pair| match pair {
+            ["of", group] => Some(*group),
+            _ => None,
+        });
+        names.extend(groups);
+    }
+    names
 }
 
 /// A line of one of the texts, by its place there.
@@ -197,6 +260,41 @@ mod tests {
         assert_eq!(changed_lines(old, new, 2), None);
         let long = format!("{old}\nz = \"{}\"", "0".repeat(LINE_BYTES_MAX));
         assert_eq!(changed_lines(old, &long, 10), None);
+    }
+
+    #[test]
+    fn a_table_begins_where_the_parser_says_whatever_a_line_looks_like() {
+        let old = "version = 1\n[key.hot]   # of payouts\nx = 1\nlist = [\n[\"a\"],\n]\n\
+                   text = '''\n[key.cold]\n'''\ny = 2\n[key.\"cold\"]\nz = { a = 1 }\n\
+                   [[key.cold.call]]\nf = 1\n";
+        let new =
+            &old.replace("y = 2", "y = 3").replace("a = 1", "a = 2").replace("f = 1", "f = 2");
+        let told = changed_lines(old, new, 10).unwrap();
+        let expected = [
+            "under [key.hot]   # of payouts",
+            "- 10: y = 2",
+            "+ 10: y = 3",
+            "under [key.\"cold\"]",
+            "- 12: z = { a = 1 }",
+            "+ 12: z = { a = 2 }",
+            "under [[key.cold.call]]",
+            "- 14: f = 1",
+            "+ 14: f = 2",
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(changed_lines(old, &format!("{old}w = \"\\u0040many\"\n"), 10), None);
+    }
+
+    #[test]
+    fn the_names_of_lists_and_groups_are_found_in_what_comes() {
+        let told = [
+            "under [key.hot]",
+            "- 3: to = \"@gone\"",
+            "+ 3: to = [\"@many\", \"@a_b-c\"], need = \"2 of ops + 1 of guards\"",
+        ]
+        .map(str::to_owned);
+        let names: Vec<&str> = names_in(&told).into_iter().collect();
+        assert_eq!(names, ["a_b-c", "guards", "many", "ops"]);
     }
 
     proptest! {

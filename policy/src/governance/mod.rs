@@ -110,17 +110,36 @@ impl Governance {
 
     /// What is worse here than it was before: a quorum that is farther out of reach, or something
     /// else that is wrong and was not. What makes things better must not wait until all is well.
-    pub fn faults_since(&self, people: &People, before: (&Self, &People)) -> Vec<String> {
+    ///
+    /// `spare` lets a quorum hang on one person that did not before.
+    pub fn faults_since(
+        &self,
+        people: &People,
+        before: (&Self, &People),
+        spare: bool,
+    ) -> Vec<String> {
         let known = before.0.faults_of_form(before.1);
         let mut faults = self.faults_of_form(people);
         faults.retain(|one| !known.contains(one));
         for deed in self.sound() {
             let known = before.0.reach(deed, before.1);
             let short = self.reach(deed, people);
-            let worse = short.into_iter().filter(|one| !known.iter().any(|old| old.is_as_bad(one)));
+            let short =
+                short.into_iter().filter(|one| !(spare && matches!(one, Short::Without(_))));
+            let worse = short.filter(|one| !known.iter().any(|old| old.is_as_bad(one)));
             faults.extend(worse.map(Short::line));
         }
         faults
+    }
+
+    /// What hangs on one person, a line each.
+    pub(crate) fn hanging(&self, people: &People) -> Vec<String> {
+        let short = self.sound().flat_map(|deed| self.reach(deed, people));
+        let hanging = short.filter_map(|one| match one {
+            Short::Without(what) => Some(what),
+            Short::Never(_) | Short::Screens(_) => None,
+        });
+        hanging.collect()
     }
 
     /// Deeds whose rules can be read.

@@ -29,8 +29,9 @@ impl State {
         (by, act, reason): (&PersonId, Act, String),
         now: Interval,
     ) -> Result<Proposed, ProposalFault> {
-        if self.people.get(by).is_none() {
-            return Err(ProposalFault::NoPerson(by.clone()));
+        let member = self.people.member(by).ok_or_else(|| ProposalFault::NoPerson(by.clone()))?;
+        if member.suspended {
+            return Err(ProposalFault::Suspended(by.clone()));
         }
         if !(1..=REASON_MAX).contains(&reason.chars().count()) {
             return Err(ProposalFault::Reason);
@@ -44,7 +45,7 @@ impl State {
         let takes = takes.ok_or(ActFault::NoQuorum(deed))?;
         let subject = ProposedSubject { act, by: by.clone(), takes, book: None };
         let [terms, _] = self.terms_of(&subject).ok_or(ActFault::NoQuorum(deed))?;
-        if !terms.need.is_met(|person| person != by) {
+        if !terms.need.is_met(|person| person != by && !subject.act.is_about(person)) {
             let need = terms.need.to_string();
             return Err(ActFault::OutOfReach { need, by: by.clone() }.into());
         }
@@ -126,9 +127,10 @@ impl State {
                 }
                 let (book, change) = self.expected_book(act).ok_or(ActFault::FaultyBook)?;
                 self.check_callers(&book)?;
+                let told = change.difference.wider.len().saturating_add(change.names.len());
                 match (change.difference.wider.len(), &change.lines) {
                     (0, _) => Err(ActFault::OnlyNarrows),
-                    (ways, Some(_)) if ways <= LINES_MAX => Ok(()),
+                    (_, Some(_)) if told <= LINES_MAX => Ok(()),
                     _ => Err(ActFault::TooLong),
                 }
             }
@@ -195,7 +197,8 @@ impl State {
         }
         let (mut people, mut governance) = (self.people.clone(), self.governance.clone());
         act.apply_to(&mut people, &mut governance);
-        let new = governance.faults_since(&people, (&self.governance, &self.people));
+        let before = (&self.governance, &self.people);
+        let new = governance.faults_since(&people, before, act.takes_away());
         if new.is_empty() { Ok(()) } else { Err(ActFault::Ungovernable(new)) }
     }
 
@@ -239,7 +242,7 @@ impl State {
         votes: &[Vote],
         now: Interval,
     ) -> bool {
-        let by = |person: &PersonId| *person == proposed.by;
+        let by = |person: &PersonId| *person == proposed.by || proposed.act.is_about(person);
         let terms = self.terms_of(proposed);
         terms.is_some_and(|all| all.iter().all(|terms| terms.are_met(votes, now, by)))
     }
@@ -270,8 +273,9 @@ impl State {
             let words = terms.map_or_else(|| "a quorum".to_owned(), |[terms, _]| terms.to_string());
             return Err(ExecutionFault::NotMet(words));
         }
-        if self.people.get(by).is_none() {
-            return Err(ExecutionFault::NoPerson(by.clone()));
+        let member = self.people.member(by).ok_or_else(|| ExecutionFault::NoPerson(by.clone()))?;
+        if member.suspended {
+            return Err(ExecutionFault::Suspended(by.clone()));
         }
         match &proposed.act {
             // It was compared with the book in force; another one would have ended the proposal.
@@ -329,6 +333,8 @@ impl State {
                 proposed.act.apply_to(&mut self.people, &mut self.governance);
                 if let Act::Remove(remove) = &proposed.act {
                     self.pending.void(&remove.person, None);
+                } else if let Act::SetRoles(set) = &proposed.act {
+                    self.pending.void(&set.person, None);
                 } else if let Act::DropCredential(drop) = &proposed.act {
                     self.pending.void(&drop.person, Some(&drop.credential));
                 }

@@ -18,6 +18,9 @@ pub enum ProposalFault {
     /// Too many of one person wait.
     #[error("{PROPOSALS_MAX} proposals of {0} wait already: withdraw one")]
     TooMany(PersonId),
+    /// Their say is suspended.
+    #[error("{0} is suspended, and so proposes nothing: a quorum can let them again")]
+    Suspended(PersonId),
     /// A reason is missing, or longer than anybody reads.
     #[error("say why, in 1 to {REASON_MAX} characters")]
     Reason,
@@ -34,6 +37,9 @@ pub enum ExecutionFault {
         "nothing of that number waits: it was done, withdrawn, has expired, or a new book came"
     )]
     NoMatter,
+    /// Their say is suspended.
+    #[error("{0} is suspended, and so carries nothing out: somebody else can")]
+    Suspended(PersonId),
     /// Somebody rejected it.
     #[error("{0} rejected it, which ended it")]
     Rejected(PersonId),
@@ -97,6 +103,7 @@ impl ProposalFault {
             Self::TooMany(_) => "TOO_MANY_PROPOSALS",
             Self::Reason => "REASON_MISSING",
             Self::NoPerson(_) => "PERSON_UNKNOWN",
+            Self::Suspended(_) => "VOTER_SUSPENDED",
         }
     }
 }
@@ -111,6 +118,7 @@ impl ExecutionFault {
             Self::NotMet(_) => "QUORUM_NOT_MET",
             Self::Act(fault) => fault.code(),
             Self::NoPerson(_) => "PERSON_UNKNOWN",
+            Self::Suspended(_) => "VOTER_SUSPENDED",
         }
     }
 }

@@ -76,7 +76,8 @@ impl State {
         if governance.recovery.is_some() || !governance.quorums.contains_key(&Deed::People) {
             return true;
         }
-        let mut proposers = people.iter().map(|(id, _)| id).filter(|id| *id != one);
+        let able = people.iter().filter(|(_, member)| !member.suspended).map(|(id, _)| id);
+        let mut proposers = able.filter(|id| *id != one);
         proposers.any(|proposer| {
             governance.is_in_reach(Deed::People, people, |id| id == one || id == proposer)
         })

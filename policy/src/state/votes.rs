@@ -47,7 +47,10 @@ pub enum VoteFault {
     #[error("{0} is not asked: in none of the groups it takes, or the one who asks or owns it")]
     NotAsked(PersonId),
     /// They voted with that credential.
-    #[error("{0} has voted with this credential already")]
+    #[error(
+        "{0} has voted with this credential already; if that vote is void, vote in other words: \
+         give a reason"
+    )]
     Again(CredentialId),
     /// The signature is none over this statement.
     #[error("the signature is not one over this statement")]
@@ -104,14 +107,18 @@ impl State {
         let (person, unknown) = (by.clone(), id.clone());
         let credential =
             member.active(id).ok_or(VoteFault::NoCredential { person, credential: unknown })?;
-        // Whoever may stop everything may stop this.
+        // Whoever may stop everything may stop this, unless it is about themselves.
+        let own = waiting.proposed().is_some_and(|proposed| proposed.act.is_about(by));
         let stops = *choice == Choice::Reject && self.people.may(by, &[Role::Security]);
-        if !stops && !self.is_asked(waiting, by) {
+        if own || (!stops && !self.is_asked(waiting, by)) {
             return Err(VoteFault::NotAsked(by.clone()));
         }
         // Whoever agreed may think better of it: a rejection is never too late.
         let agrees = *choice == Choice::Approve;
-        let counted = |cast: &Cast| cast.credential == *id && !cast.void;
+        // One that is void may be another's: its very text is not taken again, because whoever
+        // carries votes could bring it back.
+        let counted =
+            |cast: &Cast| cast.credential == *id && (!cast.void || cast.reason == *reason);
         if agrees && waiting.votes.iter().any(counted) {
             return Err(VoteFault::Again(id.clone()));
         }
@@ -163,7 +170,7 @@ impl State {
             Subject::Proposed(proposed) => {
                 let terms = self.terms_of(proposed);
                 let asked = terms.is_some_and(|all| all.iter().any(|one| one.need.asks(person)));
-                proposed.by != *person && asked
+                proposed.by != *person && !proposed.act.is_about(person) && asked
             }
         }
     }

@@ -209,6 +209,7 @@ pub(crate) fn proposal(state: &State, proposal: &Proposal<'_>) -> String {
     text.line(format!("proposal: {}", proposal.seq));
     text.line(format!("proposed by: {}", proposal.by));
     act(state, proposal, &mut text);
+    text.list("after that", hanging(state, proposal.act));
     text.line(format!("reason: {}", quoted(proposal.reason)));
     text.line(format!("takes: {}", proposal.terms));
     if proposal.act.is_bound_to_the_book() {
@@ -232,10 +233,11 @@ fn act(state: &State, proposal: &Proposal<'_>, text: &mut Text) {
         Act::Adopt(adopt) => {
             text.line(format!("act: adopt the book {}", bare(sha256(adopt.book.as_bytes()))));
             let nothing = Change::default();
-            let Change { difference, lines } = proposal.change.unwrap_or(&nothing);
+            let Change { difference, lines, names } = proposal.change.unwrap_or(&nothing);
             text.list("wider", difference.wider.iter().cloned());
             text.list("narrower", shortened(&difference.narrower));
             text.list("every line that changes", lines.iter().flatten().cloned());
+            text.list("where", names.iter().cloned());
         }
         Act::Enrol(enrol) => {
             text.line(format!("act: add the person {}", enrol.person.id));
@@ -323,6 +325,19 @@ fn governance(governance: &Governance) -> Vec<String> {
         ));
         lines.extend(recovery.credentials.iter().map(|one| format!("  {}", credential(one))));
     }
+    lines
+}
+
+/// What would then hang on one person, who could be lost.
+fn hanging(state: &State, act: &Act) -> Vec<String> {
+    if !act.takes_away() {
+        return Vec::new();
+    }
+    let (mut people, mut governance) = (state.people().clone(), state.governance().clone());
+    let known = governance.hanging(&people);
+    act.apply_to(&mut people, &mut governance);
+    let mut lines = governance.hanging(&people);
+    lines.retain(|line| !known.contains(line));
     lines
 }
 

@@ -7,7 +7,7 @@ use portcullis_policy::act::{
 use portcullis_policy::credential::{Credential, Purpose};
 use portcullis_policy::governance::{Deed, Governance};
 use portcullis_policy::people::Role;
-use portcullis_policy::record::{Choice, Record, Suspended};
+use portcullis_policy::record::{Choice, Record, Suspended, Voted};
 use portcullis_policy::state::ExecutionFault;
 use portcullis_policy::statement;
 use portcullis_policy::stops::Scope;
@@ -270,8 +270,25 @@ fn nothing_that_a_book_changes_is_kept_from_whoever_agrees_to_it() {
         }
         explains_itself(&vault);
     }
-    // More, or a longer line, than people read.
+    // A list that no rule uses takes a quorum too, and a rule that names it says who is in it.
     let mut vault = vault();
+    let staged = BOOK.replace("[group]", &format!("[list]\nwallets = [\"{hidden}\"]\n[group]"));
+    let matter =
+        propose(&mut vault, "olga", Act::Adopt(AdoptBook { book: staged.clone() })).unwrap();
+    for name in ["alice", "bob"] {
+        approve(&mut vault, &matter, name);
+    }
+    vault.wait(60_000);
+    execute(&mut vault, "olga", &matter).unwrap();
+    let used = staged.replace("\"@lookalike\"]", "\"@wallets\"]");
+    let used = used.replace("2 of treasury\", expires", "1 of guards\", expires");
+    let matter = propose(&mut vault, "olga", Act::Adopt(AdoptBook { book: used })).unwrap();
+    let text = &vault.state.pending().get(&matter).unwrap().statement;
+    for line in [&format!("  @wallets: {hidden}\n"), "  group guards: sam, sid, sue\n"] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    // More, or a longer line, than people read.
+    let mut vault = crate::rig::vault();
     let many: Vec<String> = (0..301_u64)
         .map(|n| {
             format!("    \"{}\",\n", Address::from_word(U256::from(n + 1).into()).to_checksum(None))
@@ -314,9 +331,52 @@ fn a_vote_from_before_a_suspension_or_a_removal_does_not_come_back_with_its_vote
             }
         };
         assert!(!met(&mut vault), "{by_credential} {parked}");
-        // They read it again, and say so again with the same credential.
-        approve(&mut vault, &matter, one);
+        // Whoever carries votes brings the old one back: it stands in the journal.
+        let old = vote(&vault, &matter, one, Choice::Approve);
+        assert_eq!(fault(cast(&mut vault, old)), "VOTED_ALREADY");
+        assert!(!met(&mut vault), "{by_credential} {parked}");
+        // They read it again, and say so in other words.
+        let statement = &vault.state.pending().get(&matter).unwrap().statement;
+        let text = statement::ballot(statement, Choice::Approve, &id(one), "I am back");
+        let pen = &pens(one)[0];
+        let voted = Voted {
+            by: id(one),
+            choice: Choice::Approve,
+            credential: pen.credential().id(),
+            evidence: pen.sign(Purpose::Vote, &text),
+            matter: matter.clone(),
+            reason: "I am back".into(),
+        };
+        cast(&mut vault, voted).unwrap();
         assert!(met(&mut vault), "{by_credential} {parked}");
         explains_itself(&vault);
     }
+}
+
+#[test]
+fn nobody_stays_because_they_forbid_it_and_what_then_hangs_on_one_person_is_said() {
+    let mut vault = Vault::begin(genesis_of(without_recovery(), pens));
+    vault.freeze("sam", Scope::All);
+    // Sam stops everything, and forbids whatever would start it again.
+    let thaw = propose(&mut vault, "olga", Act::Thaw(Thaw { scope: Scope::All })).unwrap();
+    let no = vote(&vault, &thaw, "sam", Choice::Reject);
+    assert_eq!(fault(cast(&mut vault, no)), "");
+    assert_eq!(try_to(&mut vault, suspend("sid", "sam", None)), "LAST_OF_A_QUORUM");
+    let out = propose(&mut vault, "olga", Act::Remove(Remove { person: id("sam") })).unwrap();
+    let text = &vault.state.pending().get(&out).unwrap().statement;
+    let line = "after that:\n  people: 2 of security + 1 of approver cannot be met without sid\n";
+    assert!(text.contains(line), "{text}");
+    for choice in [Choice::Reject, Choice::Approve] {
+        let own = vote(&vault, &out, "sam", choice);
+        assert_eq!(fault(cast(&mut vault, own)), "VOTER_NOT_ASKED");
+    }
+    for name in ["sue", "sid", "alice"] {
+        approve(&mut vault, &out, name);
+    }
+    execute(&mut vault, "olga", &out).unwrap();
+    let thaw = Act::Thaw(Thaw { scope: Scope::All });
+    pass(&mut vault, "olga", thaw, &["sue", "sid"]).unwrap();
+    // And one more would leave nothing that two can do.
+    assert_eq!(refused(&mut vault, Act::Remove(Remove { person: id("sid") })), "UNGOVERNABLE");
+    explains_itself(&vault);
 }

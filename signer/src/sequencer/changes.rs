@@ -60,7 +60,7 @@ impl Writer {
         }
         let (base, narrower) = (self.state.book().hash(), difference.narrower.clone());
         // Nobody signs what one person adopts, so no lines of it are told.
-        let change = Arc::new(Change { difference, lines: None });
+        let change = Arc::new(Change { difference, ..Change::default() });
         self.state.prepare(Prepared { book, base, change });
         let sequence = self.append(entry.at, entry.record, None)?;
         (self.changed, self.matters_changed) = (true, true);

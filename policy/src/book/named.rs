@@ -1,0 +1,94 @@
+//! What names in a book stand for, told to whoever agrees to one: a rule that says `@many` says
+//! nothing to them, and a list that no rule uses today is one that a rule may use tomorrow.
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::Address;
+
+use super::compare::named_address;
+use super::diff::{Difference, all_of};
+use super::names::Thing;
+use super::{AddressSet, Book, text};
+use crate::id::PersonId;
+use crate::request::sha256;
+
+/// Names in lines that come, and what each stands for.
+pub(super) fn told(book: &Book, lines: &[String]) -> Vec<String> {
+    let mut told = Vec::new();
+    for name in text::names_in(lines) {
+        if let Some(thing) = book.things.get(name) {
+            told.extend(thing_told(name, thing, book));
+        }
+        if let Some(people) = book.groups.get(name) {
+            told.push(format!("group {name}: {}", people_told(people)));
+        }
+    }
+    told
+}
+
+fn thing_told(name: &str, thing: &Thing, book: &Book) -> Vec<String> {
+    let address = |address: &Address| named_address(*address, &book.registry);
+    match thing {
+        Thing::Address(one) => vec![format!("@{name}: {}", one.to_checksum(None))],
+        Thing::Contract(chain, one) | Thing::Token(chain, one) => {
+            vec![format!("@{name}: {} on chain {chain}", one.to_checksum(None))]
+        }
+        Thing::List(list) if list.len() <= MEMBERS_MAX => {
+            let lines = all_of(list.iter(), address);
+            lines.into_iter().map(|line| format!("@{name}: {line}")).collect()
+        }
+        // Each of them was told when it came into the list.
+        Thing::List(list) => {
+            let bytes: Vec<u8> = list.iter().flat_map(|one| one.into_array()).collect();
+            vec![format!(
+                "@{name}: {} addresses, SHA-256 over them in order {}",
+                list.len(),
+                hex::encode(sha256(&bytes))
+            )]
+        }
+    }
+}
+
+fn people_told(people: &BTreeSet<PersonId>) -> String {
+    let names: Vec<&str> = people.iter().map(|person| person.as_str()).collect();
+    if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+}
+
+/// Members that a name did not stand for. What no rule uses permits nothing; but a rule that comes
+/// later would be told by that name, so nobody alone puts anybody behind one. Another name for the
+/// same, or for fewer of them, is no change.
+pub(super) fn compare(old: &Book, new: &Book, found: &mut Difference) {
+    let known = old.things.values().filter_map(|thing| match thing {
+        Thing::List(list) => Some(list.as_ref()),
+        Thing::Address(_) | Thing::Contract(..) | Thing::Token(..) => None,
+    });
+    let known: Vec<&AddressSet> = known.collect();
+    let nobody = AddressSet::default();
+    for (name, thing) in &new.things {
+        let Thing::List(list) = thing else { continue };
+        let before = old.things.get(name).and_then(|thing| match thing {
+            Thing::List(before) => Some(before.as_ref()),
+            Thing::Address(_) | Thing::Contract(..) | Thing::Token(..) => None,
+        });
+        let before = before.unwrap_or(&nobody);
+        if list.is_subset(before) || known.iter().any(|other| list.is_subset(other)) {
+            continue;
+        }
+        let mut lines = found.about(format!("list {name}"));
+        lines.members("", (list.difference(before), std::iter::empty()), |address| {
+            named_address(*address, &new.registry)
+        });
+    }
+    for (name, people) in &new.groups {
+        if old.groups.values().any(|other| people.is_subset(other)) {
+            continue;
+        }
+        let nobody = BTreeSet::new();
+        let before = old.groups.get(name).unwrap_or(&nobody);
+        let mut lines = found.about(format!("group {name}"));
+        lines.members("", (people.difference(before), std::iter::empty()), ToString::to_string);
+    }
+}
+
+/// A list of more is told by its hash.
+const MEMBERS_MAX: usize = 40;
