@@ -35,8 +35,8 @@ impl Admitted {
     }
 }
 
-/// How often one person changes something: proposes, takes back, suspends, adopts. Each is a record
-/// for ever, and a book can be large. Freezing and voting are never held back.
+/// How often one person proposes or adopts something: each is a record for ever, and a book counts
+/// for as many as it is large. Freezing, voting, suspending and carrying out are never held back.
 #[derive(Clone, Debug)]
 pub struct Acts(Arc<DefaultKeyedRateLimiter<PersonId>>);
 
@@ -47,9 +47,12 @@ impl Default for Acts {
 }
 
 impl Acts {
-    /// Lets a person go on, or says when to come back.
-    pub fn admit(&self, person: &PersonId) -> Result<(), Refusal> {
-        let verdict = self.0.check_key(person);
+    /// Lets a person go on with so many bytes, or says when to come back.
+    pub fn admit(&self, person: &PersonId, bytes: usize) -> Result<(), Refusal> {
+        let acts = bytes.div_ceil(ACT_BYTES).clamp(1, BURST);
+        let acts = u32::try_from(acts).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        // No more than the burst, so it is never too many for ever.
+        let verdict = self.0.check_key_n(person, acts).unwrap_or(Ok(()));
         verdict.map_err(|until| throttled("acts per person", wait(&until)))
     }
 }
@@ -57,6 +60,11 @@ impl Acts {
 /// One in two seconds, and in a hurry so many at once.
 const ACTS: Quota = Quota::per_minute(NonZeroU32::new(30).expect("above zero"))
     .allow_burst(NonZeroU32::new(60).expect("above zero"));
+
+const BURST: usize = 60;
+
+/// Of a book, so much is one act.
+const ACT_BYTES: usize = 256 * 1024;
 
 #[derive(Debug)]
 struct Rates {

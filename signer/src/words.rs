@@ -6,10 +6,30 @@ use crate::refusal::Refusal;
 /// Why something is done: 1 to 500 characters.
 pub(crate) fn reason(text: &str) -> Result<(), Refusal> {
     if text.is_empty() {
-        let problem = format!("say why, in 1 to {REASON_MAX} characters");
-        return Err(Refusal::BadField { field: "reason", problem });
+        return Err(Refusal::BadField { field: "reason", problem: say_why() });
     }
     plain("reason", text, REASON_MAX)
+}
+
+/// Why something is stopped: 1 to 500 characters. A stop is not refused for the spelling of its
+/// reason: what cannot be seen is written as its escape.
+pub(crate) fn reason_of_a_stop(text: &str) -> Result<String, Refusal> {
+    if !(1..=REASON_MAX).contains(&text.chars().count()) {
+        return Err(Refusal::BadField { field: "reason", problem: say_why() });
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_unseen(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    Ok(shown)
+}
+
+fn say_why() -> String {
+    format!("say why, in 1 to {REASON_MAX} characters")
 }
 
 /// At most so many characters, each of them seen.
@@ -64,5 +84,9 @@ mod tests {
         ] {
             assert!(reason(bad).is_err(), "{bad:?}");
         }
+        // But a stop is a stop.
+        assert_eq!(reason_of_a_stop("\u{1b}[2J a\nb").unwrap(), "\\u{1b}[2J a\\nb");
+        assert_eq!(reason_of_a_stop("Schlüssel weg").unwrap(), "Schlüssel weg");
+        assert!(reason_of_a_stop("").is_err() && reason_of_a_stop(&"x".repeat(501)).is_err());
     }
 }

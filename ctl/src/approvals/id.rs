@@ -5,8 +5,8 @@ use portcullis_client::ControlClient;
 use crate::approvals::vote::VoteFault;
 use crate::failure::Failure;
 
-/// The whole id. What the statement says of itself is compared with it, so that a beginning that
-/// fits something else is noticed before anything is signed.
+/// The whole id, for whoever only looks. Nothing is signed by a beginning: whoever asks can try
+/// until two of their requests begin alike.
 pub(super) async fn whole(id: &str, control: &ControlClient) -> Result<String, Failure> {
     let short = id.trim_end_matches('.');
     if !is_beginning(short) {

@@ -43,7 +43,7 @@ pub(crate) enum ApprovalsVerb {
 /// Something that waits.
 #[derive(Args, Debug)]
 pub(crate) struct IdArgs {
-    /// A parked request's id, or its first six digits or more; or a proposal's, such as p12.
+    /// A parked request's id, or for `show` its first six digits; or a proposal's, such as p12.
     id: String,
 }
 

@@ -19,7 +19,6 @@ use portcullis_policy::record::Choice;
 use portcullis_policy::statement::ballot;
 use serde_json::{Value, json};
 
-use crate::approvals::id::whole;
 use crate::approvals::ssh::Signer;
 use crate::approvals::statement::{self, Statement};
 use crate::approvals::{proposing, words};
@@ -29,8 +28,8 @@ use crate::output::{Output, fields};
 
 #[derive(Args, Debug)]
 pub(crate) struct VoteArgs {
-    /// What to vote on: a parked request's id, or its first six digits or more; or a proposal's,
-    /// such as p12.
+    /// What to vote on: a parked request's id, whole, as `show` prints it; or a proposal's, such as
+    /// p12.
     id: String,
     /// The SSH key to sign with, public or private half [default: the first of
     /// ~/.ssh/id_ed25519_sk and ~/.ssh/id_ed25519 that is enrolled for you].
@@ -170,12 +169,11 @@ struct Cast {
 
 impl Ballot {
     async fn cast(
-        mut self,
+        self,
         control: &ControlClient,
         connection: &ConnectionArgs,
         output: &Output,
     ) -> Result<(Cast, Approval), Failure> {
-        self.args.id = whole(&self.args.id, control).await?;
         let id = self.args.id.as_str();
         let approval = control.approval(id).await?;
         let vault = statement::vault(control, connection).await?;

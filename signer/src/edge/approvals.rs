@@ -25,7 +25,6 @@ use tonic::{Request, Response, Status};
 
 use super::places::{Place, Places};
 use super::signing::peer;
-
 use crate::refusal::Refusal;
 use crate::roster::{self, Present};
 use crate::sequencer::{Sequencer, Standing};
@@ -50,7 +49,7 @@ impl Approvals {
         Self {
             sequencer,
             acts: Acts::default(),
-            recoveries: Places::new(1, 1),
+            recoveries: Places::new(1, RECOVERIES_MAX),
             watchers: Places::new(WATCHERS_PER_PERSON_MAX, WATCHERS_MAX),
             lists: Places::new(LISTS_PER_PERSON_MAX, LISTS_MAX),
         }
@@ -117,7 +116,7 @@ impl ApprovalService for Approvals {
         let credential = voted.credential.clone();
         let standing = self.sequencer.vote(voted).await?;
         let mut votes = standing.waiting.votes.iter();
-        let own = votes.find(|cast| cast.credential == credential);
+        let own = votes.rfind(|cast| cast.credential == credential);
         let sequence = own.map_or(0, |cast| cast.sequence.0);
         let approval = Some(approval(&standing, Detail::InList));
         Ok(Response::new(CastVoteResponse { sequence, approval }))
@@ -129,9 +128,9 @@ impl ApprovalService for Approvals {
     ) -> Result<Response<ProposeResponse>, Status> {
         let person = self.present(&request, VOTERS)?.person().clone();
         let ProposeRequest { act_json, reason } = request.into_inner();
-        self.acts.admit(&person)?;
         words::one_line("reason", &reason)?;
         let act: Act = json("act_json", bounded_act(&act_json)?)?;
+        self.acts.admit(&person, act_json.len())?;
         let deed = act.deed();
         let standing = self.sequencer.propose(person.clone(), act, reason).await?;
         tracing::info!(%person, %deed, matter = %standing.matter, "proposed");
@@ -160,7 +159,6 @@ impl ApprovalService for Approvals {
         request: Request<WithdrawProposalRequest>,
     ) -> Result<Response<WithdrawProposalResponse>, Status> {
         let person = self.present(&request, READERS)?.person().clone();
-        self.acts.admit(&person)?;
         let matter = Matter::Proposal(proposal(&request.into_inner().id)?);
         let withdrawn = Withdrawn { by: Party::Person(person), matter };
         let sequence = self.sequencer.withdraw(withdrawn).await?.0;
@@ -208,14 +206,19 @@ async fn watch(sequencer: &Sequencer, name: &str, changes: &Changes, _place: Pla
         };
         let now: BTreeMap<Matter, Approval> =
             listed.iter().map(|one| (one.matter.clone(), approval(one, Detail::InList))).collect();
-        let ended = known.iter().filter(|(matter, _)| !now.contains_key(*matter));
-        let ended = ended.map(|(_, approval)| {
-            let state = ApprovalState::Ended.into();
-            Approval { state, asks_you: false, ..approval.clone() }
-        });
+        let unlisted = known.iter().filter(|(matter, _)| !now.contains_key(*matter));
+        let mut ended = Vec::new();
+        for (matter, approval) in unlisted {
+            // The list is of bounded length: what is not in it may wait all the same.
+            let gone = sequencer.matter(matter.clone(), None).await;
+            if matches!(gone, Err(Refusal::NotFound { .. })) {
+                let state = ApprovalState::Ended.into();
+                ended.push(Approval { state, asks_you: false, ..approval.clone() });
+            }
+        }
         let fresh = now.iter().filter(|(matter, approval)| known.get(*matter) != Some(approval));
         let fresh = fresh.map(|(_, approval)| approval.clone());
-        for approval in ended.chain(fresh).collect::<Vec<Approval>>() {
+        for approval in ended.into_iter().chain(fresh).collect::<Vec<Approval>>() {
             let change = WatchApprovalsResponse { approval: Some(approval), caught_up: false };
             if changes.send(Ok(change)).await.is_err() {
                 return;
@@ -352,6 +355,10 @@ const ACT_BYTES_MAX: usize = 128 * 1024;
 /// Watchers of one person at once, and of all.
 const WATCHERS_PER_PERSON_MAX: usize = 4;
 const WATCHERS_MAX: usize = 64;
+
+/// Recoveries being read at once, one of each certificate: their signatures are looked at one
+/// recovery at a time.
+const RECOVERIES_MAX: usize = 8;
 
 /// Lists that one person, and all people, are waiting for at once: the writer makes them.
 const LISTS_PER_PERSON_MAX: usize = 2;

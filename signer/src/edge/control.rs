@@ -162,7 +162,7 @@ impl ControlService for Control {
         let present = self.present(&request, &[Role::Security])?;
         let FreezeRequest { scope, reason } = request.into_inner();
         let scope = self.scope(scope)?;
-        words::reason(&reason)?;
+        let reason = words::reason_of_a_stop(&reason)?;
         tracing::warn!(person = %present.person(), %scope, "freeze");
         let frozen = Frozen { by: Actor::Person(present.person().clone()), reason, scope };
         // Once begun it goes on, whoever hangs up.
@@ -183,7 +183,7 @@ impl ControlService for Control {
     ) -> Result<Response<AdoptBookResponse>, Status> {
         let present = self.present(&request, &[Role::Operator, Role::Security])?;
         let (by, book) = (present.person().clone(), request.into_inner().book);
-        self.acts.admit(&by)?;
+        self.acts.admit(&by, book.len())?;
         let hash = portcullis_policy::id::BookHash::of(&book);
         let (sequence, changes) = self.sequencer.adopt(Adopted { book, by }).await?;
         let (sequence, book_hash) = (sequence.0, hash.0.to_vec());

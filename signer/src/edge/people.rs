@@ -13,7 +13,6 @@ use tonic::{Request, Response, Status};
 
 use super::approvals::{Approvals, GUARDS, READERS, json, strength};
 use super::signing::peer;
-
 use crate::refusal::Refusal;
 use crate::roster::{self};
 use crate::words;
@@ -72,7 +71,6 @@ impl PeopleService for Approvals {
             id => Some(id.parse().map_err(|error| Refusal::bad_name("credential_id", &error))?),
         };
         words::reason(&reason)?;
-        self.acts.admit(&by)?;
         let suspended = Suspended { by: by.clone(), credential, person: person.clone(), reason };
         let sequence = self.sequencer.suspend(suspended).await?.0;
         tracing::warn!(%by, %person, sequence, "vote suspended");
