@@ -270,3 +270,31 @@ fn records_of_what_people_do_are_read_in_plain_words() {
     assert_eq!(ran.out.trim_end().as_bytes(), vault.lines[4]);
     assert_eq!(rig.portctl(&["audit", "show", "99"]).code, 1);
 }
+
+#[test]
+fn what_a_key_is_used_for_is_told_from_an_export_where_no_signer_is() {
+    let vault = Vault::revoked();
+    vault.export();
+    let impact = |more: &[&str]| {
+        let args = ["--config", "/dev/null", "key", "impact"];
+        vault.rig.portctl(&[&args, more].concat())
+    };
+    let ran = impact(&["hot", "--export", "out"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for line in [
+        "key           hot (07070707070707070707070707070707)\n",
+        "purpose       payments\n",
+        "last signed   nothing, ever\n",
+        "signed        0 in 30 days, 0 refused\n",
+        "  MAY TAKE: none\n",
+    ] {
+        assert!(ran.out.contains(line), "{line}{}", ran.out);
+    }
+    let json = impact(&[&"07".repeat(16), "--export", "out", "--output", "json"]).json();
+    assert_eq!((&json["signed"], &json["last_signed"]), (&0.into(), &serde_json::Value::Null));
+    let ran = impact(&["cold", "--export", "out"]);
+    assert_eq!((ran.code, ran.err.contains("no key is called \"cold\"")), (1, true), "{ran:?}");
+    std::fs::write(vault.file("out"), "no journal\n").expect("write");
+    let ran = impact(&["hot", "--export", "out"]);
+    assert_eq!((ran.code, ran.err.contains("line 1 is no record")), (1, true), "{ran:?}");
+}
