@@ -811,3 +811,15 @@ proptest! {
         drop(Book::parse(&text));
     }
 }
+
+/// A key may name the caller tomorrow, and then only its name is told.
+#[test]
+fn an_owner_less_is_wider_also_where_no_key_names_the_caller() {
+    let book = |owners: &str| {
+        format!("{WORKED}\n[caller.\"spiffe://acme/unused\"]\nowners = [{owners}]\n")
+    };
+    let (two, one) = (book("\"frank\", \"zed\""), book("\"frank\""));
+    let there = difference(&two, &one).wider;
+    assert_eq!(there, ["caller spiffe://acme/unused: owners removed: zed"]);
+    assert!(difference(&one, &two).is_narrowing());
+}
