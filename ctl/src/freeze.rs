@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
+use crate::fence::{self, Fenced};
 use crate::output::{Output, fields};
 
 #[derive(Args, Debug)]
@@ -66,14 +67,21 @@ pub(crate) async fn run(
         ),
         ("withheld", stopped.withheld.to_string()),
     ]);
-    let json = json!({
+    let mut json = json!({
         "scope": name,
         "recorded": stopped.recorded,
         "sequence": stopped.sequence,
         "last_released_sequence": stopped.last_released_sequence,
         "withheld": stopped.withheld,
     });
-    output.result(&human, &json)?;
+    // Whoever reads wants the acknowledgement at once, a program everything in one.
+    output.human(&human)?;
+    let fenced = fence::follow(&control, &scope).await;
+    json["fence"] = fenced.as_ref().map(Fenced::json).unwrap_or_default();
+    output.json(&json)?;
+    for line in fenced.iter().flat_map(Fenced::lines) {
+        output.note(&line);
+    }
     if let Scope::Caller(caller) = &scope {
         note_unknown(caller, &control, output).await;
     }

@@ -11,6 +11,7 @@ mod collect;
 mod completions;
 mod connection;
 mod failure;
+mod fence;
 mod freeze;
 mod key;
 mod output;

@@ -54,6 +54,16 @@ impl Output {
         }
     }
 
+    /// The part of a result for people, where that of programs comes later.
+    pub(crate) fn human(&self, text: &str) -> Result<(), Failure> {
+        if self.format == Format::Human { self.result(text, &Value::Null) } else { Ok(()) }
+    }
+
+    /// The part of a result for programs, where that of people came before.
+    pub(crate) fn json(&self, value: &Value) -> Result<(), Failure> {
+        if self.format == Format::Json { self.result("", value) } else { Ok(()) }
+    }
+
     /// A result whose bytes matter: for people they are printed as they are.
     pub(crate) fn exact(&self, human: &str, json: &Value) -> Result<(), Failure> {
         if self.format == Format::Json {

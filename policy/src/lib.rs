@@ -16,6 +16,7 @@ pub mod decide;
 pub mod effect;
 pub mod examples;
 mod exposure;
+pub mod fences;
 pub mod finding;
 pub mod governance;
 pub mod id;

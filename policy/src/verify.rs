@@ -284,6 +284,8 @@ impl Replay<'_> {
                 | Record::Settled(_)
                 | Record::Priced(_)
                 | Record::Frozen(_)
+                | Record::FenceIntended(_)
+                | Record::FenceAnswered(_)
                 | Record::Suppressed(_)
                 | Record::Voted(_)
                 | Record::Proposed(_)

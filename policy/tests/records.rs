@@ -25,11 +25,11 @@ use portcullis_policy::governance::{Deed, Governance, Recovery, Requirement};
 use portcullis_policy::id::{BookHash, ChainId, DecisionNumber, Epoch, PersonId, Sequence};
 use portcullis_policy::money::{Account, Amount, Asset, Charges, Facet, Line};
 use portcullis_policy::record::{
-    Actor, Adopted, Asked, Choice, Denied, Entry, Environment, Executed, FORMAT, Failed, Frozen,
-    Genesis, INLINE_BYTES_MAX, KeyCreated, KeyIntended, Matter, ParkedRecord, Party, Person,
-    Proposed, Record, RecordedInput, RecordedSlot, Recovered, RecoveryBegun, Renewal, Role,
-    Signature, SignedRecord, Started, Suppressed, Suspended, UnreadableEntry, Voted, Withdrawn,
-    Withheld,
+    Actor, Adopted, Asked, Choice, Denied, Entry, Environment, Executed, FORMAT, Failed,
+    FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis, INLINE_BYTES_MAX, KeyCreated,
+    KeyIntended, Matter, ParkedRecord, Party, Person, Proposed, Record, RecordedInput,
+    RecordedSlot, Recovered, RecoveryBegun, Renewal, Role, Signature, SignedRecord, Started,
+    Suppressed, Suspended, UnreadableEntry, Voted, Withdrawn, Withheld,
 };
 use portcullis_policy::request::{Input, sha256};
 use portcullis_policy::stops::Scope;
@@ -81,6 +81,7 @@ fn hash(byte: u8) -> BookHash {
 fn every_record() -> Vec<Record> {
     let frozen = |by, scope| Record::Frozen(Frozen { by, reason: "drill".into(), scope });
     let sam = || Actor::Person(sam());
+    let fence = |cause| Record::FenceIntended(FenceIntended { cause, keys: [key(1)].into() });
     let mut records = vec![
         Record::Genesis(Genesis {
             book: "version = 1\n".into(),
@@ -118,6 +119,14 @@ fn every_record() -> Vec<Record> {
         frozen(sam(), Scope::Caller(CALLER.parse().unwrap())),
         frozen(Actor::Signer, Scope::Key(key(1))),
         frozen(Actor::Signer, Scope::Tag("hot".parse().unwrap())),
+        fence(FenceCause::Stopped),
+        fence(FenceCause::Undone),
+        fence(FenceCause::Thawed),
+        Record::FenceAnswered(FenceAnswered {
+            done: [key(1), key(3)].into(),
+            intent: Sequence(5),
+            refused: [(key(2), "it is not on the token".into())].into(),
+        }),
         Record::Suppressed(Suppressed {
             caller: CALLER.parse().unwrap(),
             code: "FROZEN".into(),
@@ -362,7 +371,7 @@ fn every_kind_of_record_is_read_back_as_it_was_written() {
         let named = format!("\"record\":{{\"{}\":", entry.record.kind());
         assert!(String::from_utf8(line).unwrap().contains(&named), "{named}");
     }
-    assert_eq!(kinds.len(), 19);
+    assert_eq!(kinds.len(), 21);
 }
 
 /// Checks the form without the code that wrote it.

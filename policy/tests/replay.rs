@@ -318,6 +318,8 @@ fn asked(record: &mut Record) -> &mut Asked {
         | Record::Settled(_)
         | Record::Priced(_)
         | Record::Frozen(_)
+        | Record::FenceIntended(_)
+        | Record::FenceAnswered(_)
         | Record::Suppressed(_)
         | Record::Voted(_)
         | Record::Proposed(_)

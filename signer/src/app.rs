@@ -30,6 +30,7 @@ use crate::edge::signing::Signing;
 use crate::edge::{
     EdgeCounters, Limits, Loopback, LoopbackError, Plane, Probe, Trust, TrustError, WallClock,
 };
+use crate::fencer::Fencer;
 use crate::gate::GatedExecutor;
 use crate::health::Health;
 use crate::hsm::{Hsm, HsmError};
@@ -116,9 +117,12 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let cut = opened.cut.map_or(0, |cut| cut.bytes);
     let started = sequencer::start(Box::new(storage), cut)?;
     let Started { sequencer, clock, writer, unfinished_keys } = started;
-    let keys = Arc::new(Keys::new(sequencer.clone(), hsm.clone()));
+    let fencer = Arc::new(Fencer::new(sequencer.clone(), hsm.clone()));
+    let keys = Arc::new(Keys::new(sequencer.clone(), hsm.clone(), fencer.clone()));
     keys.check(&unfinished_keys).await?;
-    let watching = tokio::spawn(watch_keys(keys.clone(), unfinished_keys));
+    let mut chores = JoinSet::new();
+    chores.spawn(watch_keys(keys.clone(), unfinished_keys));
+    chores.spawn(fencer.clone().run());
 
     let data = Door::open("data plane", &config.data_plane).await?;
     let control = Door::open("control plane", &config.control_plane).await?;
@@ -131,21 +135,17 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         edge: vec![data.counters(), control.counters()],
         memory_locked,
     });
-    let addresses = [
-        ("data_plane", data.address),
-        ("control_plane", control.address),
-        ("loopback", loopback.address()),
-    ];
-    publish(&config.data, &addresses)?;
+    publish(&config.data, [data.address, control.address, loopback.address()])?;
 
     let throttle = Throttle::new(config.rate_per_second_max);
     let pipeline = Arc::new(Pipeline::new(sequencer.clone(), hsm.clone(), throttle));
-    let forgetting = tokio::spawn(forget_signatures(pipeline.clone()));
+    chores.spawn(forget_signatures(pipeline.clone()));
     let signing = Signing::new(pipeline, sequencer.clone());
     let approvals = Approvals::new(sequencer.clone());
     let people = Control {
         sequencer: sequencer.clone(),
         keys,
+        fencer,
         readers: Readers::new(reader),
         health: health.clone(),
         clock,
@@ -162,7 +162,6 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         control.serve(Release(control_routes(people, approvals)?), stopped(stop.subscribe())),
     );
     planes.spawn(loopback.serve(probe(&health), stopped(stop.subscribe())));
-    tracing::info!(?addresses, "serving");
 
     // Ends in one of two ways: told to, or because the journal cannot be written any more.
     let (ended, writer_ended) = tokio::sync::oneshot::channel();
@@ -175,8 +174,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         _ = planes.join_next() => return Err(AppError::PlaneEnded),
     }
     tracing::info!("stopping: finishing what is under way");
-    watching.abort();
-    forgetting.abort();
+    chores.abort_all();
     stop.send_replace(true);
     while planes.join_next().await.is_some() {}
     sequencer.finish();
@@ -307,9 +305,11 @@ fn probe(health: &Arc<Health>) -> Probe {
 }
 
 /// Says in `addresses.json` where each listener really listens: with port 0 only we know.
-fn publish(data: &Path, addresses: &[(&str, SocketAddr)]) -> Result<(), AppError> {
+fn publish(data: &Path, listening: [SocketAddr; 3]) -> Result<(), AppError> {
+    let names = ["data_plane", "control_plane", "loopback"];
     let addresses: BTreeMap<&str, String> =
-        addresses.iter().map(|(name, address)| (*name, address.to_string())).collect();
+        names.into_iter().zip(listening.map(|address| address.to_string())).collect();
+    tracing::info!(?addresses, "serving");
     let text = serde_json::to_string(&addresses).unwrap_or_default();
     let path = data.join("addresses.json");
     std::fs::write(&path, text).map_err(|source| AppError::Addresses { path, source })

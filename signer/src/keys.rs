@@ -8,14 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use portcullis_policy::fences::Told;
 use portcullis_policy::id::{KeyId, KeyLabel, PersonId, Tag};
 use portcullis_policy::record::{Actor, Frozen, KeyIntended};
 use portcullis_policy::stops::Scope;
 use portcullis_proto::v1::CreateKeyRequest;
 
+use crate::fencer::{Expected, Fencer};
 use crate::hsm::{Drift, Hsm, HsmError, SignFault, TokenKey};
 use crate::refusal::Refusal;
-use crate::sequencer::{KeyView, Sequencer};
+use crate::sequencer::{KeyView, Sequencer, View};
 use crate::signature::PublicPoint;
 use crate::words;
 
@@ -23,9 +25,12 @@ use crate::words;
 pub struct Keys {
     sequencer: Sequencer,
     token: Arc<Hsm>,
+    fencer: Arc<Fencer>,
     /// Keys that this process began to make and that are not known to be made.
     begun: Mutex<BTreeMap<KeyId, Making>>,
     troubles: Mutex<BTreeMap<KeyId, String>>,
+    /// Keys whose fence somebody took away while this process ran. It was put back.
+    unfenced: Mutex<BTreeSet<KeyId>>,
     strangers: Mutex<Vec<String>>,
 }
 
@@ -68,9 +73,16 @@ impl KeyOrder {
 
 impl Keys {
     /// Joins the parts.
-    pub fn new(sequencer: Sequencer, token: Arc<Hsm>) -> Self {
-        let (begun, troubles, strangers) = <(Mutex<_>, Mutex<_>, Mutex<_>)>::default();
-        Self { sequencer, token, begun, troubles, strangers }
+    pub fn new(sequencer: Sequencer, token: Arc<Hsm>, fencer: Arc<Fencer>) -> Self {
+        Self {
+            sequencer,
+            token,
+            fencer,
+            begun: Mutex::default(),
+            troubles: Mutex::default(),
+            unfenced: Mutex::default(),
+            strangers: Mutex::default(),
+        }
     }
 
     /// Makes a key: intent on record, then the token, which also proves it by a signature, then the
@@ -104,16 +116,22 @@ impl Keys {
         // Before the token is read: a key that is made in between is no absent one.
         let view = self.sequencer.view();
         let on_token = self.token.inspect().await?;
-        let mut outcome = Ok(());
+        let after = self.sequencer.view();
+        let (mut outcome, mut undone) = (Ok(()), BTreeSet::new());
         for (id, key) in &view.keys {
             let found: Vec<&TokenKey> =
                 on_token.iter().filter(|found| found.id.as_ref() == Some(id)).collect();
-            match self.find_trouble(*id, key, &found).await {
+            let expected = Expected::between(&view, &after, id);
+            if expected == Expected::Fenced && found.iter().any(|found| !found.is_fenced()) {
+                undone.insert(*id);
+            }
+            match self.find_trouble(*id, key, &found, expected).await {
                 Ok(None) => {}
                 Ok(Some(trouble)) => self.stop_using(*id, key, trouble).await,
                 Err(error) => outcome = Err(error),
             }
         }
+        self.fence_again(&undone).await;
         self.note_strangers(&on_token, unfinished);
         outcome
     }
@@ -123,17 +141,34 @@ impl Keys {
         id: KeyId,
         key: &KeyView,
         found: &[&TokenKey],
+        expected: Expected,
     ) -> Result<Option<String>, HsmError> {
         let Some(pinned) = pinned(key) else {
             return Ok(Some("its pinned point cannot be understood".into()));
         };
-        match judge(found, &pinned) {
-            Finding::Good => Ok(None),
+        match judge(found, &pinned, expected) {
+            Finding::Good => {
+                self.troubles.lock().remove(&id);
+                Ok(None)
+            }
             Finding::Bad(trouble) => Ok(Some(trouble)),
             // Frozen for good: asking again would only wear out sessions.
             Finding::Unproven if self.trouble(id).is_some() => Ok(None),
+            // It cannot sign, not even to prove itself. Whatever it signs later is verified.
+            Finding::Unproven if expected != Expected::Open => Ok(None),
             Finding::Unproven => self.prove(id, &pinned).await,
         }
+    }
+
+    async fn fence_again(&self, undone: &BTreeSet<KeyId>) {
+        if undone.is_empty() {
+            return;
+        }
+        for key in undone {
+            tracing::error!(%key, "somebody who has the PIN took away a key's fence");
+        }
+        self.unfenced.lock().extend(undone);
+        self.fencer.put_back(undone).await;
     }
 
     /// Has the private key sign a constant: if that does not verify, it is another key.
@@ -202,6 +237,9 @@ impl Keys {
         let troubles = self.troubles.lock();
         let mut lines: Vec<String> =
             troubles.iter().map(|(key, trouble)| format!("key {key}: {trouble}")).collect();
+        let unfenced = self.unfenced.lock();
+        lines.extend(unfenced.iter().map(|key| format!("key {key}: {UNFENCED}")));
+        lines.extend(refused(&self.sequencer.view()));
         lines.extend(self.strangers.lock().iter().cloned());
         lines
     }
@@ -242,20 +280,34 @@ enum Finding {
     Unproven,
 }
 
-fn judge(found: &[&TokenKey], pinned: &PublicPoint) -> Finding {
+fn judge(found: &[&TokenKey], pinned: &PublicPoint, expected: Expected) -> Finding {
     let found = match found {
         [] => return Finding::Bad(ABSENT.into()),
         [found] => found,
         [_, _, ..] => return Finding::Bad(DOUBLED.into()),
     };
-    if !found.drift.is_empty() {
-        return Finding::Bad(drifted(&found.drift));
+    let may_be_fenced = expected != Expected::Open;
+    let drift = found.drift.iter().copied();
+    let drift: Vec<Drift> =
+        drift.filter(|drift| !may_be_fenced || *drift != Drift::Fenced).collect();
+    if !drift.is_empty() {
+        return Finding::Bad(drifted(&drift));
     }
     match &found.point {
         Some(public) if public == pinned => Finding::Good,
         Some(_) => Finding::Bad("its public point is not the pinned one".into()),
         None => Finding::Unproven,
     }
+}
+
+/// What the token would not be told.
+fn refused(view: &View) -> impl Iterator<Item = String> {
+    let orders = view.keys.keys().filter_map(|key| Some((key, view.fences.of(key)?)));
+    orders.filter_map(|(key, fence)| {
+        let Told::Refused(why) = &fence.told else { return None };
+        let what = if fence.up { "be fenced" } else { "be let sign again" };
+        Some(format!("key {key} could not {what} in the token: {why}"))
+    })
 }
 
 fn drifted(drift: &[Drift]) -> String {
@@ -268,6 +320,7 @@ fn pinned(key: &KeyView) -> Option<Arc<PublicPoint>> {
     PublicPoint::try_from(&bytes[..]).ok().map(Arc::new)
 }
 
+const UNFENCED: &str = "somebody who has the PIN took its fence away; it was put back";
 const ABSENT: &str = "absent from the token";
 const DOUBLED: &str = "in the token more than once";
 const HALF_MADE: &str = "left by a creation that did not end";

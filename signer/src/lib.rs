@@ -7,6 +7,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod edge;
+pub mod fencer;
 pub mod gate;
 pub mod genesis;
 pub mod health;

@@ -201,6 +201,7 @@ fn a_flag_turned_on_later_is_found_and_a_fence_stops_signing_until_it_is_lifted(
             let session = raw();
             let handle = private_handle(&session, id());
             assert_eq!(hsm.self_test(&id(), &point).await, Ok(()));
+            #[expect(clippy::disallowed_methods, reason = "what somebody with the PIN can do")]
             let set = |attribute| session.update_attributes(handle, &[attribute]);
 
             set(Attribute::Derive(true)).unwrap();

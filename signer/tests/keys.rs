@@ -20,6 +20,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use portcullis::clock::Clock;
+use portcullis::fencer::Fencer;
 use portcullis::hsm::{Hsm, HsmConfig, TokenSelector};
 use portcullis::journal::{Batch, Memory, Storage};
 use portcullis::keys::{KeyOrder, Keys};
@@ -79,7 +80,8 @@ impl Vault {
         let config = HsmConfig::new(SOFTHSM.into(), token, pin);
         let hsm = Hsm::open(&HsmConfig { sessions: sessions(2), ..config }).unwrap();
         let hsm = Arc::new(hsm);
-        let keys = Keys::new(sequencer.clone(), hsm.clone());
+        let fencer = Arc::new(Fencer::new(sequencer.clone(), hsm.clone()));
+        let keys = Keys::new(sequencer.clone(), hsm.clone(), fencer);
         Self { sequencer, hsm, keys }
     }
 

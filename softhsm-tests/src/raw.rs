@@ -198,6 +198,11 @@ impl RawSession {
         Ok(())
     }
 
+    /// Sets `CKA_SIGN`: what whoever has the PIN can do.
+    pub fn let_sign(&self, key: RawKey, may: bool) -> Result<(), RawError> {
+        Ok(self.0.update_attributes(key.0, &[Attribute::Sign(may)])?)
+    }
+
     /// Destroys the key pair of this label.
     pub fn destroy(&self, label: &str) -> Result<(), RawError> {
         for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {

@@ -13,6 +13,8 @@ mod support;
 mod attacks;
 #[path = "approvals/ceremony.rs"]
 mod ceremony;
+#[path = "approvals/fence.rs"]
+mod fence;
 #[path = "approvals/floods.rs"]
 mod floods;
 #[path = "approvals/mission.rs"]

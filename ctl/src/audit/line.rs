@@ -5,7 +5,10 @@ use portcullis_policy::effect;
 use portcullis_policy::finding::Reason;
 use portcullis_policy::id::ChainId;
 use portcullis_policy::money::{Account, Asset, parse_decimal};
-use portcullis_policy::record::{Actor, Asked, Entry, Priced, Record, Settled, SignedRecord};
+use portcullis_policy::record::{
+    Actor, Asked, Entry, FenceAnswered, FenceCause, FenceIntended, Priced, Record, Settled,
+    SignedRecord,
+};
 use portcullis_policy::request::{Request, Signable};
 use portcullis_policy::tx::{Destination, UnsignedTx};
 use portcullis_policy::utc::rfc3339;
@@ -77,6 +80,8 @@ fn words(record: &Record, registry: &Registry) -> String {
             };
             format!("{} by {by}: {}", frozen.scope, frozen.reason)
         }
+        Record::FenceIntended(intended) => fence_intended(intended),
+        Record::FenceAnswered(answered) => fence_answered(answered),
         Record::Signed(signed) => signature(signed),
         Record::Denied(denied) => because(&denied.asked, &denied.reasons, registry),
         Record::Withheld(withheld) => because(&withheld.asked, &withheld.reasons, registry),
@@ -99,6 +104,31 @@ fn words(record: &Record, registry: &Registry) -> String {
             format!("the people were replaced, as record {} announced", recovered.begun)
         }
     }
+}
+
+fn fence_intended(intended: &FenceIntended) -> String {
+    let keys = list(intended.keys.iter());
+    match intended.cause {
+        FenceCause::Stopped => format!("the token is told not to sign with key {keys}"),
+        FenceCause::Undone => {
+            format!("key {keys} was found to sign although fenced; the token is told again")
+        }
+        FenceCause::Thawed => format!("the token is told to sign with key {keys} again"),
+    }
+}
+
+fn fence_answered(answered: &FenceAnswered) -> String {
+    let mut said = Vec::new();
+    if !answered.done.is_empty() {
+        said.push(format!("read back of key {}", list(answered.done.iter())));
+    }
+    let refused = answered.refused.iter();
+    said.extend(refused.map(|(key, why)| format!("refused for key {key}: {why}")));
+    format!("as record {} intended: {}", answered.intent, said.join("; "))
+}
+
+fn list<T: ToString>(items: impl Iterator<Item = T>) -> String {
+    items.map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn settlement(settled: &Settled) -> String {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
+use crate::fence;
 use crate::output::{Output, address, fields, hex0x};
 use portcullis_policy::utc::rfc3339;
 
@@ -56,12 +57,16 @@ fn human(key: &Key) -> String {
         ("id", key.key_id.clone()),
         ("address", address(&key.address)),
         ("state", state(key).to_owned()),
+        ("in the token", fence::words(key).to_owned()),
         ("purpose", key.purpose.clone()),
         ("owner", key.owner.clone()),
         ("tags", key.tags.join(", ")),
         ("created", rfc3339(key.created_at_ms)),
         ("public point", hex0x(&key.public_point)),
     ];
+    if !key.fence_refused.is_empty() {
+        lines.push(("token refused", key.fence_refused.clone()));
+    }
     if !key.trouble.is_empty() {
         lines.push(("trouble", key.trouble.clone()));
     }
@@ -75,6 +80,8 @@ fn json(key: &Key) -> Value {
         "address": address(&key.address),
         "public_point": hex0x(&key.public_point),
         "state": state(key),
+        "fence": fence::words(key),
+        "fence_refused": key.fence_refused,
         "tags": key.tags,
         "purpose": key.purpose,
         "owner": key.owner,

@@ -19,8 +19,8 @@ pub use self::request::{
     SignedRecord, Suppressed, Withheld,
 };
 pub use self::vault::{
-    Actor, Adopted, Environment, Frozen, Genesis, KeyCreated, KeyIntended, Priced, Settled,
-    SettledAllowance, Signature, Started,
+    Actor, Adopted, Environment, FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis,
+    KeyCreated, KeyIntended, Priced, Settled, SettledAllowance, Signature, Started,
 };
 use crate::canonical;
 use crate::id::{DecisionNumber, Sequence};
@@ -60,6 +60,10 @@ pub enum Record {
     Priced(Priced),
     /// A stop.
     Frozen(Frozen),
+    /// The token is about to be told which keys may not sign, or may again.
+    FenceIntended(FenceIntended),
+    /// What the token answered.
+    FenceAnswered(FenceAnswered),
     /// A request was allowed, signed, verified, and allowed again.
     Signed(Box<SignedRecord>),
     /// A request was refused.
@@ -129,6 +133,8 @@ impl Record {
             | Self::Settled(_)
             | Self::Priced(_)
             | Self::Frozen(_)
+            | Self::FenceIntended(_)
+            | Self::FenceAnswered(_)
             | Self::Suppressed(_)
             | Self::Voted(_)
             | Self::Proposed(_)
@@ -156,6 +162,8 @@ impl Record {
             | Self::Settled(_)
             | Self::Priced(_)
             | Self::Frozen(_)
+            | Self::FenceIntended(_)
+            | Self::FenceAnswered(_)
             | Self::Suppressed(_)
             | Self::Voted(_)
             | Self::Proposed(_)
@@ -178,6 +186,8 @@ impl Record {
             Self::Settled(_) => "settled",
             Self::Priced(_) => "priced",
             Self::Frozen(_) => "frozen",
+            Self::FenceIntended(_) => "fence_intended",
+            Self::FenceAnswered(_) => "fence_answered",
             Self::Signed(_) => "signed",
             Self::Denied(_) => "denied",
             Self::Parked(_) => "parked",

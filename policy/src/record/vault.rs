@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::Evidence;
 use crate::governance::Governance;
-use crate::id::{ChainId, CredentialId, DecisionNumber, Epoch, KeyId, KeyLabel, PersonId, Tag};
+use crate::id::{
+    ChainId, CredentialId, DecisionNumber, Epoch, KeyId, KeyLabel, PersonId, Sequence, Tag,
+};
 use crate::money::Amount;
 use crate::people::Person;
 use crate::stops::Scope;
@@ -181,6 +183,41 @@ pub struct Frozen {
     pub reason: String,
     /// What.
     pub scope: Scope,
+}
+
+/// Private keys in the token are about to be told not to sign, or to sign again.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FenceIntended {
+    /// Why.
+    pub cause: FenceCause,
+    /// Which.
+    pub keys: BTreeSet<KeyId>,
+}
+
+/// Why the token is told something about keys.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FenceCause {
+    /// They are stopped or revoked: `CKA_SIGN` becomes false.
+    Stopped,
+    /// They are stopped or revoked, were fenced, and were found to sign again: somebody who has the
+    /// PIN set `CKA_SIGN` back.
+    Undone,
+    /// Enough people agreed that they may sign again: `CKA_SIGN` becomes true.
+    Thawed,
+}
+
+/// What came of it, as far as the token has answered.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FenceAnswered {
+    /// Keys whose private object says so now: it was read back.
+    pub done: BTreeSet<KeyId>,
+    /// The intent.
+    pub intent: Sequence,
+    /// Keys of which the token would not be told, and why.
+    pub refused: BTreeMap<KeyId, String>,
 }
 
 /// Who did something.

@@ -177,7 +177,7 @@ impl State {
     }
 
     /// Whether a stop covers this key, whoever asks.
-    fn is_stopped(&self, id: KeyId) -> bool {
+    pub(super) fn is_stopped(&self, id: KeyId) -> bool {
         let tags = self.keys.get(&id).map(|key| &key.tags);
         self.stops.iter().any(|scope| match scope {
             Scope::All => true,

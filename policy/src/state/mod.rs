@@ -4,6 +4,7 @@
 
 mod acts;
 mod faults;
+mod fences;
 mod outlook;
 mod recovery;
 mod suspensions;
@@ -23,6 +24,7 @@ pub use self::votes::{REASON_MAX, VoteFault};
 use crate::book::{Book, Change};
 use crate::credential::Purpose;
 use crate::decide::{Allowed, Approval, Decision, Facts, KeyFacts, decide};
+use crate::fences::Fences;
 use crate::governance::Governance;
 use crate::id::{
     BookHash, CallerId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId, RequestId,
@@ -70,6 +72,7 @@ pub struct State {
     prices: Prices,
     stops: Stops,
     revoked: BTreeSet<KeyId>,
+    fences: Fences,
     ledger: Ledger,
     requests: Requests,
     pending: Pending,
@@ -196,6 +199,9 @@ pub enum Unfoldable {
     /// A recovery that could not be.
     #[error("record {0}: {1}")]
     Recovery(Sequence, RecoveryFault),
+    /// The token told to fence what is not stopped, or to let sign what is; or an answer to nothing.
+    #[error("record {0}: no stop or thaw asks for this fence")]
+    Fence(Sequence),
     /// An epoch that is not newer than the one before.
     #[error("record {0}: the epoch is not newer")]
     Epoch(Sequence),
@@ -244,6 +250,7 @@ impl State {
             prices: Prices::default(),
             stops: Stops::default(),
             revoked: BTreeSet::new(),
+            fences: Fences::default(),
             ledger,
             requests: Requests::default(),
             pending: Pending::default(),
@@ -273,6 +280,8 @@ impl State {
             Record::Settled(settled) => self.settle(entry, settled)?,
             Record::Priced(priced) => self.price(entry, priced)?,
             Record::Frozen(frozen) => self.freeze(entry, frozen),
+            Record::FenceIntended(intended) => self.intend_fence(entry, intended)?,
+            Record::FenceAnswered(answered) => self.answer_fence(entry, answered)?,
             Record::Signed(signed) => self.sign(entry, signed)?,
             Record::Parked(parked) => self.park(entry, parked)?,
             Record::Voted(voted) => self.vote(entry, voted)?,

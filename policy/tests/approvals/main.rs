@@ -15,6 +15,7 @@ mod support;
 mod acts;
 mod alone;
 mod attacks;
+mod fences;
 mod laws;
 mod requests;
 mod rig;

@@ -319,6 +319,8 @@ proptest! {
                     | Record::Withdrawn(_)
                     | Record::Suspended(_)
                     | Record::RecoveryBegun(_)
+                    | Record::FenceIntended(_)
+                    | Record::FenceAnswered(_)
                     | Record::Recovered(_) => {}
                 }
             }

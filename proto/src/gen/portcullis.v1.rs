@@ -1705,6 +1705,12 @@ pub struct Key {
     /// token.
     #[prost(string, tag = "10")]
     pub trouble: ::prost::alloc::string::String,
+    /// Whether the token itself refuses to sign with it.
+    #[prost(enumeration = "FenceState", tag = "11")]
+    pub fence: i32,
+    /// Why the token would not be told, if it would not.
+    #[prost(string, tag = "12")]
+    pub fence_refused: ::prost::alloc::string::String,
 }
 /// Makes a key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2072,6 +2078,52 @@ impl KeyState {
             "KEY_STATE_ACTIVE" => Some(Self::Active),
             "KEY_STATE_FROZEN" => Some(Self::Frozen),
             "KEY_STATE_REVOKED" => Some(Self::Revoked),
+            _ => None,
+        }
+    }
+}
+/// What the token was told of a key, and what it said when it was read back. A fence stops every
+/// process that holds a handle to the key, and no one who has the PIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FenceState {
+    /// Not said.
+    Unspecified = 0,
+    /// The token signs with it.
+    Open = 1,
+    /// It is stopped, and the token is being told.
+    Closing = 2,
+    /// The token will not sign with it: read back.
+    Fenced = 3,
+    /// It was thawed, and the token is being told.
+    Opening = 4,
+    /// The token would not be told. If the key is stopped, this signer stops it all the same.
+    Refused = 5,
+}
+impl FenceState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FENCE_STATE_UNSPECIFIED",
+            Self::Open => "FENCE_STATE_OPEN",
+            Self::Closing => "FENCE_STATE_CLOSING",
+            Self::Fenced => "FENCE_STATE_FENCED",
+            Self::Opening => "FENCE_STATE_OPENING",
+            Self::Refused => "FENCE_STATE_REFUSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FENCE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "FENCE_STATE_OPEN" => Some(Self::Open),
+            "FENCE_STATE_CLOSING" => Some(Self::Closing),
+            "FENCE_STATE_FENCED" => Some(Self::Fenced),
+            "FENCE_STATE_OPENING" => Some(Self::Opening),
+            "FENCE_STATE_REFUSED" => Some(Self::Refused),
             _ => None,
         }
     }

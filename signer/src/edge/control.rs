@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use portcullis_policy::book::Book;
-use portcullis_policy::id::VaultId;
+use portcullis_policy::fences::Told;
+use portcullis_policy::id::{KeyId, VaultId};
 use portcullis_policy::record::{Actor, Adopted, Frozen, Role};
 use portcullis_policy::stops::Scope;
 use portcullis_proto::v1::control_service_server::ControlService;
 use portcullis_proto::v1::key_service_server::KeyService;
 use portcullis_proto::v1::{
     AdoptBookRequest, AdoptBookResponse, BookFault, CheckBookRequest, CheckBookResponse,
-    CreateKeyRequest, CreateKeyResponse, FreezeRequest, FreezeResponse, FreezeScope,
+    CreateKeyRequest, CreateKeyResponse, FenceState, FreezeRequest, FreezeResponse, FreezeScope,
     GetBookRequest, GetBookResponse, GetKeyRequest, GetKeyResponse, GetStatusRequest,
     GetStatusResponse, Key, KeyState, ListKeysRequest, ListKeysResponse, ReadJournalRequest,
     ReportPricesRequest, ReportPricesResponse, ReportSettlementRequest, ReportSettlementResponse,
@@ -23,6 +24,7 @@ use super::readers::{Pages, Readers};
 use super::reports;
 use super::signing::peer;
 use crate::clock::Clock;
+use crate::fencer::Fencer;
 use crate::health::Health;
 use crate::keys::{KeyOrder, Keys};
 use crate::refusal::Refusal;
@@ -38,6 +40,8 @@ pub struct Control {
     pub sequencer: Sequencer,
     /// Makes keys, and knows which are unusable.
     pub keys: Arc<Keys>,
+    /// Keeps the token in step with what is stopped.
+    pub fencer: Arc<Fencer>,
     /// Durable records, for reading.
     pub readers: Readers,
     /// Whether signatures can be made, and what needs attention.
@@ -82,14 +86,8 @@ impl Control {
         }
     }
 
-    fn key(&self, view: &View, id: portcullis_policy::id::KeyId, key: &KeyView) -> Key {
-        let frozen = view.stops.iter().any(|scope| match scope {
-            Scope::All => true,
-            Scope::Key(stopped) => *stopped == id,
-            Scope::Tag(tag) => key.tags.contains(tag),
-            Scope::Caller(_) => false,
-        });
-        let state = match (view.revoked.contains(&id), frozen) {
+    fn key(&self, view: &View, id: KeyId, key: &KeyView) -> Key {
+        let state = match (view.revoked.contains(&id), key.stopped) {
             (true, _) => KeyState::Revoked,
             (false, true) => KeyState::Frozen,
             (false, false) => KeyState::Active,
@@ -105,6 +103,8 @@ impl Control {
             owner: key.owner.to_string(),
             created_at_ms: key.created_at.0,
             trouble: self.keys.trouble(id).unwrap_or_default(),
+            fence: fence(view, &id, key).into(),
+            fence_refused: refused(view, &id),
         }
     }
 }
@@ -167,7 +167,15 @@ impl ControlService for Control {
         let frozen = Frozen { by: Actor::Person(present.person().clone()), reason, scope };
         // Once begun it goes on, whoever hangs up.
         let sequencer = self.sequencer.clone();
-        let frozen = tokio::spawn(async move { sequencer.freeze(frozen).await });
+        let fencer = self.fencer.clone();
+        let frozen = tokio::spawn(async move {
+            let (view, scope) = (sequencer.view(), frozen.scope.clone());
+            let answer = sequencer.freeze(frozen).await;
+            if answer.sequence.is_none() {
+                fencer.fence_unrecorded(&view, &scope).await;
+            }
+            answer
+        });
         let frozen = frozen.await.map_err(|_| Refusal::ShuttingDown)?;
         Ok(Response::new(FreezeResponse {
             sequence: frozen.sequence.unwrap_or_default().0,
@@ -301,6 +309,23 @@ impl ControlService for Control {
         let head = self.sequencer.head();
         let pages = self.readers.open(&person, head, request.into_inner(), may_read)?;
         Ok(Response::new(pages))
+    }
+}
+
+fn fence(view: &View, id: &KeyId, key: &KeyView) -> FenceState {
+    match (key.stopped, view.fences.of(id).map(|fence| (fence.up, &fence.told))) {
+        (false, None | Some((false, Told::Done))) => FenceState::Open,
+        (true, Some((true, Told::Done))) => FenceState::Fenced,
+        (_, Some((_, Told::Refused(_)))) => FenceState::Refused,
+        (true, None | Some((false, _) | (true, Told::Nothing))) => FenceState::Closing,
+        (false, Some((true, _) | (false, Told::Nothing))) => FenceState::Opening,
+    }
+}
+
+fn refused(view: &View, id: &KeyId) -> String {
+    match view.fences.of(id).map(|fence| &fence.told) {
+        Some(Told::Refused(why)) => why.clone(),
+        None | Some(Told::Nothing | Told::Done) => String::new(),
     }
 }
 

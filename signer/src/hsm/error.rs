@@ -64,10 +64,12 @@ impl SignFault {
         match self {
             Self::Overloaded => Some(Duration::from_millis(100)),
             Self::TimedOut | Self::Unavailable | Self::Closed => Some(Duration::from_secs(1)),
+            // A key that was thawed signs again a moment later; one that somebody else fenced is
+            // stopped at the next look, and then says so.
+            Self::KeyFenced { .. } => Some(Duration::from_secs(1)),
             Self::BadSignature { .. }
             | Self::KeyMissing { .. }
             | Self::KeyAmbiguous { .. }
-            | Self::KeyFenced { .. }
             | Self::KeyQuarantined { .. } => None,
         }
     }
@@ -210,6 +212,15 @@ pub enum HsmError {
     /// The objects could not be listed or read.
     #[error("the token's objects could not be read")]
     Read(#[source] Error),
+    /// The key could not be fenced, or not be let sign again.
+    #[error("the token did not change CKA_SIGN of key {key}")]
+    Fence {
+        /// Which.
+        key: KeyId,
+        /// What the module said.
+        #[source]
+        source: Error,
+    },
     /// The key was made otherwise than we asked, and destroyed again.
     #[error("the token made key {key} otherwise than asked: {}", list(drift))]
     Drifted {

@@ -1,7 +1,7 @@
 //! Makes wallet keys in the token, and says of every key there how it differs from those.
 //!
-//! Never imports, copies, changes or un-fences a key, and destroys only one that it has just made
-//! and that came out wrong.
+//! Never imports, copies or changes a key, and destroys only one that it has just made and that came
+//! out wrong.
 
 use std::collections::BTreeMap;
 
@@ -188,6 +188,11 @@ fn read(session: &Session, handle: ObjectHandle) -> Result<TokenKey, HsmError> {
 }
 
 impl TokenKey {
+    /// Whether the token will not sign with it.
+    pub fn is_fenced(&self) -> bool {
+        self.drift.contains(&Drift::Fenced)
+    }
+
     fn unreadable() -> Self {
         let drift = vec![Drift::Unreadable];
         Self { id: None, raw_id: Vec::new(), label: String::new(), drift, point: None }

@@ -8,6 +8,7 @@ mod alarms;
 mod config;
 mod drift;
 mod error;
+mod fence;
 mod keys;
 mod module;
 mod pool;
@@ -15,6 +16,7 @@ mod quirks;
 mod session;
 mod token;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use portcullis_policy::id::{KeyId, KeyLabel};
 pub use config::{HsmConfig, TokenSelector};
 pub use drift::Drift;
 pub use error::{HsmError, SignFault};
+pub use fence::FenceAnswer;
 pub use keys::TokenKey;
 pub use token::TokenFacts;
 
@@ -42,6 +45,8 @@ pub struct Hsm {
     signing: Pool<SigningSession>,
     /// One session of its own, so that making a key never waits behind requests.
     keeping: Pool<Session>,
+    /// And one that fences keys, so that this never waits behind the making of another.
+    fencing: Pool<Session>,
     alarms: Arc<Alarms>,
     /// By then, every call that had begun before a close is over or stuck.
     close_max: Duration,
@@ -72,12 +77,12 @@ impl Hsm {
     ///
     /// Anything missing or refused. A wrong PIN has then been tried once.
     pub fn open(config: &HsmConfig) -> Result<Self, HsmError> {
-        let (token, first, keeper) = connect(config)?;
+        let (token, first, [keeper, fencer]) = connect(config)?;
         let open_signing = {
             let token = Arc::clone(&token);
             move || token.open(Access::Sign).map(SigningSession::new)
         };
-        let open_keeping = {
+        let open_managing = || {
             let token = Arc::clone(&token);
             move || token.open(Access::Manage)
         };
@@ -88,16 +93,17 @@ impl Hsm {
             stuck_max: config.stuck_max,
             deadline: config.deadline,
         };
-        let keeping = Sizes {
-            name: "hsm-keys",
+        let managing = |name| Sizes {
+            name,
             workers: 1,
-            queue_max: KEEPING_QUEUE_MAX,
+            queue_max: MANAGING_QUEUE_MAX,
             stuck_max: 1,
             deadline: config.admin_deadline,
         };
         Ok(Self {
             signing: Pool::start(&signing, SigningSession::new(first), open_signing)?,
-            keeping: Pool::start(&keeping, keeper, open_keeping)?,
+            keeping: Pool::start(&managing("hsm-keys"), keeper, open_managing())?,
+            fencing: Pool::start(&managing("hsm-fence"), fencer, open_managing())?,
             token,
             alarms: Arc::default(),
             close_max: config.deadline.max(config.admin_deadline),
@@ -152,7 +158,7 @@ impl Hsm {
     /// [`HsmError::TimedOut`] the key may exist.
     pub async fn create_key(&self, id: &KeyId, label: &KeyLabel) -> Result<PublicPoint, HsmError> {
         let (id, label) = (*id, label.clone());
-        self.keep(move |session| keys::create(session, &id, &label)).await
+        manage(&self.keeping, move |session| keys::create(session, &id, &label)).await
     }
 
     /// Every private key on the token, ours or not, and how it differs from what we make.
@@ -161,7 +167,17 @@ impl Hsm {
     ///
     /// The token cannot be read.
     pub async fn inspect(&self) -> Result<Vec<TokenKey>, HsmError> {
-        self.keep(keys::inspect).await
+        manage(&self.keeping, keys::inspect).await
+    }
+
+    /// Fences these keys, so that no process can sign with them, or lets them sign again; each is
+    /// read back.
+    ///
+    /// # Errors
+    ///
+    /// The token could not be asked. After [`HsmError::TimedOut`] it may have done it.
+    pub async fn fence(&self, keys: BTreeSet<KeyId>, up: bool) -> Result<FenceAnswer, HsmError> {
+        manage(&self.fencing, move |session| fence::set(session, &keys, up)).await
     }
 
     /// What the token says of itself.
@@ -173,6 +189,7 @@ impl Hsm {
     pub fn health(&self) -> Vec<String> {
         let mut troubles = sick("signing", &self.signing.census());
         troubles.extend(sick("key-keeping", &self.keeping.census()));
+        troubles.extend(sick("fencing", &self.fencing.census()));
         for (key, count) in self.alarms.list() {
             let quarantine =
                 if self.alarms.is_quarantined(&key) { "; it is quarantined" } else { "" };
@@ -202,8 +219,15 @@ impl Hsm {
     pub async fn close(&self) {
         self.signing.close();
         self.keeping.close();
+        self.fencing.close();
+        let workers = || {
+            let managing = [&self.keeping, &self.fencing].map(|pool| pool.census().workers);
+            managing
+                .iter()
+                .fold(self.signing.census().workers, |sum, more| sum.saturating_add(*more))
+        };
         let left = async {
-            while self.signing.census().workers > 0 || self.keeping.census().workers > 0 {
+            while workers() > 0 {
                 tokio::time::sleep(CLOSE_POLL).await;
             }
         };
@@ -218,43 +242,44 @@ impl Hsm {
         }
         Ok(Arc::clone(&self.alarms))
     }
+}
 
-    async fn keep<R: Send + 'static>(
-        &self,
-        chore: impl FnOnce(&Session) -> Result<R, HsmError> + Send + 'static,
-    ) -> Result<R, HsmError> {
-        let answer = self.keeping.run(|session| {
-            let result = chore(session);
-            let after = match &result {
-                Ok(_) | Err(HsmError::KeyExists { .. } | HsmError::Drifted { .. }) => After::Keep,
-                Err(error) => After::Discard(chain(error)),
-            };
-            (result, after)
-        });
-        answer.await.map_err(|fault| match fault {
-            PoolFault::TimedOut => HsmError::TimedOut,
-            PoolFault::Full | PoolFault::Unavailable | PoolFault::Closed => HsmError::Unavailable,
-        })?
-    }
+async fn manage<R: Send + 'static>(
+    pool: &Pool<Session>,
+    chore: impl FnOnce(&Session) -> Result<R, HsmError> + Send + 'static,
+) -> Result<R, HsmError> {
+    let answer = pool.run(|session| {
+        let result = chore(session);
+        let after = match &result {
+            Ok(_) | Err(HsmError::KeyExists { .. } | HsmError::Drifted { .. }) => After::Keep,
+            Err(error) => After::Discard(chain(error)),
+        };
+        (result, after)
+    });
+    answer.await.map_err(|fault| match fault {
+        PoolFault::TimedOut => HsmError::TimedOut,
+        PoolFault::Full | PoolFault::Unavailable | PoolFault::Closed => HsmError::Unavailable,
+    })?
 }
 
 /// Nobody makes keys by the hundred at once.
-const KEEPING_QUEUE_MAX: usize = 16;
+const MANAGING_QUEUE_MAX: usize = 16;
 
-/// Sessions that do not sign: one that makes keys, one to spare for a replaced thread.
-const SESSIONS_KEPT_BACK: u64 = 2;
+/// Sessions that do not sign: one that makes keys, one that fences them, one to spare for a replaced
+/// thread.
+const SESSIONS_KEPT_BACK: u64 = 3;
 
 const CLOSE_POLL: Duration = Duration::from_millis(5);
 
 /// On a thread of its own, because a module may hang in its first call as well as in any other.
-fn connect(config: &HsmConfig) -> Result<(Arc<Token>, Session, Session), HsmError> {
+fn connect(config: &HsmConfig) -> Result<(Arc<Token>, Session, [Session; 2]), HsmError> {
     let (done, outcome) = mpsc::channel();
     let wanted = config.clone();
     let opening = move || {
         let token = Token::find(&wanted)?;
-        let keeper = token.open(Access::Manage)?;
+        let managing = [token.open(Access::Manage)?, token.open(Access::Manage)?];
         let first = token.open(Access::Sign)?;
-        Ok((token, first, keeper))
+        Ok((token, first, managing))
     };
     thread::Builder::new()
         .name("hsm-connect".to_owned())

@@ -194,7 +194,7 @@ fn the_pool_is_no_larger_than_the_token_allows() {
     let pin = PinSource::Credential("pin".to_owned());
     let config = HsmConfig::new(SOFTHSM.into(), TokenSelector::Slot(0), pin);
     let config = HsmConfig { sessions: sessions(8), ..config };
-    let clamped = [None, Some(100), Some(10), Some(9), Some(3), Some(2), Some(1)]
+    let clamped = [None, Some(100), Some(11), Some(10), Some(4), Some(3), Some(1)]
         .map(|allowed| super::sessions(&config, allowed));
     assert_eq!(clamped, [8, 8, 8, 7, 1, 1, 1]);
 }

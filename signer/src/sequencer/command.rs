@@ -1,13 +1,15 @@
 //! Everything the writer can be asked. Closed: a new command must find its place in the order.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use portcullis_policy::book::{Book, Difference};
+use portcullis_policy::fences::FenceOrder;
 use portcullis_policy::id::{BookHash, CallerId, DecisionNumber, KeyId, PersonId, Sequence};
 use portcullis_policy::record::{
-    Adopted, Frozen, KeyIntended, Matter, Priced, RecoveryBegun, Settled, Suspended, Voted,
-    Withdrawn,
+    Adopted, FenceAnswered, Frozen, KeyIntended, Matter, Priced, RecoveryBegun, Settled, Suspended,
+    Voted, Withdrawn,
 };
 use portcullis_policy::request::Request;
 use tokio::sync::oneshot;
@@ -37,6 +39,8 @@ pub(super) enum Command {
     Report(Report, Answer<Sequence>),
     IntendKey(KeyIntended, Answer<()>),
     KeyCreated(KeyId, Arc<PublicPoint>, Answer<()>),
+    DueFences(BTreeSet<KeyId>, Answer<Vec<FenceOrder>>),
+    FencesAnswered(FenceAnswered, Answer<()>),
     Matter(Matter, Option<PersonId>, Answer<Standing>),
     Matters(Option<PersonId>, Answer<(Vec<Standing>, usize)>),
     Vote(Box<Voted>, Answer<Standing>),

@@ -6,6 +6,7 @@
 mod changes;
 mod command;
 mod decisions;
+mod fences;
 mod flood;
 mod people;
 mod proof;
@@ -16,6 +17,7 @@ mod tests;
 mod view;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,9 +25,10 @@ use arc_swap::ArcSwap;
 use portcullis_policy::act::Act;
 use portcullis_policy::book::Book;
 use portcullis_policy::credential::Purpose;
+use portcullis_policy::fences::FenceOrder;
 use portcullis_policy::id::{CallerId, DecisionNumber, KeyId, PersonId, Sequence};
 use portcullis_policy::record::{
-    Adopted, Frozen, KeyIntended, Matter, RecoveryBegun, Suspended, Voted, Withdrawn,
+    Adopted, FenceAnswered, Frozen, KeyIntended, Matter, RecoveryBegun, Suspended, Voted, Withdrawn,
 };
 use portcullis_policy::request::Request;
 use portcullis_policy::state::{Prepared, VoteFault};
@@ -88,6 +91,7 @@ pub struct Sequencer {
     view: Arc<ArcSwap<View>>,
     head: watch::Receiver<Head>,
     matters: watch::Sender<u64>,
+    changes: watch::Sender<u64>,
     figures: Arc<Figures>,
     gate: Gate,
     adopting: Arc<tokio::sync::Mutex<()>>,
@@ -154,6 +158,16 @@ impl Sequencer {
     /// Notes that it was made, and pins its point.
     pub async fn key_created(&self, key: KeyId, point: PublicPoint) -> Result<(), Refusal> {
         self.ask(|answer| Command::KeyCreated(key, Arc::new(point), answer)).await
+    }
+
+    /// Notes what the token is to be told about fences, and says it.
+    pub async fn due_fences(&self, undone: BTreeSet<KeyId>) -> Result<Vec<FenceOrder>, Refusal> {
+        self.ask(|answer| Command::DueFences(undone, answer)).await
+    }
+
+    /// Notes what the token answered.
+    pub async fn fences_answered(&self, answered: FenceAnswered) -> Result<(), Refusal> {
+        self.ask(|answer| Command::FencesAnswered(answered, answer)).await
     }
 
     /// Counts a request that could not even be read. The count is recorded within a second.
@@ -268,6 +282,11 @@ impl Sequencer {
     /// What is in force now.
     pub fn view(&self) -> Arc<View> {
         self.view.load_full()
+    }
+
+    /// Follows changes of what is in force: a count that moves.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Follows the durable head.

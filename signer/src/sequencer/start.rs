@@ -78,7 +78,7 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
     let epoch = Epoch(state.epoch().0.max(storage.head().epoch.0)).next();
     let view = Arc::new(ArcSwap::from_pointee(View::of(&state, vault)));
     let (head, head_watch) = watch::channel(storage.head());
-    let matters = watch::Sender::new(0);
+    let (matters, changes) = (watch::Sender::new(0), watch::Sender::new(0));
     let figures = Arc::new(Figures::default());
     let started = start_record(&state, boot, epoch, cut);
     let mut writer = Writer {
@@ -100,6 +100,7 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
         changed: false,
         matters_changed: false,
         matters: matters.clone(),
+        changes: changes.clone(),
     };
     writer.append(writer.clock.now(), Record::Started(started), None)?;
     writer.commit(Urgency::Emergency)?;
@@ -112,8 +113,18 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
     let under_way = Arc::new(AtomicUsize::new(0));
     let (adopting, recovering) = (Arc::default(), Arc::default());
     let head = head_watch;
-    let sequencer =
-        Sequencer { queue, under_way, view, head, matters, figures, gate, adopting, recovering };
+    let sequencer = Sequencer {
+        queue,
+        under_way,
+        view,
+        head,
+        matters,
+        changes,
+        figures,
+        gate,
+        adopting,
+        recovering,
+    };
     Ok(Started { sequencer, clock, writer, unfinished_keys })
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 use portcullis_policy::book::Book;
+use portcullis_policy::fences::Fences;
 use portcullis_policy::governance::Governance;
 use portcullis_policy::id::{KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
 use portcullis_policy::people::People;
@@ -36,6 +37,8 @@ pub struct View {
     pub keys: BTreeMap<KeyId, KeyView>,
     /// What is stopped.
     pub stops: Stops,
+    /// What the token was told.
+    pub fences: Fences,
 }
 
 /// A key that was made.
@@ -55,6 +58,8 @@ pub struct KeyView {
     pub owner: PersonId,
     /// When its record was written.
     pub created_at: Millis,
+    /// Whether it may sign for nobody: it is stopped, or ended for good.
+    pub stopped: bool,
 }
 
 impl View {
@@ -69,6 +74,7 @@ impl View {
                 purpose: key.purpose.clone(),
                 owner: key.owner.clone(),
                 created_at: made.at,
+                stopped: state.must_be_fenced(*id),
             };
             Some((*id, view))
         });
@@ -86,6 +92,7 @@ impl View {
             adopted: state.adopted(),
             keys: made.collect(),
             stops: state.stops().clone(),
+            fences: state.fences().clone(),
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Writer {
     pub(super) matters_changed: bool,
     /// Counts such changes, for whoever watches.
     pub(super) matters: watch::Sender<u64>,
+    /// Counts changes of what is in force.
+    pub(super) changes: watch::Sender<u64>,
 }
 
 /// What is said once the batch is durable.
@@ -153,6 +155,8 @@ impl Writer {
             Command::Report(report, answer) => self.report(report, answer)?,
             Command::IntendKey(intended, answer) => self.intend_key(intended, answer)?,
             Command::KeyCreated(key, point, answer) => self.key_created(key, &point, answer)?,
+            Command::DueFences(undone, answer) => self.due_fences(&undone, answer)?,
+            Command::FencesAnswered(answered, answer) => self.fences_answered(answered, answer)?,
             Command::Matter(matter, person, answer) => {
                 let standing = self.standing(&matter, person.as_ref());
                 reply(answer, standing.ok_or_else(|| super::people::gone(&matter)));
@@ -225,6 +229,7 @@ impl Writer {
         Figures::count(&self.figures.commits);
         if std::mem::take(&mut self.changed) {
             self.view.store(Arc::new(View::of(&self.state, self.vault)));
+            self.changes.send_modify(|count| *count = count.wrapping_add(1));
         }
         self.head.send_replace(durable.head());
         if std::mem::take(&mut self.matters_changed) {

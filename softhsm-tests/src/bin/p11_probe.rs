@@ -3,14 +3,15 @@
 //!
 //! `portcullis-p11-probe MODULE TOKEN PIN_FILE`; then a line in, a line out: `ok HEX` or
 //! `error TEXT`. Lines: `generate LABEL`, `generate-extractable LABEL`, `point LABEL`,
-//! `point-bytes LABEL`, `flags LABEL`, `sign LABEL DIGEST`, and the thefts `copy LABEL`,
+//! `point-bytes LABEL`, `flags LABEL`, `sign LABEL DIGEST`; `hold LABEL` keeps a handle, with which
+//! `sign-held DIGEST` signs; `let-sign LABEL yes|no` sets `CKA_SIGN`; and the thefts `copy LABEL`,
 //! `copy-out LABEL`, `read-out LABEL`, `wrap-out LABEL`.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
-use portcullis_softhsm_tests::raw::{RawError, RawSession, RawToken};
+use portcullis_softhsm_tests::raw::{RawError, RawKey, RawSession, RawToken};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,10 +21,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pin = std::fs::read_to_string(pin_file)?;
     let token = RawToken::open(Path::new(module), label, pin.trim_end())?;
     let mut session = token.session();
+    let mut held = None;
     for line in io::stdin().lock().lines() {
         // A session whose operation was left open is of no more use: PKCS#11 2.40 cannot cancel.
         let answer = match &session {
-            Ok(open) => obey(open, &line?),
+            Ok(open) => obey(open, &mut held, &line?),
             Err(error) => Err(format!("{error:?}")),
         };
         let mut out = io::stdout().lock();
@@ -39,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn obey(session: &RawSession, line: &str) -> Result<Vec<u8>, String> {
+fn obey(session: &RawSession, held: &mut Option<RawKey>, line: &str) -> Result<Vec<u8>, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let told = |error: RawError| format!("{error:?}");
     match words.as_slice() {
@@ -52,10 +54,20 @@ fn obey(session: &RawSession, line: &str) -> Result<Vec<u8>, String> {
             u8::try_from(bytes).map(|bytes| vec![bytes]).map_err(|error| error.to_string())
         }
         ["sign", label, digest] => {
-            let mut bytes = [0; 32];
-            hex::decode_to_slice(digest, &mut bytes).map_err(|error| error.to_string())?;
             let key = session.key(label).map_err(told)?;
-            session.sign(key, &bytes).map_err(told)
+            session.sign(key, &bytes32(digest)?).map_err(told)
+        }
+        ["hold", label] => {
+            *held = Some(session.key(label).map_err(told)?);
+            Ok(Vec::new())
+        }
+        ["sign-held", digest] => {
+            let key = held.ok_or("holds no handle")?;
+            session.sign(key, &bytes32(digest)?).map_err(told)
+        }
+        ["let-sign", label, may] => {
+            let key = session.key(label).map_err(told)?;
+            session.let_sign(key, *may == "yes").map(|()| Vec::new()).map_err(told)
         }
         [how @ ("copy" | "copy-out" | "read-out" | "wrap-out"), label] => {
             let key = session.key(label).map_err(told)?;
@@ -69,4 +81,10 @@ fn obey(session: &RawSession, line: &str) -> Result<Vec<u8>, String> {
         }
         _ => Err("not understood".into()),
     }
+}
+
+fn bytes32(text: &str) -> Result<[u8; 32], String> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
 }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -163,6 +164,7 @@ fn test(one: &Break, tree: &Path, target: &Path) -> Result<Outcome, Fault> {
     let build = ["build", "--release", "--locked", "-p", "portcullis", "-p", "portctl"];
     let built = cargo(tree, target, &build)?;
     if !built.status.success() {
+        complain(&built.stderr);
         return Ok(Outcome::NotRun);
     }
     let mut words = vec!["test", "--release", "--locked", "-p", &one.package];
@@ -179,8 +181,16 @@ fn test(one: &Break, tree: &Path, target: &Path) -> Result<Outcome, Fault> {
     } else if said.contains("test result: FAILED. 0 passed; 1 failed") {
         Outcome::Failed
     } else {
+        complain(&output.stderr);
         Outcome::NotRun
     })
+}
+
+/// Why a test was not run: what was said last.
+fn complain(said: &[u8]) {
+    let said = String::from_utf8_lossy(said);
+    let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error")).collect();
+    println!("    not run: {}", errors.join("; "));
 }
 
 fn cargo(tree: &Path, target: &Path, words: &[&str]) -> Result<std::process::Output, Fault> {
@@ -196,7 +206,9 @@ fn cargo(tree: &Path, target: &Path, words: &[&str]) -> Result<std::process::Out
 fn copy(root: &Path, tree: &Path) -> Result<(), Fault> {
     let listed = Command::new("git").arg("ls-files").current_dir(root).output();
     let listed = listed.map_err(|_| Fault::Command { what: "git ls-files".into() })?;
-    for name in String::from_utf8_lossy(&listed.stdout).lines() {
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    remove_others(tree, &listed.lines().map(|name| tree.join(name)).collect())?;
+    for name in listed.lines() {
         let (from, to) = (root.join(name), tree.join(name));
         let Ok(content) = fs::read(&from) else { continue };
         if fs::read(&to).is_ok_and(|old| old == content) {
@@ -209,6 +221,20 @@ fn copy(root: &Path, tree: &Path) -> Result<(), Fault> {
         let now =
             fs::File::open(&to).and_then(|file| file.set_modified(std::time::SystemTime::now()));
         now.map_err(|source| fault(&to, source))?;
+    }
+    Ok(())
+}
+
+/// What an earlier run copied and is gone since, such as a file that was moved.
+fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<(), Fault> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            remove_others(&path, kept)?;
+        } else if !kept.contains(&path) {
+            fs::remove_file(&path).map_err(|source| fault(&path, source))?;
+        }
     }
     Ok(())
 }

@@ -1,0 +1,73 @@
+//! The writer's part in fencing keys: the intent before the token is told, its answer after.
+//!
+//! Which keys is the state's to say. Want of room keeps nothing from being fenced, only from being
+//! written down; nothing is let sign again that is not.
+
+use std::collections::BTreeSet;
+
+use portcullis_policy::fences::{FenceOrder, Fences, Told};
+use portcullis_policy::id::KeyId;
+use portcullis_policy::record::{FenceAnswered, Record};
+
+use super::command::{Answer, reply};
+use super::writer::{Fatal, Writer, done};
+use crate::journal::Space;
+use crate::refusal::Refusal;
+
+impl Writer {
+    /// What the token is to be told, each with the intent that is on record by then.
+    pub(super) fn due_fences(
+        &mut self,
+        undone: &BTreeSet<KeyId>,
+        answer: Answer<Vec<FenceOrder>>,
+    ) -> Result<(), Fatal> {
+        let due = self.state.fences_due(undone);
+        if self.space() != Space::Ample {
+            let unwritten = due.into_iter().map(|intended| FenceOrder {
+                intent: None,
+                up: intended.cause.is_up(),
+                keys: intended.keys,
+            });
+            let orders = self.state.fences().standing().into_iter().chain(unwritten);
+            return done(answer, Ok(orders.filter(|order| order.up).collect()));
+        }
+        if due.is_empty() {
+            return done(answer, Ok(self.state.fences().standing()));
+        }
+        for intended in due {
+            self.append(self.clock.now(), Record::FenceIntended(intended), None)?;
+        }
+        self.changed = true;
+        let orders = self.state.fences().standing();
+        self.after_commit(move |_| reply(answer, Ok(orders)));
+        Ok(())
+    }
+
+    /// What the token said. What is on record already, or is asked no more, is not written again.
+    pub(super) fn fences_answered(
+        &mut self,
+        answered: FenceAnswered,
+        answer: Answer<()>,
+    ) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        let Some(news) = news(answered, self.state.fences()) else { return done(answer, Ok(())) };
+        self.append(self.clock.now(), Record::FenceAnswered(news), None)?;
+        self.changed = true;
+        self.after_commit(move |_| reply(answer, Ok(())));
+        Ok(())
+    }
+}
+
+fn news(answered: FenceAnswered, fences: &Fences) -> Option<FenceAnswered> {
+    let FenceAnswered { mut done, intent, mut refused } = answered;
+    let told = |key: &KeyId| {
+        let fence = fences.of(key).filter(|fence| fence.intent == intent)?;
+        (fence.told != Told::Done).then_some(&fence.told)
+    };
+    done.retain(|key| told(key).is_some());
+    refused.retain(|key, why| told(key).is_some_and(|told| *told != Told::Refused(why.clone())));
+    let any = !done.is_empty() || !refused.is_empty();
+    any.then_some(FenceAnswered { done, intent, refused })
+}
