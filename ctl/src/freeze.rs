@@ -4,7 +4,7 @@ use clap::Args;
 use portcullis_client::ControlClient;
 use portcullis_client::wire::freeze_scope::Scope;
 use portcullis_policy::book::Book;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
@@ -67,18 +67,20 @@ pub(crate) async fn run(
         ),
         ("withheld", stopped.withheld.to_string()),
     ]);
-    let mut json = json!({
+    let json = |fence: Value| {
+        json!({
         "scope": name,
         "recorded": stopped.recorded,
         "sequence": stopped.sequence,
         "last_released_sequence": stopped.last_released_sequence,
         "withheld": stopped.withheld,
-    });
+        "fence": fence,
+        })
+    };
     // Whoever reads wants the acknowledgement at once, a program everything in one.
     output.human(&human)?;
     let fenced = fence::follow(&control, &scope).await;
-    json["fence"] = fenced.as_ref().map(Fenced::json).unwrap_or_default();
-    output.json(&json)?;
+    output.json(&json(fenced.as_ref().map(Fenced::json).unwrap_or_default()))?;
     for line in fenced.iter().flat_map(Fenced::lines) {
         output.note(&line);
     }

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
+use portcullis_client::Violation;
+use portcullis_policy::unseen::is_unseen;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -64,13 +66,17 @@ impl Output {
         if self.format == Format::Json { self.result("", value) } else { Ok(()) }
     }
 
-    /// A result whose bytes matter: for people they are printed as they are.
+    /// A result whose bytes matter: where no terminal acts on them, they are printed as they are.
     pub(crate) fn exact(&self, human: &str, json: &Value) -> Result<(), Failure> {
         if self.format == Format::Json {
             return self.result("", json);
         }
         let mut out = io::stdout().lock();
-        out.write_all(human.as_bytes())?;
+        if out.is_terminal() {
+            out.write_all(shown(human).as_bytes())?;
+        } else {
+            out.write_all(human.as_bytes())?;
+        }
         out.flush()?;
         Ok(())
     }
@@ -79,8 +85,17 @@ impl Output {
     pub(crate) fn item(&self, human: &str, json: &str) -> Result<(), Failure> {
         match self.format {
             Format::Human => self.data(&shown(human)),
-            Format::Json => self.data(json),
+            Format::Json => self.data(&ascii(json)),
         }
+    }
+
+    /// A record of the journal. For programs its bytes, which are what is hashed; a terminal hashes
+    /// nothing.
+    pub(crate) fn record(&self, human: &str, json: &str) -> Result<(), Failure> {
+        if self.format == Format::Json && !io::stdout().is_terminal() {
+            return self.data(json);
+        }
+        self.item(human, json)
     }
 
     /// A line of data, the same in every format.
@@ -151,7 +166,8 @@ impl Output {
             self.note(&format!("  next: {advice}"));
         }
         let Some(refusal) = failure.refusal() else { return };
-        for violation in refusal.violations() {
+        let unsaid = |one: &&Violation| !is_said(refusal.message(), &one.description);
+        for violation in refusal.violations().iter().filter(unsaid) {
             let (subject, description) = (&violation.subject, &violation.description);
             self.note(&one_line(&format!("  {} at {subject}: {description}", violation.kind)));
         }
@@ -162,6 +178,16 @@ impl Output {
             self.note(&format!("  try again in {wait:?}"));
         }
     }
+}
+
+/// Whether a message says it already: alone, or behind what it is about and before how much more
+/// there is.
+fn is_said(message: &str, description: &str) -> bool {
+    let whole = message.rsplit_once(" (and ").map_or(message, |(whole, _)| whole);
+    [message, whole].iter().any(|text| {
+        let before = text.strip_suffix(description);
+        before.is_some_and(|before| before.is_empty() || before.ends_with(": "))
+    })
 }
 
 fn causes(failure: &Failure) -> Vec<String> {
@@ -229,22 +255,16 @@ fn escaped(text: &str, breaks: impl Fn(char) -> bool) -> String {
     out
 }
 
-/// Controls, and what Unicode calls format characters and separators of lines (UAX #9, UAX #14).
-fn is_unseen(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}'
-        )
+/// Whether every character of it is seen, and it is of one line.
+pub(crate) fn is_plain(text: &str) -> bool {
+    !text.chars().any(is_unseen)
 }
 
-/// The same JSON in ASCII.
+/// The same JSON in ASCII. Where somebody else wrote it and it is none, it moves no cursor either.
 fn ascii(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for character in json.chars() {
-        if character.is_ascii() {
+        if matches!(character, ' '..='~' | '\n') {
             out.push(character);
         } else {
             let mut units = [0; 2];
@@ -334,6 +354,56 @@ mod tests {
         let text = ascii(&json.to_string());
         assert!(text.is_ascii());
         assert_eq!(serde_json::from_str::<Value>(&text).expect("json"), json);
+    }
+
+    #[test]
+    fn what_leaves_no_mark_is_shown_as_its_escape() {
+        for unseen in [
+            '\u{ad}',
+            '\u{115f}',
+            '\u{1160}',
+            '\u{180b}',
+            '\u{2800}',
+            '\u{3164}',
+            '\u{fe0f}',
+            '\u{ffa0}',
+            '\u{e0041}',
+        ] {
+            assert!(!is_plain(&format!("a{unseen}b")));
+            assert_eq!(one_line(&unseen.to_string()), unseen.escape_unicode().to_string());
+        }
+        for seen in ["Zürich", "한글", "⠁", "結算", "a b"] {
+            assert!(is_plain(seen), "{seen}");
+            assert_eq!(one_line(seen), seen);
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_moves_no_cursor_either() {
+        assert_eq!(
+            ascii("{\"a\":\"\u{1b}[2J\u{7f}é\"}\n"),
+            "{\"a\":\"\\u001b[2J\\u007f\\u00e9\"}\n"
+        );
+    }
+
+    #[test]
+    fn a_violation_is_told_once_and_never_left_out_for_a_word_that_it_shares() {
+        for (message, description) in [
+            ("reason: say why", "say why"),
+            ("not a vote that counts: it has expired", "not a vote that counts: it has expired"),
+            ("denied: 5 of at most 1 (and 2 more)", "5 of at most 1"),
+            ("denied: 5 of at most 1 (and no fee)", "5 of at most 1 (and no fee)"),
+        ] {
+            assert!(is_said(message, description), "{message}");
+        }
+        for (message, description) in [
+            ("denied by payouts", "5 of at most 1"),
+            ("denied: 5 of at most 10", "5 of at most 1"),
+            ("denied: 15 of at most 1", "5 of at most 1"),
+            ("the book has 2 fault(s)", ""),
+        ] {
+            assert!(!is_said(message, description), "{message}");
+        }
     }
 
     #[test]

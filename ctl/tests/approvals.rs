@@ -71,6 +71,56 @@ fn a_vote_with_a_key_in_a_file_is_signed_over_what_is_shown_and_believed() {
 }
 
 #[test]
+fn a_void_vote_is_given_again_in_other_words_and_nobody_touches_a_key_for_the_same() {
+    let rig = rig();
+    let approve = |more: &[&str]| {
+        rig.portctl(&[&["approvals", "approve", "00ff", "--yes"][..], more].concat())
+    };
+    let votes = || rig.seen().iter().filter(|call| call.starts_with("vote")).count();
+    let wordings: [&[&str]; 2] = [&[], &["--reason", "seen again"]];
+    for (place, words) in wordings.into_iter().enumerate() {
+        let ran = approve(words);
+        assert_eq!((ran.code, votes()), (0, place + 1), "{ran:?}");
+        // Its credential was suspended, and is back.
+        rig.council().approvals[0].votes[place].counts = false;
+        let ran = approve(words);
+        assert_eq!((ran.code, votes()), (1, place + 1), "{ran:?}");
+        assert!(ran.err.contains("is void") && ran.err.contains("--reason"), "{}", ran.err);
+        assert!(!ran.err.contains("exactly what you sign"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn whoever_is_not_asked_is_told_what_is_missing_or_that_nothing_is() {
+    let rig = rig();
+    rig.council().people[0].roles = vec!["approver".into()];
+    rig.council().approvals[0].asks_you = false;
+    let approve = || rig.portctl(&["approvals", "approve", "00ff", "--yes"]);
+    let ran = approve();
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("it takes 2 of treasury, within 30m, and"), "{}", ran.err);
+    // As the signer tells what is ready, or what nobody can do.
+    rig.council().approvals[0].takes.clear();
+    let ran = approve();
+    assert!(ran.err.contains("it takes what nobody can give"), "{}", ran.err);
+    rig.council().approvals[0].set_state(ApprovalState::Ready);
+    let ran = approve();
+    assert!(ran.err.contains("does not ask ada: enough people have agreed"), "{}", ran.err);
+    assert!(nothing_was_sent(&rig));
+}
+
+#[test]
+fn a_vote_takes_the_whole_id_and_says_where_it_stands() {
+    let rig = rig();
+    for verb in ["approve", "reject"] {
+        let ran = rig.portctl(&["approvals", verb, "9edb8c38", "--yes"]);
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
+        assert!(ran.err.contains("`portctl approvals show 9edb8c38` prints it"), "{}", ran.err);
+    }
+    assert!(rig.seen().is_empty());
+}
+
+#[test]
 fn a_rejection_says_why_and_ends_it() {
     let rig = rig();
     let ran = rig.portctl(&[
@@ -309,8 +359,13 @@ fn watching_prints_a_line_for_each_thing_that_waits() {
     let lines: Vec<&str> = ran.out.lines().collect();
     assert_eq!(lines.len(), 2, "{}", ran.out);
     assert!(lines[1].starts_with("00fe") && lines[1].contains("ASKS YOU"), "{}", ran.out);
+    let hostile = "pay Z\u{fc}rich\u{9b}2J\u{202e}";
+    rig.council().approvals[0].summary = hostile.into();
     let ran = rig.portctl(&["approvals", "watch", "--output", "json"]);
-    assert_eq!(ran.out.lines().count(), 2, "{}", ran.out);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!((lines.len(), ran.out.is_ascii()), (2, true), "{}", ran.out);
+    let said: serde_json::Value = serde_json::from_str(lines[0]).expect("JSON");
+    assert_eq!(said["summary"], hostile);
 }
 
 fn thaw(rig: &Rig) -> Ran {

@@ -319,3 +319,19 @@ fn a_recovery_is_signed_offline_by_each_holder_and_announced_with_all_signatures
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(rig.seen().contains(&"finish 70".to_owned()));
 }
+
+#[test]
+fn a_renewal_whose_reason_the_signer_would_refuse_is_signed_by_nobody() {
+    let rig = rig();
+    for name in ["zed", "safe1", "safe2"] {
+        rig.ssh_key(name);
+    }
+    let text = renewal(&rig).replace("all keys were lost", "all keys\\nwere lost");
+    rig.file("renewal.toml", &text);
+    let sign = ["people", "recover", "sign", "renewal.toml", "--key", "safe1", "--yes"];
+    let machine = ["--config", "/dev/null", "--vault", VAULT];
+    let ran = rig.portctl(&[&machine[..], &sign[..]].concat());
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
+    assert!(ran.err.contains("reason: write it on one line"), "{}", ran.err);
+    assert!(!ran.err.contains("what follows is exactly what you sign"), "{}", ran.err);
+}

@@ -23,7 +23,8 @@ use fake::{Ran, Script, denial, refusal, run};
 use portcullis_proto::v1;
 use serde_json::json;
 use support::transactions::{address, key, transfer};
-use tonic::Code;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 fn tell(script: Script, args: &[&str]) -> Ran {
     script.run().portctl(args)
@@ -238,6 +239,18 @@ fn each_kind_of_refusal_has_its_exit_code() {
         let ran = tell(script, &["freeze", "--all", "--reason", "drill"]);
         assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{reason}: {ran:?}");
     }
+}
+
+#[test]
+fn what_a_refusal_says_twice_is_told_once() {
+    let mut details = ErrorDetails::with_error_info("BAD_FIELD", "portcullis.v1", []);
+    details.add_bad_request_violation("reason", "say why");
+    details.add_bad_request_violation("scope", "is missing");
+    let status = Status::with_error_details(Code::InvalidArgument, "reason: say why", details);
+    let script = Script { refuse: Some(status), ..Default::default() };
+    let ran = tell(script, &["freeze", "--all", "--reason", "drill"]);
+    assert_eq!(ran.err.matches("say why").count(), 1, "{}", ran.err);
+    assert!(ran.err.contains("  FIELD at scope: is missing\n"), "{}", ran.err);
 }
 
 #[test]

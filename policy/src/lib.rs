@@ -43,6 +43,7 @@ pub mod time;
 pub mod tree;
 pub mod tx;
 pub mod typed;
+pub mod unseen;
 pub mod utc;
 pub mod value;
 pub mod verify;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 
-use crate::book::{Addresses, Book, KeyRules, Recipients};
+use crate::book::{Addresses, Book, KeyRules, Recipients, beginning_like, looks_like};
 use crate::id::{ChainId, KeyId, KeyLabel, Sequence};
 use crate::money::{Account, Asset};
 use crate::time::{Millis, Span};
@@ -61,6 +61,18 @@ impl Payees {
     /// Whether the key has paid this address on this chain, as far as is remembered.
     pub fn were_paid(&self, key: KeyId, chain: ChainId, who: Address) -> bool {
         self.paid.contains_key(&(key, chain, who))
+    }
+
+    /// Those that the key has paid on this chain, that look like this one and are not.
+    pub(crate) fn alike(
+        &self,
+        key: KeyId,
+        chain: ChainId,
+        one: Address,
+    ) -> impl Iterator<Item = Address> {
+        let (start, end) = beginning_like(one).into_inner();
+        let paid = self.paid.range((key, chain, start)..=(key, chain, end));
+        paid.map(|((_, _, other), _)| *other).filter(move |other| looks_like(one, *other))
     }
 
     /// Notes whom a signature pays for the first time.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 
 use crate::act::Act;
-use crate::book::{Book, Change};
+use crate::book::Book;
 use crate::credential::{Channel, Evidence, Strength};
 use crate::governance::Requirement;
 use crate::id::{CallerId, CredentialId, KeyId, PersonId, Sequence};
@@ -94,8 +94,8 @@ pub struct ProposedSubject {
     pub by: PersonId,
     /// What it took when it was proposed, as its text says.
     pub takes: Requirement,
-    /// The book, parsed, and what it would change, if the act is to adopt it.
-    pub book: Option<(Arc<Book>, Arc<Change>)>,
+    /// The book, if the act is to adopt one, and if it was parsed already.
+    pub book: Option<Arc<Book>>,
 }
 
 /// One vote.
@@ -362,6 +362,14 @@ impl Pending {
         self.end_each(|waiting| {
             waiting.proposed().is_none_or(|proposed| proposed.act.is_bound_to_the_book())
         });
+    }
+
+    pub(crate) fn change_proposed(&mut self, change: impl Fn(&mut ProposedSubject)) {
+        for waiting in self.matters.values_mut() {
+            if let Subject::Proposed(proposed) = &mut waiting.subject {
+                change(proposed);
+            }
+        }
     }
 
     fn end_each(&mut self, ends: impl Fn(&Waiting) -> bool) {

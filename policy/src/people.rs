@@ -66,6 +66,9 @@ impl Role {
             Self::Watcher => "watcher",
         }
     }
+
+    /// Whoever can be in a quorum may propose, and ask for what was agreed to be done.
+    pub const VOTERS: [Self; 3] = [Self::Approver, Self::Operator, Self::Security];
 }
 
 /// All people of a vault.

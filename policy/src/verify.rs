@@ -389,8 +389,13 @@ impl Replay<'_> {
     /// People may do only what their roles allow, and books may only narrow.
     fn authority(&mut self, entry: &Entry) {
         let may = |person, roles: &[Role]| self.state.people().may(person, roles);
+        // Whoever is suspended still stops, and does nothing else.
+        let acts = |person, roles: &[Role]| {
+            may(person, roles)
+                && self.state.people().member(person).is_some_and(|one| !one.suspended)
+        };
         let wrong = if let Record::KeyIntended(key) = &entry.record {
-            let wrong = !may(&key.by, &[Role::Operator]);
+            let wrong = !acts(&key.by, &[Role::Operator]);
             wrong.then(|| "a key made by somebody who may not".to_owned())
         } else if let Record::Frozen(Frozen { by: Actor::Person(person), .. }) = &entry.record {
             let wrong = !may(person, &[Role::Security]);
@@ -402,13 +407,13 @@ impl Replay<'_> {
             let wrong = !may(&priced.by, &[Role::Pricer]);
             wrong.then(|| "prices reported by somebody who may not".to_owned())
         } else if let Record::Proposed(proposed) = &entry.record {
-            let wrong = !may(&proposed.by, VOTERS);
+            let wrong = !may(&proposed.by, &Role::VOTERS);
             wrong.then(|| "a proposal by somebody who may not".to_owned())
         } else if let Record::Executed(executed) = &entry.record {
-            let wrong = !may(&executed.by, VOTERS);
+            let wrong = !may(&executed.by, &Role::VOTERS);
             wrong.then(|| "something done at the word of somebody who may not".to_owned())
         } else if let Record::Adopted(adopted) = &entry.record {
-            let allowed = may(&adopted.by, &[Role::Operator, Role::Security]);
+            let allowed = acts(&adopted.by, &[Role::Operator, Role::Security]);
             let wider = Book::parse(&adopted.book).map(|new| self.state.book().difference(&new));
             let wider = wider.map(|difference| difference.wider).unwrap_or_default();
             if !allowed {
@@ -426,9 +431,6 @@ impl Replay<'_> {
         }
     }
 }
-
-/// Whoever can be in a quorum may propose, and ask for what was agreed to be done.
-const VOTERS: &[Role] = &[Role::Approver, Role::Operator, Role::Security];
 
 /// The address of a public point in uncompressed SEC1 form, as hex. That it lies on the curve was
 /// checked by whoever verified a signature with it.

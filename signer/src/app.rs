@@ -39,7 +39,7 @@ use crate::keys::Keys;
 use crate::pipeline::Pipeline;
 use crate::process;
 use crate::sequencer::{self, Fatal, StartError, Started};
-use crate::throttle::Throttle;
+use crate::throttle::{Acts, Throttle};
 
 /// Why the signer did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +150,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         health: health.clone(),
         clock,
         acts: approvals.acts.clone(),
+        checks: Acts::default(),
     };
 
     let (stop, _) = watch::channel(false);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis_policy::finding::Reason;
-use portcullis_policy::id::{InvalidName, Sequence};
+use portcullis_policy::id::{InvalidName, PersonId, Sequence};
 use portcullis_policy::request::Unreadable;
 use portcullis_policy::state::{
     ExecutionFault, ProposalFault, RecoveryFault, SuspensionFault, VoteFault,
@@ -27,6 +27,11 @@ pub enum Refusal {
         /// What it takes, any one of them: "operator or security".
         role: String,
     },
+    /// The person's say is suspended: they still look, and stop things.
+    #[error(
+        "{0} is suspended, and so adopts no book and makes no key: a quorum can let them again"
+    )]
+    PersonSuspended(PersonId),
     /// Too many requests.
     #[error("more requests than the rate {rate} allows")]
     Throttled {

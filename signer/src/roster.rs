@@ -63,3 +63,13 @@ pub fn person(view: &View, name: &str, roles: &[Role]) -> Result<Present, Refusa
     let role = names.join(" or ");
     Err(Refusal::NotAuthorised { person: person.id.to_string(), role })
 }
+
+/// The same, of somebody who is not suspended: whoever is still looks, and stops things.
+pub fn active(view: &View, name: &str, roles: &[Role]) -> Result<Present, Refusal> {
+    let present = person(view, name, roles)?;
+    let member = view.people.member(&present.person);
+    if member.is_some_and(|member| member.suspended) {
+        return Err(Refusal::PersonSuspended(present.person));
+    }
+    Ok(present)
+}

@@ -35,8 +35,9 @@ impl Admitted {
     }
 }
 
-/// How often one person proposes or adopts something: each is a record for ever, and a book counts
-/// for as many as it is large. Freezing, voting, suspending and carrying out are never held back.
+/// How often one person proposes, adopts or checks something: most are records for ever, and a book
+/// counts for as many as it is large. Freezing, voting, suspending and carrying out are never held
+/// back.
 #[derive(Clone, Debug)]
 pub struct Acts(Arc<DefaultKeyedRateLimiter<PersonId>>);
 
@@ -74,8 +75,15 @@ struct Rates {
 
 #[derive(Debug)]
 struct KeyRates {
-    per_caller: Option<DefaultKeyedRateLimiter<CallerId>>,
-    per_key: Option<DefaultDirectRateLimiter>,
+    per_caller: Option<Limit<DefaultKeyedRateLimiter<CallerId>>>,
+    per_key: Option<Limit<DefaultDirectRateLimiter>>,
+}
+
+/// A rate of the book, and how much of it is used up.
+#[derive(Debug)]
+struct Limit<T> {
+    rate: Rate,
+    limiter: Arc<T>,
 }
 
 impl Throttle {
@@ -95,15 +103,16 @@ impl Throttle {
     ) -> Result<Admitted, Refusal> {
         let rates = self.rates(book);
         let key = label.and_then(|label| rates.of(label));
-        if let Some(limiter) = key.and_then(|key| key.per_caller.as_ref()) {
-            let verdict = limiter.check_key(authenticated.caller());
+        if let Some(limit) = key.and_then(|key| key.per_caller.as_ref()) {
+            let verdict = limit.limiter.check_key(authenticated.caller());
             verdict.map_err(|until| throttled("rate.per_caller", wait(&until)))?;
         }
         // Policy refuses whom the key's rules do not name; they must not use up the key's rate.
         let named = |rules: &KeyRules| rules.callers.contains(authenticated.caller());
         let named = label.and_then(|label| book.rules(label)).is_some_and(named);
-        if let Some(limiter) = key.filter(|_| named).and_then(|key| key.per_key.as_ref()) {
-            limiter.check().map_err(|until| throttled("rate.per_key", wait(&until)))?;
+        if let Some(limit) = key.filter(|_| named).and_then(|key| key.per_key.as_ref()) {
+            let verdict = limit.limiter.check();
+            verdict.map_err(|until| throttled("rate.per_key", wait(&until)))?;
         }
         if let Some(limiter) = &self.global {
             limiter.check().map_err(|until| throttled("global", wait(&until)))?;
@@ -111,22 +120,27 @@ impl Throttle {
         Ok(Admitted(authenticated))
     }
 
-    /// The book's rates, built anew when another book is in force.
+    /// The book's rates, built from those before when another book is in force.
     fn rates(&self, book: &Book) -> Arc<Rates> {
-        let current = self.book.load_full().filter(|rates| rates.book == book.hash());
-        current.unwrap_or_else(|| {
-            let rates = Arc::new(Rates::of_book(book));
-            self.book.store(Some(rates.clone()));
-            rates
-        })
+        let before = self.book.load_full();
+        if let Some(rates) = before.as_ref().filter(|rates| rates.book == book.hash()) {
+            return rates.clone();
+        }
+        let rates = Arc::new(Rates::of_book(book, before.as_deref()));
+        self.book.store(Some(rates.clone()));
+        rates
     }
 }
 
 impl Rates {
-    fn of_book(book: &Book) -> Self {
+    fn of_book(book: &Book, before: Option<&Self>) -> Self {
         let keys = book.keys().map(|(label, rules)| {
-            let per_caller = rules.rate.per_caller.and_then(quota).map(RateLimiter::keyed);
-            let per_key = rules.rate.per_key.and_then(quota).map(RateLimiter::direct);
+            let before = before.and_then(|rates| rates.of(label));
+            let (caller, key) = (rules.rate.per_caller, rules.rate.per_key);
+            let used = before.and_then(|rates| rates.per_caller.as_ref());
+            let per_caller = caller.and_then(|rate| Limit::of(rate, used, RateLimiter::keyed));
+            let used = before.and_then(|rates| rates.per_key.as_ref());
+            let per_key = key.and_then(|rate| Limit::of(rate, used, RateLimiter::direct));
             (label.clone(), KeyRates { per_caller, per_key })
         });
         Self { book: book.hash(), keys: keys.collect() }
@@ -135,6 +149,18 @@ impl Rates {
     fn of(&self, label: &KeyLabel) -> Option<&KeyRates> {
         let at = self.keys.binary_search_by(|(known, _)| known.cmp(label)).ok()?;
         self.keys.get(at).map(|(_, rates)| rates)
+    }
+}
+
+impl<T> Limit<T> {
+    /// Goes on where the one before is, if it has the same rate: else any adoption, if only of a
+    /// comment more, would refill what is used up.
+    fn of(rate: Rate, before: Option<&Self>, fresh: impl FnOnce(Quota) -> T) -> Option<Self> {
+        let limiter = match before.filter(|before| before.rate == rate) {
+            Some(before) => before.limiter.clone(),
+            None => Arc::new(fresh(quota(rate)?)),
+        };
+        Some(Self { rate, limiter })
     }
 }
 
@@ -151,4 +177,52 @@ fn wait(until: &governor::NotUntil<governor::clock::QuantaInstant>) -> Duration 
 
 fn throttled(rate: &'static str, retry_after: Duration) -> Refusal {
     Refusal::Throttled { retry_after, rate }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOOK: &str = r#"
+version = 1
+[chain.test]
+id = 1
+native = "ETH"
+[list]
+suppliers = ["0x00000000000000000000000000000000000a11ce"]
+[caller."spiffe://test/a"]
+owners = ["olga"]
+[key.hot]
+callers = ["spiffe://test/a"]
+chains = ["test"]
+native = { to = "@suppliers", per_tx = "2.5 ETH", window = "3 ETH / 1h" }
+fees = { per_tx = "1 ETH", window = "1 ETH / 1h", max_priority_fee = "1 gwei", counts_as = "native" }
+rate = { per_caller = "2/m", per_key = "3/m", parked = 1 }
+"#;
+
+    /// How many more requests of one caller are let in by each rate.
+    fn left(throttle: &Throttle, book: &str) -> [usize; 2] {
+        let rates = throttle.rates(&Book::parse(book).unwrap());
+        let key = rates.of(&"hot".parse().unwrap()).unwrap();
+        let (per_caller, per_key) = (key.per_caller.as_ref(), key.per_key.as_ref());
+        let caller: CallerId = "spiffe://test/a".parse().unwrap();
+        let of_caller = |_: &i32| per_caller.unwrap().limiter.check_key(&caller).is_ok();
+        let of_key = |_: &i32| per_key.unwrap().limiter.check().is_ok();
+        [(0..9).take_while(of_caller).count(), (0..9).take_while(of_key).count()]
+    }
+
+    #[test]
+    fn a_book_that_changes_no_rate_refills_none() {
+        let throttle = Throttle::new(None);
+        assert_eq!(left(&throttle, BOOK), [2, 3]);
+        assert_eq!(left(&throttle, &format!("# a comment more{BOOK}")), [0, 0]);
+        assert_eq!(left(&throttle, BOOK), [0, 0]);
+    }
+
+    #[test]
+    fn a_rate_that_is_changed_begins_anew_and_the_other_goes_on() {
+        let throttle = Throttle::new(None);
+        assert_eq!(left(&throttle, BOOK), [2, 3]);
+        assert_eq!(left(&throttle, &BOOK.replace("2/m", "1/m")), [1, 0]);
+    }
 }

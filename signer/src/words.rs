@@ -1,6 +1,8 @@
 //! Words that people write for other people: reasons, purposes. They end in journals, logs and
 //! terminals, so nothing in them may move a cursor, hide, or turn the direction of what follows.
 
+use portcullis_policy::unseen::is_unseen;
+
 use crate::refusal::Refusal;
 
 /// Why something is done: 1 to 500 characters.
@@ -11,21 +13,24 @@ pub(crate) fn reason(text: &str) -> Result<(), Refusal> {
     plain("reason", text, REASON_MAX)
 }
 
-/// Why something is stopped: 1 to 500 characters. A stop is not refused for the spelling of its
-/// reason: what cannot be seen is written as its escape.
-pub(crate) fn reason_of_a_stop(text: &str) -> Result<String, Refusal> {
-    if !(1..=REASON_MAX).contains(&text.chars().count()) {
-        return Err(Refusal::BadField { field: "reason", problem: say_why() });
+/// Why something is stopped, or somebody suspended. A stop is never refused for its reason: what
+/// cannot be seen is written as its escape, what is too long is cut, and none is said to be none.
+pub(crate) fn reason_of_a_stop(text: &str) -> String {
+    if text.is_empty() {
+        return "no reason was given".to_owned();
     }
     let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
+    for character in text.chars().take(REASON_MAX) {
         if is_unseen(character) {
             shown.extend(character.escape_default());
         } else {
             shown.push(character);
         }
     }
-    Ok(shown)
+    if text.chars().nth(REASON_MAX).is_some() {
+        shown.push_str("..");
+    }
+    shown
 }
 
 fn say_why() -> String {
@@ -45,18 +50,6 @@ pub(crate) fn one_line(field: &'static str, text: &str) -> Result<(), Refusal> {
     let problem = || "one line, without control characters".to_owned();
     let unseen = text.chars().any(is_unseen);
     if unseen { Err(Refusal::BadField { field, problem: problem() }) } else { Ok(()) }
-}
-
-/// Controls, and what Unicode calls format characters and separators of lines: among them those
-/// that turn the direction of a text (UAX #9) and those of no width.
-fn is_unseen(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}'
-        )
 }
 
 const REASON_MAX: usize = portcullis_policy::state::REASON_MAX;
@@ -85,8 +78,9 @@ mod tests {
             assert!(reason(bad).is_err(), "{bad:?}");
         }
         // But a stop is a stop.
-        assert_eq!(reason_of_a_stop("\u{1b}[2J a\nb").unwrap(), "\\u{1b}[2J a\\nb");
-        assert_eq!(reason_of_a_stop("Schlüssel weg").unwrap(), "Schlüssel weg");
-        assert!(reason_of_a_stop("").is_err() && reason_of_a_stop(&"x".repeat(501)).is_err());
+        assert_eq!(reason_of_a_stop("\u{1b}[2J a\nb"), "\\u{1b}[2J a\\nb");
+        assert_eq!(reason_of_a_stop("Schlüssel weg"), "Schlüssel weg");
+        assert_eq!(reason_of_a_stop(""), "no reason was given");
+        assert_eq!(reason_of_a_stop(&"x".repeat(501)), "x".repeat(500) + "..");
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn whole(id: &str, control: &ControlClient) -> Result<String, F
 }
 
 /// Six digits at least: fewer are a slip of the hand.
-fn is_beginning(short: &str) -> bool {
+pub(super) fn is_beginning(short: &str) -> bool {
     let hex = short.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     hex && (6..32).contains(&short.len())
 }

@@ -19,12 +19,13 @@ use portcullis_policy::record::Choice;
 use portcullis_policy::statement::ballot;
 use serde_json::{Value, json};
 
+use crate::approvals::id::is_beginning;
 use crate::approvals::ssh::Signer;
 use crate::approvals::statement::{self, Statement};
 use crate::approvals::{proposing, words};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, fields};
+use crate::output::{Output, fields, is_plain};
 
 #[derive(Args, Debug)]
 pub(crate) struct VoteArgs {
@@ -86,6 +87,12 @@ pub(crate) enum VoteFault {
     /// A beginning of several.
     #[error("{count} things that wait begin with {short}: give more of the id")]
     SeveralBegin { short: String, count: usize },
+    /// A beginning, where the whole is needed.
+    #[error(
+        "{short} is the beginning of an id, which show takes; a vote takes the whole id: \
+         `portctl approvals show {short}` prints it"
+    )]
+    Beginning { short: String },
     /// It is over.
     #[error("{id} takes no more votes: it is {state}")]
     Over { id: String, state: &'static str },
@@ -95,9 +102,21 @@ pub(crate) enum VoteFault {
          owns the service that does"
     )]
     NotAsked { id: String, person: String, takes: String },
+    /// Nobody asked them, and nobody is missing.
+    #[error(
+        "{id} does not ask {person}: enough people have agreed to it. As long as it takes votes, \
+         whoever it asks may still reject it, and so may security"
+    )]
+    Enough { id: String, person: String },
     /// They have.
     #[error("you voted on {id} with {credential} already, in record {sequence}")]
     Again { id: String, credential: String, sequence: u64 },
+    /// They have, it is void, and so would this be.
+    #[error(
+        "your vote on {id} with {credential}, record {sequence}, is void, and the very same is not \
+         taken again: say why with --reason, in other words than there, so that it is another vote"
+    )]
+    SameAsVoid { id: String, credential: String, sequence: u64 },
     /// Nobody there to ask.
     #[error(
         "nobody can be asked here, because this is no terminal. Read the text above, and then give \
@@ -175,6 +194,10 @@ impl Ballot {
         output: &Output,
     ) -> Result<(Cast, Approval), Failure> {
         let id = self.args.id.as_str();
+        let short = id.trim_end_matches('.');
+        if is_beginning(short) {
+            return Err(VoteFault::Beginning { short: short.to_owned() }.into());
+        }
         let approval = control.approval(id).await?;
         let vault = statement::vault(control, connection).await?;
         let statement = Statement::check(&approval.statement, id, &vault)?;
@@ -185,13 +208,7 @@ impl Ballot {
         let person = person(control).await?;
         let (signer, credential) = self.signer(&person)?;
         self.check_asked(&approval, &person)?;
-        // A rejection is never too late; an approval is, unless the one before is void.
-        let same = |one: &&wire::Ballot| one.credential_id == credential.id && one.counts;
-        let before = approval.votes.iter().find(same).filter(|_| self.choice == Choice::Approve);
-        if let Some(before) = before {
-            let (id, credential) = (id.to_owned(), credential.id.clone());
-            return Err(VoteFault::Again { id, credential, sequence: before.sequence }.into());
-        }
+        self.check_new(&approval, &credential)?;
         let voter: PersonId = person.id.parse().map_err(VoteFault::Name)?;
         let text = ballot(statement.text(), self.choice, &voter, &self.args.reason);
         let title = "what follows is exactly what you sign";
@@ -231,8 +248,32 @@ impl Ballot {
         if approval.asks_you || spoke || stops {
             return Ok(());
         }
-        let takes = approval.takes.join("; ");
-        Err(VoteFault::NotAsked { id: self.args.id.clone(), person: person.id.clone(), takes })
+        let (id, person) = (self.args.id.clone(), person.id.clone());
+        if approval.state() == ApprovalState::Ready {
+            return Err(VoteFault::Enough { id, person });
+        }
+        let takes = match approval.takes.as_slice() {
+            [] => "what nobody can give as things stand".to_owned(),
+            takes => takes.join("; "),
+        };
+        Err(VoteFault::NotAsked { id, person, takes })
+    }
+
+    /// A rejection is never too late; an approval is, unless the one before is void. Then it takes
+    /// other words, because whoever carries votes could bring that one back.
+    fn check_new(&self, approval: &Approval, own: &CredentialEntry) -> Result<(), VoteFault> {
+        if self.choice == Choice::Reject {
+            return Ok(());
+        }
+        let same = |one: &&wire::Ballot| one.credential_id == own.id;
+        let (id, credential) = (self.args.id.clone(), own.id.clone());
+        if let Some(one) = approval.votes.iter().filter(same).find(|one| one.counts) {
+            return Err(VoteFault::Again { id, credential, sequence: one.sequence });
+        }
+        let void = approval.votes.iter().filter(same).find(|one| one.reason == self.args.reason);
+        void.map_or(Ok(()), |one| {
+            Err(VoteFault::SameAsVoid { id, credential, sequence: one.sequence })
+        })
     }
 
     /// The key to sign with, and the credential that it is enrolled as.
@@ -344,7 +385,8 @@ fn word(choice: Choice) -> &'static str {
 
 fn reason(text: &str) -> Result<String, String> {
     match text.chars().count() {
-        0..=500 => Ok(text.to_owned()),
+        0..=500 if is_plain(text) => Ok(text.to_owned()),
+        0..=500 => Err("write it on one line, without characters that are not seen".to_owned()),
         length => Err(format!("{length} characters, and at most 500 are part of a vote")),
     }
 }

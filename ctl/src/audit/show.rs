@@ -36,7 +36,7 @@ pub(crate) async fn run(
             human.push_str("\n\n");
             human.push_str(statement.trim_end());
         }
-        output.item(&human, &String::from_utf8_lossy(&record.content))?;
+        output.record(&human, &String::from_utf8_lossy(&record.content))?;
         return Ok(Exit::Done);
     }
     output.note(&format!("there is no record {}: portctl status says how many", args.sequence));

@@ -41,7 +41,7 @@ pub(crate) async fn run(
         // Attachments are inputs too large for a line; the record after one names it.
         for record in batch.lines.iter().filter(|line| line.sequence != 0) {
             let json = String::from_utf8_lossy(&record.content);
-            output.item(&line::summary(record.sequence, &record.content, &registry), &json)?;
+            output.record(&line::summary(record.sequence, &record.content, &registry), &json)?;
         }
     }
     Ok(Exit::Done)

@@ -11,7 +11,7 @@ use clap::Args;
 use portcullis_client::wire::ReadJournalRequest;
 use portcullis_policy::book::{Registry, format_amount};
 use portcullis_policy::id::{ChainId, KeyId};
-use portcullis_policy::impact::{DAYS, Survey, Usage};
+use portcullis_policy::impact::{Allowance, DAYS, Grant, Survey, Usage, Way};
 use portcullis_policy::record::{Entry, Record};
 use portcullis_policy::request::{Input, sha256};
 use portcullis_policy::state::{State, Unfoldable};
@@ -66,7 +66,9 @@ pub(crate) async fn run(
     let named = state.key_named(&args.key).ok_or_else(|| ImpactFault::NoKey(args.key.clone()))?;
     let nothing = Survey::new(named.0);
     let survey = fold.surveys.get(&named.0).unwrap_or(&nothing);
-    let impact = Impact { state, id: named.0, survey, usage: survey.usage() };
+    // Nothing that comes after its own last record makes a key look used.
+    let usage = survey.usage(state.at().sure);
+    let impact = Impact { state, id: named.0, survey, usage };
     output.result(&impact.human(), &impact.json())?;
     Ok(Exit::Done)
 }
@@ -141,7 +143,9 @@ impl Fold {
             Some(state) => state.apply(&entry)?,
         }
         let asked = entry.record.asked().map(|asked| asked.by.key);
-        if let (Some(key), Some(state)) = (asked, &self.state) {
+        let told =
+            if let Record::Settled(settled) = &entry.record { Some(settled.key) } else { None };
+        if let (Some(key), Some(state)) = (asked.or(told), &self.state) {
             let survey = self.surveys.entry(key).or_insert_with(|| Survey::new(key));
             let attachments = &self.attachments;
             survey.take(&entry, state.book().registry(), |signed| -> Option<Input> {
@@ -223,6 +227,7 @@ impl Impact<'_> {
             ("purpose", key.map(|key| key.purpose.clone()).unwrap_or_default()),
             ("owner", key.map(|key| key.owner.to_string()).unwrap_or_default()),
             ("last signed", last),
+            ("as of", rfc3339(self.state.at().sure.0)),
             ("signed", format!("{} in {DAYS} days, {} refused", usage.signed, usage.refused)),
             ("busiest hour", usage.busiest_hour.to_string()),
         ];
@@ -254,12 +259,25 @@ impl Impact<'_> {
         });
         text.push_str(&section(["CONTRACT", "CHAIN", "TIMES"], contracts.collect()));
         text.push_str("\nwhat may outlast it:\n");
-        let allowances = self.survey.allowances().iter().map(|((account, whom), one)| {
-            let amount = format_amount(self.registry(), *account, one.amount);
-            [self.whom(*whom), amount, format!("record {} at {}", one.signed, rfc3339(one.at.0))]
+        let allowances = self.survey.allowances();
+        let allowances = allowances.iter().map(|(grant, one)| {
+            let amount = format_amount(self.registry(), grant.account, one.amount);
+            [self.whom(grant.spender), amount, self.stands(grant), by(one)]
         });
-        text.push_str(&section(["MAY TAKE", "AS SIGNED LAST", "BY"], allowances.collect()));
+        text.push_str(&section(["MAY TAKE", "AT MOST", "WHERE", "BY"], allowances.collect()));
         text
+    }
+
+    fn stands(&self, grant: &Grant) -> String {
+        let chain = self.chain(grant.account.chain);
+        let way = match grant.way {
+            Way::Token => "in the token",
+            Way::Operator => "in the token, as operator",
+            Way::Permit2 => "in Permit2",
+            Way::Told => "in all, as a watcher told",
+        };
+        let of = grant.safe.map(|safe| format!(", of the Safe {}", self.whom(safe)));
+        format!("{way} on {chain}{}", of.unwrap_or_default())
     }
 
     fn json(&self) -> Value {
@@ -287,14 +305,18 @@ impl Impact<'_> {
                 "times": count,
             })
         });
-        let allowances = self.survey.allowances().iter().map(|((account, whom), one)| {
+        let allowances = self.survey.allowances();
+        let allowances = allowances.iter().map(|(grant, one)| {
             json!({
-                "chain_id": account.chain.0,
-                "asset": portcullis_policy::book::asset_name(self.registry(), *account),
-                "spender": whom.to_checksum(None),
+                "chain_id": grant.account.chain.0,
+                "asset": portcullis_policy::book::asset_name(self.registry(), grant.account),
+                "spender": grant.spender.to_checksum(None),
+                "way": way(grant.way),
+                "safe": grant.safe.map(|safe| safe.to_checksum(None)),
                 "base_units": one.amount.to_string(),
                 "record": one.signed.0,
                 "at": rfc3339(one.at.0),
+                "taken_back_by_record": one.taken_back.map(|record| record.0),
             })
         });
         json!({
@@ -319,6 +341,24 @@ impl Impact<'_> {
     }
 }
 
+/// Where it stands, for programs.
+fn way(way: Way) -> &'static str {
+    match way {
+        Way::Token => "token",
+        Way::Operator => "operator",
+        Way::Permit2 => "permit2",
+        Way::Told => "told",
+    }
+}
+
+/// What says so. Whatever was signed to take it back is no reason to leave it out.
+fn by(one: &Allowance) -> String {
+    let back = one.taken_back.map(|record| {
+        format!("; taken back or lowered as signed by record {record}, not known to be mined")
+    });
+    format!("record {} at {}{}", one.signed, rfc3339(one.at.0), back.unwrap_or_default())
+}
+
 /// A table under its heading, set in; "none" if it has no row.
 fn section<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> String {
     let text = if rows.is_empty() {
@@ -332,3 +372,25 @@ fn section<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> String
 
 /// Whoever waits for more records than these is told how far it is: a second or two.
 const SAY_EVERY: u64 = 50_000;
+
+#[cfg(test)]
+mod tests {
+    use portcullis_policy::id::Sequence;
+    use portcullis_policy::money::Amount;
+    use portcullis_policy::time::Millis;
+
+    use super::*;
+
+    #[test]
+    fn an_allowance_that_was_signed_to_be_taken_back_is_told_with_that() {
+        let (amount, at) = (Amount::MAX, Millis(1_763_924_007_042));
+        let stands = Allowance { amount, signed: Sequence(7), at, taken_back: None };
+        assert_eq!(by(&stands), "record 7 at 2025-11-23T18:53:27.042Z");
+        let back = Allowance { taken_back: Some(Sequence(9)), ..stands };
+        assert_eq!(
+            by(&back),
+            "record 7 at 2025-11-23T18:53:27.042Z; taken back or lowered as signed by record 9, \
+             not known to be mined"
+        );
+    }
+}

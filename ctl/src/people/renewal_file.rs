@@ -12,11 +12,13 @@ use portcullis_policy::governance::{
 use portcullis_policy::id::PersonId;
 use portcullis_policy::people::{Person, Role};
 use portcullis_policy::record::Renewal;
+use portcullis_policy::state::REASON_MAX;
 use portcullis_policy::time::Millis;
 use serde::Deserialize;
 use toml::value::{Date, Datetime, Offset, Time};
 
 use crate::failure::Failure;
+use crate::output::{is_plain, one_line};
 use crate::people::{PeopleFault, read_toml};
 
 /// The file.
@@ -59,9 +61,8 @@ impl RenewalFile {
             let text = self.expires;
             faults.push(format!("expires: {text} is no time in UTC: write 2026-12-01T12:00:00Z"));
         }
-        if !(1..=500).contains(&self.reason.chars().count()) {
-            faults.push("reason: say why, in 1 to 500 characters".to_owned());
-        }
+        // Whoever announces it is refused for this by the signer, and then all have to sign again.
+        faults.extend(reason_fault(&self.reason));
         let mut people = Vec::new();
         for PersonTable { id, control, roles, credentials: words } in self.person {
             let credentials = credentials(&format!("person {id}"), &words, &mut faults);
@@ -79,6 +80,21 @@ impl RenewalFile {
             }
         }
     }
+}
+
+/// What is wrong with the reason, by the signer's own rule for reasons.
+fn reason_fault(reason: &str) -> Option<String> {
+    if !(1..=REASON_MAX).contains(&reason.chars().count()) {
+        return Some(format!("reason: say why, in 1 to {REASON_MAX} characters"));
+    }
+    let unseen = !is_plain(reason);
+    unseen.then(|| {
+        let shown = one_line(reason);
+        format!(
+            "reason: write it on one line, without line breaks, tabs and other characters that \
+             are not seen: here it is \"{shown}\""
+        )
+    })
 }
 
 /// Since 1970. Only a whole time in UTC is one that everybody reads alike.
@@ -134,6 +150,18 @@ mod tests {
             let read = millis(&text.parse().expect("a time")).expect("in UTC");
             assert_eq!(rfc3339(read.0), text);
         }
+    }
+
+    #[test]
+    fn a_reason_that_the_signer_would_refuse_is_refused_before_anybody_signs() {
+        for good in ["all keys were lost", "Schlüssel weg", &"x".repeat(500)] {
+            assert_eq!(reason_fault(good), None);
+        }
+        for bad in ["", "two\nlines", "a\tb", "\u{202e}desrever", "\u{3164}", &"x".repeat(501)] {
+            assert!(reason_fault(bad).is_some(), "{bad:?}");
+        }
+        let said = reason_fault("two\nlines").expect("a fault");
+        assert!(said.contains("on one line") && said.ends_with("\"two\\nlines\""), "{said}");
     }
 
     #[test]

@@ -181,6 +181,8 @@ pub fn hot_key() -> v1::Key {
         owner: "ada".into(),
         created_at_ms: 1_763_924_007_042,
         trouble: String::new(),
+        fence: v1::FenceState::Open.into(),
+        fence_refused: String::new(),
     }
 }
 
@@ -190,6 +192,8 @@ fn lost_key() -> v1::Key {
         label: "a-rather-long-label".into(),
         state: v1::KeyState::Frozen.into(),
         trouble: "absent from the token".into(),
+        fence: v1::FenceState::Refused.into(),
+        fence_refused: "it is not on the token".into(),
         ..hot_key()
     }
 }

@@ -179,8 +179,9 @@ impl Act {
         }
     }
 
-    /// Whether it takes somebody's say away. Then a quorum may be left that hangs on one person:
-    /// who is hostile, or whose key is stolen, must not stay for the sake of order.
+    /// Whether it takes somebody's say away. Then a quorum may be left out of reach, as long as the
+    /// people can be changed: who is hostile, or whose key is stolen, must not stay for the sake of
+    /// order.
     pub(crate) fn takes_away(&self) -> bool {
         matches!(self, Self::DropCredential(_) | Self::Remove(_) | Self::SetRoles(_))
     }

@@ -32,6 +32,18 @@ impl AddressSet {
         self.sorted.iter()
     }
 
+    /// Those between two, both included, in order.
+    pub(super) fn within(&self, range: &std::ops::RangeInclusive<Address>) -> &[Address] {
+        let start = self.sorted.partition_point(|one| one < range.start());
+        let end = self.sorted.partition_point(|one| one <= range.end());
+        self.sorted.get(start..end).unwrap_or_default()
+    }
+
+    /// All of them as a slice, to be looked up by.
+    pub(super) fn as_slice(&self) -> &[Address] {
+        &self.sorted
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.sorted.len()

@@ -123,7 +123,7 @@ fn read_tokens(root: &Fields<'_>, names: &mut Names) {
         let token = read_token(&field, names, word.text).filter(|_| named);
         if let Some((chain, contract, token)) = &token {
             names.registry.tokens.insert((*chain, *contract), token.clone());
-            label(names, *contract, word.text);
+            label(names, *contract, Some(*chain), word.text);
         }
         let thing = token.map(|(chain, contract, _)| Thing::Token(chain, contract));
         names.things.insert(word.text.to_owned(), thing);
@@ -160,7 +160,7 @@ fn read_addresses(root: &Fields<'_>, names: &mut Names) {
     for (word, field) in entries(root, "address", NAMES_MAX) {
         let found = field.word().and_then(|text| address(&field, text));
         if let Some(found) = found {
-            label(names, found, word.text);
+            label(names, found, None, word.text);
         }
         define(names, &field, word, found.map(Thing::Address));
     }
@@ -175,7 +175,7 @@ fn read_contracts(root: &Fields<'_>, names: &mut Names) {
         let kind = kind.filter(|field| closed_word(field, "kind", CONTRACT_KINDS));
         let kind = kind.and_then(|field| ContractKind::named(field.word()?.text));
         if let Some(place) = found {
-            label(names, place.1, word.text);
+            label(names, place.1, Some(place.0), word.text);
             contract_kind(names, &field, place, kind.unwrap_or_default());
         }
         let thing = found.map(|(chain, contract)| Thing::Contract(chain, contract));
@@ -327,12 +327,8 @@ fn define(names: &mut Names, field: &Field<'_>, word: Word<'_>, thing: Option<Th
     names.things.insert(word.text.to_owned(), thing.filter(|_| named));
 }
 
-fn label(names: &mut Names, address: Address, name: &str) {
-    let label = names.registry.labels.entry(address).or_default();
-    if !label.is_empty() {
-        label.push_str(", ");
-    }
-    label.push_str(name);
+fn label(names: &mut Names, address: Address, chain: Option<ChainId>, name: &str) {
+    names.registry.labels.entry(address).or_default().add(chain, name);
 }
 
 fn entries<'a>(root: &Fields<'a>, section: &str, most: usize) -> Vec<(Word<'a>, Field<'a>)> {

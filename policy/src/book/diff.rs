@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use alloy_primitives::Address;
 
 use super::compare::{Rules, addresses, named_address};
+use super::registry::Label;
 use super::units::format_amount;
 use super::{Book, KeyRules, Registry};
 use crate::id::{ChainId, KeyLabel};
@@ -33,21 +34,28 @@ pub(super) fn difference(old: &Book, new: &Book) -> Difference {
             (Some(old_rules), Some(new_rules)) => {
                 let before = Rules { registry: &old.registry, rules: old_rules };
                 let after = Rules { registry: &new.registry, rules: new_rules };
-                let mut lines = found.about(format!("key {label}"));
-                compare_key(before, after, &mut lines);
+                let told = found.wider.len();
+                compare_key(before, after, &mut found.about(format!("key {label}")));
+                if found.wider.len() > told {
+                    found.keys.insert(label.clone());
+                }
             }
             (None, Some(rules)) => {
-                found.wider.push(format!("key {label}: added"));
+                found.tell_wider(|| format!("key {label}: added"));
+                found.keys.insert(label.clone());
                 let nothing = KeyRules::default();
                 let before = Rules { registry: &new.registry, rules: &nothing };
                 let after = Rules { registry: &new.registry, rules };
-                compare_key(before, after, &mut found.about(format!("key {label}")));
+                // All of it is new, also what holds it.
+                let mut all = found.about(format!("key {label}"));
+                all.is_new = true;
+                compare_key(before, after, &mut all);
             }
-            (Some(_), None) => found.narrower.push(format!("key {label}: removed")),
+            (Some(_), None) => found.tell_narrower(|| format!("key {label}: removed")),
             (None, None) => {}
         }
     }
-    found
+    found.end()
 }
 
 /// What one book permits more and less than another, a line for people each.
@@ -57,6 +65,10 @@ pub struct Difference {
     pub wider: Vec<String>,
     /// What the old book permits and the new one may not.
     pub narrower: Vec<String>,
+    /// Keys that are among the wider ones.
+    pub(super) keys: BTreeSet<KeyLabel>,
+    /// How many lines were left out of each, because nobody reads so many.
+    more: (usize, usize),
 }
 
 impl Difference {
@@ -66,7 +78,27 @@ impl Difference {
     }
 
     pub(super) fn about(&mut self, subject: String) -> Lines<'_> {
-        Lines { subject, found: self }
+        Lines { subject, is_new: false, found: self }
+    }
+
+    /// Notes what is permitted that was not; of more than anybody reads, that there are more. So
+    /// much of it can be asked for that making the lines would take longer than all the rest.
+    pub(super) fn tell_wider(&mut self, line: impl FnOnce() -> String) {
+        tell(&mut self.wider, &mut self.more.0, line);
+    }
+
+    /// Notes what is no longer permitted.
+    pub(super) fn tell_narrower(&mut self, line: impl FnOnce() -> String) {
+        tell(&mut self.narrower, &mut self.more.1, line);
+    }
+
+    fn end(mut self) -> Self {
+        for (lines, more) in [(&mut self.wider, self.more.0), (&mut self.narrower, self.more.1)] {
+            if more > 0 {
+                lines.push(format!("and {more} changes more"));
+            }
+        }
+        self
     }
 }
 
@@ -74,18 +106,26 @@ impl Difference {
 #[derive(Debug)]
 pub(super) struct Lines<'a> {
     subject: String,
+    /// Whether nothing of it was there before: then it is all one permission, and is told as such.
+    is_new: bool,
     found: &'a mut Difference,
 }
 
 impl Lines<'_> {
     /// Something is permitted that was not.
     pub(super) fn wider(&mut self, line: impl AsRef<str>) {
-        self.found.wider.push(format!("{}: {}", self.subject, line.as_ref()));
+        self.found.tell_wider(|| format!("{}: {}", self.subject, line.as_ref()));
     }
 
     /// Something is no longer permitted.
     pub(super) fn narrower(&mut self, line: impl AsRef<str>) {
-        self.found.narrower.push(format!("{}: {}", self.subject, line.as_ref()));
+        let line = || format!("{}: {}", self.subject, line.as_ref());
+        if self.is_new { self.found.tell_wider(line) } else { self.found.tell_narrower(line) }
+    }
+
+    /// Whether nothing that is said now is read.
+    fn is_full(&self) -> bool {
+        self.found.wider.len() >= TOLD_MAX
     }
 
     /// A set whose members each permit something.
@@ -106,6 +146,12 @@ impl Lines<'_> {
         show: impl Fn(&T) -> String,
     ) {
         let what = if what.is_empty() { String::new() } else { format!("{what} ") };
+        if self.is_full() {
+            if added.count() > 0 {
+                self.wider("more added");
+            }
+            return;
+        }
         for added in all_of(added, &show) {
             self.wider(format!("{what}added: {added}"));
         }
@@ -127,6 +173,14 @@ impl Lines<'_> {
         for removed in all_of(old.difference(new), &show) {
             self.wider(format!("{what} removed: {removed}"));
         }
+    }
+}
+
+fn tell(lines: &mut Vec<String>, more: &mut usize, line: impl FnOnce() -> String) {
+    if lines.len() < TOLD_MAX {
+        lines.push(line());
+    } else {
+        *more = more.saturating_add(1);
     }
 }
 
@@ -268,16 +322,14 @@ fn compare_contracts(old: &Registry, new: &Registry, found: &mut Difference) {
 /// supplier, so it needs more than one person. A name less tells them nothing false.
 fn compare_labels(old: &Registry, new: &Registry, found: &mut Difference) {
     for (address, label) in &new.labels {
-        let before: BTreeSet<&str> = old.label(*address).map(names_in).unwrap_or_default();
-        if !names_in(label).is_subset(&before) {
-            let line = format!("address {}: now called {label}", address.to_checksum(None));
-            found.wider.push(line);
+        let before = old.labels.get(address).map(Label::names).unwrap_or_default();
+        if !label.names().is_subset(&before) {
+            found.tell_wider(|| {
+                let called = new.label(*address).unwrap_or_default();
+                format!("address {}: now called {called}", address.to_checksum(None))
+            });
         }
     }
-}
-
-fn names_in(label: &str) -> BTreeSet<&str> {
-    label.split(", ").collect()
 }
 
 /// Owners of a caller never count in its quorums: one less is a voter more, also where no key names
@@ -288,7 +340,7 @@ fn names_in(label: &str) -> BTreeSet<&str> {
 fn compare_owners(old: &Book, new: &Book, found: &mut Difference) {
     for (caller, entry) in new.callers().filter(|(caller, _)| old.caller(caller).is_none()) {
         let owners: Vec<&str> = entry.owners.iter().map(|owner| owner.as_str()).collect();
-        found.wider.push(format!("caller {caller}: added, owned by {}", owners.join(", ")));
+        found.tell_wider(|| format!("caller {caller}: added, owned by {}", owners.join(", ")));
     }
     for (caller, after) in new.callers() {
         if let Some(before) = old.caller(caller) {
@@ -346,3 +398,6 @@ const SHOWN_MAX: usize = 5;
 
 /// A book with more such lines is not proposed: see `LINES_MAX` of statements.
 const SHOWN_LINES_MAX: usize = 400;
+
+/// Lines of each kind that are told at all.
+const TOLD_MAX: usize = 2_000;

@@ -4,6 +4,7 @@
 //! rules speak of chain ids, contract addresses and base units, so renaming changes no ledger.
 
 mod addresses;
+mod alike;
 mod arguments;
 mod calls;
 mod check;
@@ -34,6 +35,7 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::addresses::AddressSet;
+pub(crate) use self::alike::{beginning_like, looks_like};
 pub use self::diff::Difference;
 pub use self::key::{
     Addresses, AllowanceRule, AuthorizeRule, CallRule, DenyWord, FeeRule, KeyRules, Limit, Limits,
@@ -55,11 +57,14 @@ use crate::time::Span;
 pub struct Change {
     /// What it means.
     pub difference: Difference,
-    /// Every line of the text that differs: `+ 12: per_tx = "5 ETH"`. `None`: more than people
-    /// read, or a line that is longer.
+    /// Every line of the text that differs, and all others of its table: `+ 12: per_tx = "5 ETH"`.
+    /// `None`: more than people read, or a line that is longer.
     pub lines: Option<Vec<String>>,
-    /// What the names in those that come stand for: `@many: 0x..`, `group treasury: alice, bob`.
+    /// What the names in those that stand mean: `@many: 0x..`, `group treasury: alice, bob`.
     pub names: Vec<String>,
+    /// What holds the keys that gain: whom they ask, and which limits they share; and what comes
+    /// into the book and looks like something in it.
+    pub holds: Vec<String>,
 }
 
 /// More changed lines are not read.
@@ -95,7 +100,27 @@ impl Book {
     pub fn change(&self, new: &Self) -> Change {
         let lines = text::changed_lines(self.text(), new.text(), CHANGED_LINES_MAX);
         let names = lines.as_deref().map(|lines| named::told(new, lines)).unwrap_or_default();
-        Change { difference: self.difference(new), lines, names }
+        let difference = self.difference(new);
+        let holds = difference.keys.iter().flat_map(|key| new.held(key));
+        let holds = holds.chain(named::alike(self, new)).collect();
+        Change { difference, lines, names, holds }
+    }
+
+    /// What holds a key whatever its rules permit, a line each. A hold that is not there shows in no
+    /// line of the text.
+    fn held(&self, label: &KeyLabel) -> Vec<String> {
+        let Some(rules) = self.keys.get(label) else { return Vec::new() };
+        let asks = tiers_diff::told(compare::Rules { registry: &self.registry, rules });
+        let shared = shared_diff::told(self, label);
+        asks.into_iter().chain(shared).map(|line| format!("key {label} {line}")).collect()
+    }
+
+    /// Where it speaks of a person, who may not be one yet: a line each.
+    pub(crate) fn mentions(&self, person: &PersonId) -> Vec<String> {
+        let groups = self.groups.iter().filter(|(_, members)| members.contains(person));
+        let owned = self.callers.iter().filter(|(_, caller)| caller.owners.contains(person));
+        let groups = groups.map(|(name, _)| format!("in the group {name}"));
+        groups.chain(owned.map(|(caller, _)| format!("as an owner of {caller}"))).collect()
     }
 
     /// Foot-guns: what nobody should mean.

@@ -37,7 +37,7 @@ fn thing_told(name: &str, thing: &Thing, book: &Book) -> Vec<String> {
             let lines = all_of(list.iter(), address);
             lines.into_iter().map(|line| format!("@{name}: {line}")).collect()
         }
-        // Each of them was told when it came into the list.
+        // Each of them was told when it came into the list: see `compare`.
         Thing::List(list) => {
             let bytes: Vec<u8> = list.iter().flat_map(|one| one.into_array()).collect();
             vec![format!(
@@ -49,20 +49,50 @@ fn thing_told(name: &str, thing: &Thing, book: &Book) -> Vec<String> {
     }
 }
 
+/// Addresses that come into the book and look like one that is in it.
+pub(super) fn alike(old: &Book, new: &Book) -> Vec<String> {
+    let listed = new.things.iter().filter_map(|(name, thing)| match thing {
+        Thing::List(list) => Some((name, list)),
+        Thing::Address(_) | Thing::Contract(..) | Thing::Token(..) => None,
+    });
+    let nobody = AddressSet::default();
+    let come = listed.flat_map(|(name, list)| {
+        let before = old.things.get(name).and_then(|thing| match thing {
+            Thing::List(before) => Some(&**before),
+            Thing::Address(_) | Thing::Contract(..) | Thing::Token(..) => None,
+        });
+        list.difference(before.unwrap_or(&nobody)).copied().collect::<Vec<_>>()
+    });
+    let named = new.registry.labels.keys().filter(|one| old.registry.label(**one).is_none());
+    let come: BTreeSet<Address> = come.chain(named.copied()).collect();
+    let pairs =
+        come.into_iter().flat_map(|one| old.alike(one).into_iter().map(move |other| (one, other)));
+    let shown = |one: Address, registry| named_address(one, registry);
+    let lines = pairs.take(ALIKE_MAX).map(|(one, other)| {
+        format!(
+            "{} LOOKS LIKE {} AND IS NOT",
+            shown(one, &new.registry),
+            shown(other, &old.registry)
+        )
+    });
+    lines.collect()
+}
+
 fn people_told(people: &BTreeSet<PersonId>) -> String {
     let names: Vec<&str> = people.iter().map(|person| person.as_str()).collect();
     if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
 }
 
 /// Members that a name did not stand for. What no rule uses permits nothing; but a rule that comes
-/// later would be told by that name, so nobody alone puts anybody behind one. Another name for the
-/// same, or for fewer of them, is no change.
+/// later would be told by that name, so nobody alone puts anybody behind one. Another name for
+/// exactly the same is no change; one for fewer of them is: a long list is told by its hash, to
+/// people who were told of each of its members under that name and no other.
 pub(super) fn compare(old: &Book, new: &Book, found: &mut Difference) {
     let known = old.things.values().filter_map(|thing| match thing {
         Thing::List(list) => Some(list.as_ref()),
         Thing::Address(_) | Thing::Contract(..) | Thing::Token(..) => None,
     });
-    let known: Vec<&AddressSet> = known.collect();
+    let known: BTreeSet<&[Address]> = known.map(AddressSet::as_slice).collect();
     let nobody = AddressSet::default();
     for (name, thing) in &new.things {
         let Thing::List(list) = thing else { continue };
@@ -71,7 +101,7 @@ pub(super) fn compare(old: &Book, new: &Book, found: &mut Difference) {
             Thing::Address(_) | Thing::Contract(..) | Thing::Token(..) => None,
         });
         let before = before.unwrap_or(&nobody);
-        if list.is_subset(before) || known.iter().any(|other| list.is_subset(other)) {
+        if list.is_subset(before) || known.contains(list.as_slice()) {
             continue;
         }
         let mut lines = found.about(format!("list {name}"));
@@ -79,16 +109,20 @@ pub(super) fn compare(old: &Book, new: &Book, found: &mut Difference) {
             named_address(*address, &new.registry)
         });
     }
+    let known: BTreeSet<&BTreeSet<PersonId>> = old.groups.values().collect();
     for (name, people) in &new.groups {
-        if old.groups.values().any(|other| people.is_subset(other)) {
-            continue;
-        }
         let nobody = BTreeSet::new();
         let before = old.groups.get(name).unwrap_or(&nobody);
+        if people.is_subset(before) || known.contains(people) {
+            continue;
+        }
         let mut lines = found.about(format!("group {name}"));
         lines.members("", (people.difference(before), std::iter::empty()), ToString::to_string);
     }
 }
+
+/// More are not read; nobody has so many by accident.
+const ALIKE_MAX: usize = 40;
 
 /// A list of more is told by its hash.
 const MEMBERS_MAX: usize = 40;

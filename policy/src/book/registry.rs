@@ -14,7 +14,7 @@ pub struct Registry {
     pub(in crate::book) chains: BTreeMap<ChainId, Chain>,
     pub(in crate::book) tokens: BTreeMap<(ChainId, Address), Token>,
     pub(in crate::book) contracts: BTreeMap<(ChainId, Address), ContractKind>,
-    pub(in crate::book) labels: BTreeMap<Address, String>,
+    pub(in crate::book) labels: BTreeMap<Address, Label>,
 }
 
 impl Registry {
@@ -52,7 +52,7 @@ impl Registry {
 
     /// The address of this name, if just one has it. For examples: rules are resolved already.
     pub(crate) fn address_named(&self, name: &str) -> Option<Address> {
-        let named = |label: &String| label.split(", ").any(|one| one == name);
+        let named = |label: &Label| label.names.iter().any(|(_, one)| one == name);
         let mut found = self.labels.iter().filter(|(_, label)| named(label));
         found.next().map(|(address, _)| *address).filter(|_| found.next().is_none())
     }
@@ -72,31 +72,19 @@ impl Registry {
         parse_amount(text, &units).ok()
     }
 
-    /// The name somebody gave an address, for display only: all of them, with commas, if there are
-    /// several. A name does not say on which chain; whoever shows it shows the address too.
+    /// The names of an address on any chain, for display only, with commas; whoever shows them
+    /// shows the address too.
     pub fn label(&self, address: Address) -> Option<&str> {
-        self.labels.get(&address).map(String::as_str)
+        self.labels.get(&address).map(|label| label.all.as_str())
     }
 
-    /// Addresses with a name that look like this one at a glance, and are not: the same first and
-    /// last four digits, which is what people compare and what address poisoning imitates.
-    ///
-    /// Each of these with each that looks like it: the names are looked through once.
-    pub fn alike(&self, these: &[Address]) -> Vec<(Address, Address)> {
-        let ends = |one: Address| {
-            let bytes = one.into_array();
-            (bytes.first_chunk::<2>().copied(), bytes.last_chunk::<2>().copied())
-        };
-        let mut by_ends: BTreeMap<_, Vec<Address>> = BTreeMap::new();
-        for one in these {
-            by_ends.entry(ends(*one)).or_default().push(*one);
-        }
-        let mut found = Vec::new();
-        for other in self.labels.keys() {
-            let alike = by_ends.get(&ends(*other)).into_iter().flatten();
-            found.extend(alike.filter(|one| *one != other).map(|one| (*one, *other)));
-        }
-        found
+    /// Its names on one chain: that of a contract on another chain, where the same address may be
+    /// somebody else's, is none.
+    pub fn label_on(&self, chain: ChainId, address: Address) -> Option<String> {
+        let names = &self.labels.get(&address)?.names;
+        let here = names.iter().filter(|(place, _)| place.is_none_or(|place| place == chain));
+        let here: Vec<&str> = here.map(|(_, name)| name.as_str()).collect();
+        (!here.is_empty()).then(|| here.join(", "))
     }
 
     /// All chains whose native coin has the same symbol: the scope of a native or fee limit.
@@ -106,6 +94,30 @@ impl Registry {
     pub fn chains_with_native(&self, symbol: &str) -> impl Iterator<Item = ChainId> {
         let same = self.chains.iter().filter(move |(_, chain)| chain.native == symbol);
         same.map(|(id, _)| *id)
+    }
+}
+
+/// What an address is called.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(in crate::book) struct Label {
+    /// All names, with commas.
+    all: String,
+    /// Each, and on which chain: a contract's or a token's is of one.
+    names: Vec<(Option<ChainId>, String)>,
+}
+
+impl Label {
+    pub(in crate::book) fn add(&mut self, chain: Option<ChainId>, name: &str) {
+        if !self.all.is_empty() {
+            self.all.push_str(", ");
+        }
+        self.all.push_str(name);
+        self.names.push((chain, name.to_owned()));
+    }
+
+    /// Each name, and on which chain.
+    pub(in crate::book) fn names(&self) -> BTreeSet<&(Option<ChainId>, String)> {
+        self.names.iter().collect()
     }
 }
 

@@ -7,11 +7,13 @@ use crate::id::{ChainId, KeyLabel};
 use crate::money::{Account, Asset};
 
 /// A limit is kept if a new one sums at least as much: the same asset over at least the same keys,
-/// and as finely or all together. What goes to all recipients bounds what goes to one of them; what
-/// all callers spend does not bound one of them, who is charged for what others had signed before.
+/// and as finely. All together is no substitute: what all callers spend does not bound one of them,
+/// who is charged for what others had signed before; and a limit for each recipient also bounds how
+/// many one request may have.
 pub(super) fn compare(old: &Book, new: &Book, found: &mut Difference) {
     for (limit, window) in windows(old) {
-        // What no key of the new book can spend needs no limit.
+        // What no key of the new book can spend needs no limit: a key that comes is told with all
+        // that holds it.
         let idle = !limit.keys.iter().any(|key| new.keys.contains_key(key));
         if !idle && !windows(new).any(|by| covers(by, (limit, window))) {
             let shown = describe(&old.registry, limit, window);
@@ -49,15 +51,18 @@ fn windows(book: &Book) -> impl Iterator<Item = (&SharedLimit, &Window)> {
 
 fn covers((by, new): (&SharedLimit, &Window), (limit, old): (&SharedLimit, &Window)) -> bool {
     let summed = limit.accounts.iter().all(|account| by.accounts.contains(account));
-    let together = by.per == limit.per
-        || (by.per == Per::All && limit.per == Per::Recipient && !counts_requests(limit));
     let wide = limit.keys.is_subset(&by.keys) && new.span >= old.span;
-    summed && together && wide && new.limit <= old.limit
+    summed && by.per == limit.per && wide && new.limit <= old.limit
 }
 
-/// Requests and worth are counted only while a limit counts them, so another may know less of them.
-fn counts_requests(limit: &SharedLimit) -> bool {
-    limit.accounts.iter().any(|one| matches!(one.asset, Asset::Requests | Asset::Usd))
+/// What holds a key together with others, a line each, for whoever agrees to something wider.
+pub(super) fn told(book: &Book, key: &KeyLabel) -> Vec<String> {
+    let held = windows(book).filter(|(limit, _)| limit.keys.contains(key));
+    let lines = held.map(|(limit, window)| {
+        format!("is held by limit {}: {}", limit.name, describe(&book.registry, limit, window))
+    });
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() { vec!["is held by no [limit]".to_owned()] } else { lines }
 }
 
 fn describe(registry: &Registry, limit: &SharedLimit, window: &Window) -> String {

@@ -12,8 +12,11 @@ pub(super) fn calls(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
         let contract = named_address(place.1, new.registry);
         let what = format!("{} of {contract}", rule.function.canonical());
         match old.rules.calls.get(place) {
-            // Bounds go by place: what an argument is called changes nothing.
             Some(before) if before.function.canonical() == rule.function.canonical() => {
+                // Bounds go by place, but those who approve a request read values by name.
+                if before.function != rule.function {
+                    lines.wider(format!("call {what}: its arguments are called otherwise"));
+                }
                 bounds(&format!("call {what}"), (&before.bounds, &rule.bounds), lines);
             }
             _ => lines.wider(format!("call added: {what}")),

@@ -2,8 +2,7 @@
 
 use super::compare::Rules;
 use super::diff::Lines;
-use super::{KeyRules, Limit, Threshold, Tier};
-use crate::money::{Account, Amount};
+use super::{KeyRules, Threshold, Tier};
 
 /// Every tier whose amount a charge exceeds asks for its own quorum, so tiers never replace each
 /// other, and each old one must be asked for by a new one: at no larger an amount of the same
@@ -51,11 +50,13 @@ fn thresholds(rules: &KeyRules) -> impl Iterator<Item = (&Tier, &Threshold)> {
     rules.approve.iter().flat_map(|tier| tier.above.iter().map(move |above| (tier, above)))
 }
 
-/// Whether `by` asks for this too, on every account that can be charged so much at all. Where
-/// nothing can be charged, or every request above the amount is refused, nobody needs to be asked.
+/// Whether `by` asks for this too, on every account that can be charged at all. Also where no
+/// request is allowed so much: one that is allowed more later would be agreed to by people who
+/// remember that they are asked.
 fn asked(threshold: &Threshold, tier: &Tier, by: &KeyRules, charged: &KeyRules) -> bool {
-    let accounts = threshold.accounts.iter();
-    let accounts = accounts.filter(|account| can_exceed(charged, **account, threshold.amount));
+    let accounts = threshold.accounts.iter().filter(|account| {
+        charged.limits_of(**account).is_some() && charged.chains.contains(&account.chain)
+    });
     accounts.into_iter().all(|account| {
         thresholds(by).any(|(other, above)| {
             above.accounts.contains(account)
@@ -65,24 +66,31 @@ fn asked(threshold: &Threshold, tier: &Tier, by: &KeyRules, charged: &KeyRules) 
     })
 }
 
-/// Whether a request can be charged more than so much. Windows do not tell: what is signed again
-/// adds nothing to them, and is shown to people all the same.
-fn can_exceed(rules: &KeyRules, account: Account, amount: Amount) -> bool {
-    let above = rules.limits_of(account).is_some_and(|limits| match limits.per_tx {
-        Limit::Unlimited => true,
-        Limit::AtMost(most) => most > amount,
-    });
-    above && rules.chains.contains(&account.chain)
+/// Whom a key asks, a line each, for whoever agrees to something wider.
+pub(super) fn told(key: Rules<'_>) -> Vec<String> {
+    let mut lines: Vec<String> = thresholds(key.rules)
+        .map(|(tier, threshold)| format!("asks people {}", describe(key, tier, threshold)))
+        .collect();
+    let first = key.rules.approve.iter().filter(|tier| tier.first_payment);
+    lines.extend(first.map(|tier| format!("asks people at a first payment: {}", whom(tier))));
+    if lines.is_empty() {
+        lines.push("asks NOBODY, whatever the amount".to_owned());
+    }
+    lines
 }
 
 fn describe(key: Rules<'_>, tier: &Tier, threshold: &Threshold) -> String {
     let account = threshold.accounts.first().copied();
     let account = account.map_or_else(|| key.native(), |account| key.unit(account));
     let amount = account.amount(threshold.amount);
+    format!("above {amount}, {}", whom(tier))
+}
+
+fn whom(tier: &Tier) -> String {
     let people = tier.terms.need.parts.iter().map(|part| {
         let members: Vec<&str> = part.members.iter().map(|person| person.as_str()).collect();
         format!("{} of {}", part.count, members.join("/"))
     });
     let people: Vec<String> = people.collect();
-    format!("above {amount}, {}, {}", people.join(" + "), tier.terms.manner())
+    format!("{}, {}", people.join(" + "), tier.terms.manner())
 }

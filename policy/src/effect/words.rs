@@ -14,7 +14,7 @@ pub fn describe(effect: &Effect, chain: ChainId, registry: &Registry) -> String 
     let token_amount = |token: &Address, units: &Amount| {
         amount(Account { chain, asset: Asset::Token(*token) }, *units)
     };
-    let who = |address: &Address| match registry.label(*address) {
+    let who = |address: &Address| match registry.label_on(chain, *address) {
         Some(label) => format!("{label} ({})", address.to_checksum(None)),
         None => address.to_checksum(None),
     };

@@ -104,42 +104,73 @@ impl Governance {
     /// Everything that is wrong with it for these people, a line each. Empty: it can be in force.
     pub fn faults(&self, people: &People) -> Vec<String> {
         let mut faults = self.faults_of_form(people);
-        faults.extend(self.sound().flat_map(|deed| self.reach(deed, people)).map(Short::line));
+        let short = self.sound().flat_map(|deed| self.reach(deed, people));
+        faults.extend(short.chain(self.hostage(people)).map(Short::line));
         faults
     }
 
     /// What is worse here than it was before: a quorum that is farther out of reach, or something
     /// else that is wrong and was not. What makes things better must not wait until all is well.
-    ///
-    /// `spare` lets a quorum hang on one person that did not before.
-    pub fn faults_since(
-        &self,
-        people: &People,
-        before: (&Self, &People),
-        spare: bool,
-    ) -> Vec<String> {
+    pub fn faults_since(&self, people: &People, before: (&Self, &People)) -> Vec<String> {
         let known = before.0.faults_of_form(before.1);
         let mut faults = self.faults_of_form(people);
         faults.retain(|one| !known.contains(one));
         for deed in self.sound() {
             let known = before.0.reach(deed, before.1);
-            let short = self.reach(deed, people);
-            let short =
-                short.into_iter().filter(|one| !(spare && matches!(one, Short::Without(_))));
+            let short = self.reach(deed, people).into_iter();
             let worse = short.filter(|one| !known.iter().any(|old| old.is_as_bad(one)));
             faults.extend(worse.map(Short::line));
+        }
+        if self.sound().any(|deed| deed == Deed::People) {
+            let known = before.0.hostage(before.1);
+            faults.extend(self.hostage(people).filter(|_| known.is_none()).map(Short::line));
         }
         faults
     }
 
-    /// What hangs on one person, a line each.
-    pub(crate) fn hanging(&self, people: &People) -> Vec<String> {
-        let short = self.sound().flat_map(|deed| self.reach(deed, people));
-        let hanging = short.filter_map(|one| match one {
-            Short::Without(what) => Some(what),
-            Short::Never(_) | Short::Screens(_) => None,
+    /// Everything that is wrong and was not, whether it may be or not.
+    pub(crate) fn news_since(&self, people: &People, before: (&Self, &People)) -> Vec<String> {
+        let known = before.0.faults(before.1);
+        let mut faults = self.faults(people);
+        faults.retain(|one| !known.contains(one));
+        faults
+    }
+
+    /// Somebody who could not be removed against their will. They may forbid whatever else is
+    /// asked of them, and so everything could stay as it is for ever.
+    fn hostage(&self, people: &People) -> Option<Short> {
+        if !self.sound().any(|deed| deed == Deed::People) {
+            return None;
+        }
+        let mut all = people.iter().map(|(id, _)| id);
+        let one = all.find(|one| !self.can_change_people(people, Some(one)))?;
+        Some(Short::Hostage(format!("people: {one} could not be removed against their will")))
+    }
+
+    /// Whether the people can still be changed against the will of one of them, or of nobody: those
+    /// who are left agree, to what one of them proposes; or recovery credentials replace them all.
+    /// As long as that is so, everything else can be mended.
+    pub(crate) fn can_change_people(&self, people: &People, without: Option<&PersonId>) -> bool {
+        self.recovery.is_some() || self.people_change_people(people, without)
+    }
+
+    /// The same without recovery credentials, which take long.
+    pub(crate) fn people_change_people(&self, people: &People, without: Option<&PersonId>) -> bool {
+        let Some(terms) = self.terms(Deed::People, people) else { return false };
+        let able = able(&terms, people);
+        let met = |proposer: Option<&PersonId>| {
+            let out = |id: &PersonId| Some(id) == proposer || Some(id) == without;
+            let left = able.iter().filter(|(id, _)| !out(id)).map(|(_, screens)| screens);
+            terms.need.is_met(|person| able.contains_key(person) && !out(person))
+                && on_enough_screens(&terms, left)
+        };
+        let proposers = people.iter().filter(|(id, member)| {
+            !member.suspended && Some(*id) != without && people.may(id, &Role::VOTERS)
         });
-        hanging.collect()
+        let proposers: Vec<&PersonId> = proposers.map(|(id, _)| id).collect();
+        // Whoever is not asked is not missed.
+        let aside = proposers.iter().any(|id| !terms.need.asks(id));
+        met(None) && (aside || proposers.into_iter().any(|proposer| met(Some(proposer))))
     }
 
     /// Deeds whose rules can be read.
@@ -202,25 +233,33 @@ impl Governance {
     }
 
     /// What is short of what a deed takes. A quorum that takes everybody is lost with one of them,
-    /// and the proposer never counts: so it must be met without any one person, whoever that is.
+    /// and the proposer never counts: so it must be met, on enough screens, without any one person,
+    /// whoever that is.
     fn reach(&self, deed: Deed, people: &People) -> Vec<Short> {
         let Some(terms) = self.terms(deed, people) else { return Vec::new() };
         let able = able(&terms, people);
-        let met = |without: Option<&PersonId>| {
-            terms.need.is_met(|person| able.contains_key(person) && Some(person) != without)
-        };
         let need = &terms.need;
-        if !met(None) {
+        if !need.is_met(|person| able.contains_key(person)) {
             return vec![Short::Never(format!("{deed}: {need}"))];
         }
-        let mut short = Vec::new();
-        if let Some(one) = able.keys().find(|one| !met(Some(one))) {
-            short.push(Short::Without(format!("{deed}: {need} cannot be met without {one}")));
-        }
         if !on_enough_screens(&terms, able.values()) {
-            short.push(Short::Screens(format!("{deed}: channels = {}", terms.channels)));
+            return vec![Short::Screens(format!("{deed}: channels = {}", terms.channels))];
         }
-        short
+        let met = |without: &PersonId| {
+            let others = able.iter().filter(|(id, _)| **id != without).map(|(_, screens)| screens);
+            need.is_met(|person| able.contains_key(person) && person != without)
+                && on_enough_screens(&terms, others)
+        };
+        // Where each group has one more than all of them together take, nobody is missed.
+        let places: u64 = need.parts.iter().map(|part| u64::from(part.count)).sum();
+        let spare = need.parts.iter().all(|part| {
+            let able = part.members.iter().filter(|person| able.contains_key(person)).count();
+            u64::try_from(able).is_ok_and(|able| able > places)
+        });
+        let missed = |one: &&&PersonId| !(met(one) || spare && terms.channels == 1);
+        let hang = able.keys().filter(missed);
+        let line = |one| Short::Without(format!("{deed}: {need} cannot be met without {one}"));
+        hang.map(line).collect()
     }
 }
 
@@ -232,6 +271,8 @@ enum Short {
     Without(String),
     /// They do not see it on enough kinds of screen.
     Screens(String),
+    /// Without one of them and whoever proposes it they are not enough.
+    Hostage(String),
 }
 
 impl Short {
@@ -248,6 +289,10 @@ impl Short {
             Self::Screens(what) => {
                 format!("{what}, and nobody asked has a credential for the console")
             }
+            Self::Hostage(what) => format!(
+                "{what}: somebody else must propose it, and enough others agree; or write recovery \
+                 credentials"
+            ),
         }
     }
 
@@ -257,6 +302,7 @@ impl Short {
             Self::Never(_) => true,
             Self::Without(_) => matches!(other, Self::Without(_)),
             Self::Screens(_) => matches!(other, Self::Screens(_)),
+            Self::Hostage(_) => matches!(other, Self::Hostage(_)),
         }
     }
 }

@@ -68,19 +68,12 @@ impl State {
         }
     }
 
-    /// Whether these people can still be changed against the will of one of them: the others are
-    /// enough, with somebody who proposes it, or recovery credentials are. Else one person could
-    /// take the vault hostage by suspending the rest.
+    /// Whether the others could undo what one person did. Else that person could take the vault
+    /// hostage by suspending the rest.
     fn others_can_undo(&self, one: &PersonId, people: &People) -> bool {
         let governance = &self.governance;
-        if governance.recovery.is_some() || !governance.quorums.contains_key(&Deed::People) {
-            return true;
-        }
-        let able = people.iter().filter(|(_, member)| !member.suspended).map(|(id, _)| id);
-        let mut proposers = able.filter(|id| *id != one);
-        proposers.any(|proposer| {
-            governance.is_in_reach(Deed::People, people, |id| id == one || id == proposer)
-        })
+        !governance.quorums.contains_key(&Deed::People)
+            || governance.can_change_people(people, Some(one))
     }
 
     pub(super) fn suspend(

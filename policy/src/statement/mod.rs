@@ -5,6 +5,8 @@
 //! console and in the journal. The first line says what kind of text it is, so that a signature
 //! under one kind is none under another.
 
+use std::collections::BTreeSet;
+
 use alloy_primitives::Address;
 
 use crate::act::{Act, DropCredential};
@@ -16,7 +18,7 @@ use crate::finding::{self};
 use crate::governance::Governance;
 use crate::id::{CredentialId, KeyId, PersonId, Sequence};
 use crate::money::Amount;
-use crate::people::Person;
+use crate::people::{Person, Role};
 use crate::quorum::Terms;
 use crate::record::{Choice, Genesis, Renewal};
 use crate::request::{Request, Signable, sha256};
@@ -166,14 +168,13 @@ pub(crate) fn request(state: &State, parking: &Parking<'_>) -> String {
     let ordered = deeds.into_iter().chain(fees);
     text.list("it would", ordered.flat_map(|one| words(one, request, registry, rules)));
     if let Signable::Typed(data) = request.signable() {
-        text.list("fields", fields(data.primary().members(), data.fields(), registry));
+        text.list("fields", fields(data.primary().members(), data.fields(), (registry, chain)));
     }
     let payments = effect::payments(&effects, chain);
     let mut whom: Vec<Address> = payments.iter().map(|(_, whom, _)| *whom).collect();
     whom.sort_unstable();
     whom.dedup();
-    let alike = registry.alike(&whom);
-    let line = |who: Address| recipient(state, (asker.key, chain), who, &alike);
+    let line = |who: Address| recipient(state, (asker.key, chain), who);
     text.list("recipients", whom.iter().copied().map(line));
     text.list("parked by", parked.missing.iter().map(|one| format!("{}: {}", one.rule, one.terms)));
     let budgets = parked.findings.iter().filter(|finding| is_budget(finding));
@@ -209,7 +210,7 @@ pub(crate) fn proposal(state: &State, proposal: &Proposal<'_>) -> String {
     text.line(format!("proposal: {}", proposal.seq));
     text.line(format!("proposed by: {}", proposal.by));
     act(state, proposal, &mut text);
-    text.list("after that", hanging(state, proposal.act));
+    text.list("after that", missing(state, proposal.act));
     text.line(format!("reason: {}", quoted(proposal.reason)));
     text.line(format!("takes: {}", proposal.terms));
     if proposal.act.is_bound_to_the_book() {
@@ -233,15 +234,17 @@ fn act(state: &State, proposal: &Proposal<'_>, text: &mut Text) {
         Act::Adopt(adopt) => {
             text.line(format!("act: adopt the book {}", bare(sha256(adopt.book.as_bytes()))));
             let nothing = Change::default();
-            let Change { difference, lines, names } = proposal.change.unwrap_or(&nothing);
+            let Change { difference, lines, names, holds } = proposal.change.unwrap_or(&nothing);
             text.list("wider", difference.wider.iter().cloned());
             text.list("narrower", shortened(&difference.narrower));
-            text.list("every line that changes", lines.iter().flatten().cloned());
+            text.list("what then holds", holds.iter().cloned());
+            text.list("every table that changes", lines.iter().flatten().cloned());
             text.list("where", names.iter().cloned());
         }
         Act::Enrol(enrol) => {
             text.line(format!("act: add the person {}", enrol.person.id));
             text.list("who is", person(&enrol.person));
+            text.list("whom the book names already", state.book().mentions(&enrol.person.id));
         }
         Act::Remove(remove) => text.line(format!("act: remove the person {}", remove.person)),
         Act::AddCredential(add) => {
@@ -253,8 +256,13 @@ fn act(state: &State, proposal: &Proposal<'_>, text: &mut Text) {
             text.line(format!("act: let {person} no longer sign votes with {credential}"));
         }
         Act::SetRoles(set) => {
-            let roles: Vec<&str> = set.roles.iter().map(|role| role.name()).collect();
-            text.line(format!("act: give {} the roles {}", set.person, roles.join(", ")));
+            let names = |roles: &BTreeSet<Role>| {
+                roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(", ")
+            };
+            let before = state.people().get(&set.person).map(|person| names(&person.roles));
+            let (person, before) = (&set.person, before.unwrap_or_default());
+            let after = names(&set.roles);
+            text.line(format!("act: give {person} the roles {after} instead of {before}"));
         }
         Act::Reinstate(back) => {
             let what = back.credential.as_ref();
@@ -328,17 +336,15 @@ fn governance(governance: &Governance) -> Vec<String> {
     lines
 }
 
-/// What would then hang on one person, who could be lost.
-fn hanging(state: &State, act: &Act) -> Vec<String> {
+/// What would then be missing, until somebody else is there: what hangs on one person, who could be
+/// lost, and what nobody can do.
+fn missing(state: &State, act: &Act) -> Vec<String> {
     if !act.takes_away() {
         return Vec::new();
     }
     let (mut people, mut governance) = (state.people().clone(), state.governance().clone());
-    let known = governance.hanging(&people);
     act.apply_to(&mut people, &mut governance);
-    let mut lines = governance.hanging(&people);
-    lines.retain(|line| !known.contains(line));
-    lines
+    governance.news_since(&people, (state.governance(), state.people()))
 }
 
 /// What people could do together, and then could not.

@@ -43,52 +43,45 @@ pub(super) fn words(
     registry: &Registry,
     rules: Option<&KeyRules>,
 ) -> Vec<String> {
-    let chain = request.chain();
+    let (chain, at) = (request.chain(), (registry, request.chain()));
     let Effect::Call { contract, selector, arguments } = one else {
         return vec![effect::describe(one, chain, registry)];
     };
     let rule = rules.and_then(|rules| rules.calls.get(&(chain, *contract, *selector)));
     let Some(rule) = rule else { return vec![effect::describe(one, chain, registry)] };
-    let mut lines =
-        vec![format!("call {} of {}", rule.function.canonical(), who(*contract, registry))];
+    let mut lines = vec![format!("call {} of {}", rule.function.canonical(), who(*contract, at))];
     let members = rule.function.parameters();
     let values = abi::decode(members, arguments).unwrap_or_default();
-    lines.extend(fields(members, &values, registry).into_iter().map(|line| format!("  {line}")));
+    lines.extend(fields(members, &values, at).into_iter().map(|line| format!("  {line}")));
     lines
 }
 
 /// Fields or arguments with their values, those of tuples and arrays indented.
-pub(super) fn fields(members: &[Member], values: &[Value], registry: &Registry) -> Vec<String> {
+pub(super) fn fields(members: &[Member], values: &[Value], at: Place<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     for (member, value) in members.iter().zip(values) {
         let name = member.name.as_deref().unwrap_or("value");
-        field(name, &member.kind, value, registry, &mut lines);
+        field(name, &member.kind, value, at, &mut lines);
     }
     lines
 }
 
-pub(super) fn field(
-    name: &str,
-    kind: &Kind,
-    value: &Value,
-    registry: &Registry,
-    out: &mut Vec<String>,
-) {
+pub(super) fn field(name: &str, kind: &Kind, value: &Value, at: Place<'_>, out: &mut Vec<String>) {
     let before = out.len();
     match (kind, value) {
         (Kind::Tuple(_, members), Value::List(values)) => {
             out.push(format!("{name}:"));
-            out.extend(fields(members, values, registry).into_iter().map(|one| format!("  {one}")));
+            out.extend(fields(members, values, at).into_iter().map(|one| format!("  {one}")));
         }
         (Kind::Array(element, _), Value::List(values)) => {
             out.push(format!("{name}: {} elements", values.len()));
             let mut inner = Vec::new();
             for (value, number) in values.iter().zip(1_u32..) {
-                field(&number.to_string(), element, value, registry, &mut inner);
+                field(&number.to_string(), element, value, at, &mut inner);
             }
             out.extend(inner.into_iter().map(|one| format!("  {one}")));
         }
-        (_, Value::Address(address)) => out.push(format!("{name}: {}", who(*address, registry))),
+        (_, Value::Address(address)) => out.push(format!("{name}: {}", who(*address, at))),
         (_, Value::Bytes(bytes)) => out.push(format!("{name}: 0x{}", hex::encode(bytes))),
         (_, Value::String(text)) => out.push(format!("{name}: {}", quoted(text))),
         (_, other) => out.push(format!("{name}: {other}")),
@@ -96,32 +89,39 @@ pub(super) fn field(
     debug_assert!(out.len() > before, "every field has a line");
 }
 
-pub(super) fn who(address: Address, registry: &Registry) -> String {
-    match registry.label(address) {
+/// What names mean, and on which chain.
+pub(super) type Place<'a> = (&'a Registry, ChainId);
+
+pub(super) fn who(address: Address, (registry, chain): Place<'_>) -> String {
+    match registry.label_on(chain, address) {
         Some(label) => format!("{label} ({})", address.to_checksum(None)),
         None => address.to_checksum(None),
     }
 }
 
 /// Whom it pays: known by name or not, paid before or not, and alike to somebody known or not.
-pub(super) fn recipient(
-    state: &State,
-    (key, chain): (KeyId, ChainId),
-    address: Address,
-    alike: &[(Address, Address)],
-) -> String {
-    let registry = state.book().registry();
+pub(super) fn recipient(state: &State, (key, chain): (KeyId, ChainId), address: Address) -> String {
+    let at = (state.book().registry(), chain);
     let paid = state.payees().were_paid(key, chain, address);
     let paid = if paid { "paid before" } else { "NEVER PAID BEFORE by this key" };
-    let mut line = format!("{}: {paid}", who(address, registry));
-    if registry.label(address).is_none() {
+    let mut line = format!("{}: {paid}", who(address, at));
+    if at.0.label_on(chain, address).is_none() {
         line.push_str(", NOT NAMED in the book");
     }
-    for (_, other) in alike.iter().filter(|(one, _)| *one == address) {
-        line.push_str(&format!(", LOOKS LIKE {} AND IS NOT", who(*other, registry)));
+    let mut alike = state.book().alike(address);
+    alike.extend(state.payees().alike(key, chain, address));
+    for other in alike.iter().take(ALIKE_MAX) {
+        line.push_str(&format!(", LOOKS LIKE {} AND IS NOT", who(*other, at)));
+    }
+    if let Some(more) = alike.len().checked_sub(ALIKE_MAX).filter(|more| *more > 0) {
+        line.push_str(&format!(", nor any of {more} others that it looks like"));
     }
     line
 }
+
+/// Addresses that one looks like, and that are told. There is one, if any, unless somebody makes
+/// them by the dozen.
+const ALIKE_MAX: usize = 5;
 
 pub(super) fn is_budget(finding: &Finding) -> bool {
     matches!(

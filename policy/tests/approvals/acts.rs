@@ -265,12 +265,20 @@ fn a_governance_that_takes_everybody_or_nobody_is_refused() {
 }
 
 #[test]
-fn nobody_is_removed_without_whom_nothing_could_be_decided() {
+fn nobody_is_removed_without_whom_the_people_could_not_be_changed() {
     let mut vault = vault();
     remove(&mut vault, "carol");
     remove(&mut vault, "bob");
-    // Two approvers are left, and widening takes both: nobody may be without it.
+    // Two approvers are left, and widening takes both: that can wait until somebody is enrolled,
+    // and is said.
     let act = Act::Remove(Remove { person: id("dan") });
+    let matter = propose(&mut vault, "olga", act).unwrap();
+    let text = &vault.state.pending().get(&matter).unwrap().statement;
+    assert!(text.contains("after that:\n"), "{text}");
+    assert!(text.contains("  widen: 2 of approver can never be met"), "{text}");
+    remove(&mut vault, "dan");
+    // Without the last of them nobody could be enrolled.
+    let act = Act::Remove(Remove { person: id("alice") });
     assert_eq!(refused(&mut vault, act), "UNGOVERNABLE");
 }
 
@@ -460,7 +468,7 @@ fn an_execution_that_names_other_votes_or_comes_too_early_is_found() {
 }
 
 fn renewal(vault: &Vault) -> (Renewal, Vec<Pen>) {
-    let names = ["nora", "nils", "nina", "noel"];
+    let names = ["nora", "nils", "nina", "noel", "nell"];
     let pens: Vec<Pen> = names.iter().map(|name| Pen::new(name, 1, true)).collect();
     let roles = [Role::Security, Role::Approver, Role::Operator];
     let people = names.iter().zip(&pens);

@@ -1,12 +1,8 @@
 //! Translates what people decide together between the wire and the commands. Holds no rule.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use portcullis_policy::act::Act;
 use portcullis_policy::credential::{Evidence, Strength};
 use portcullis_policy::id::Sequence;
-use portcullis_policy::pending::Subject;
 use portcullis_policy::people::Role;
 use portcullis_policy::record::{Choice, Matter, Party, Voted, Withdrawn};
 use portcullis_policy::state::Progress;
@@ -16,18 +12,17 @@ use portcullis_proto::v1::{
     Approval, ApprovalState, Ballot, CastVoteRequest, CastVoteResponse, ExecuteRequest,
     ExecuteResponse, GetApprovalRequest, GetApprovalResponse, ListApprovalsRequest,
     ListApprovalsResponse, ProposeRequest, ProposeResponse, WatchApprovalsRequest,
-    WatchApprovalsResponse, WithdrawProposalRequest, WithdrawProposalResponse,
+    WithdrawProposalRequest, WithdrawProposalResponse,
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::places::{Place, Places};
+use super::places::Places;
 use super::signing::peer;
+use super::watching;
 use crate::refusal::Refusal;
 use crate::roster::{self, Present};
-use crate::sequencer::{Sequencer, Standing};
+use crate::sequencer::{Origin, Sequencer, Standing};
 use crate::throttle::Acts;
 use crate::words;
 
@@ -67,7 +62,7 @@ impl Approvals {
 
 #[tonic::async_trait]
 impl ApprovalService for Approvals {
-    type WatchApprovalsStream = ReceiverStream<Result<WatchApprovalsResponse, Status>>;
+    type WatchApprovalsStream = watching::Changes;
 
     async fn list_approvals(
         &self,
@@ -75,8 +70,10 @@ impl ApprovalService for Approvals {
     ) -> Result<Response<ListApprovalsResponse>, Status> {
         let person = self.present(&request, READERS)?.person().clone();
         let place = self.lists.share(person.as_str()).try_take();
-        let _place = place.map_err(|_| Refusal::Overloaded)?;
-        let (standings, more) = self.sequencer.matters(Some(person)).await?;
+        let place = place.map_err(|_| Refusal::Overloaded)?;
+        let sequencer = self.sequencer.clone();
+        let listed = place.hold(async move { sequencer.matters(Some(person)).await });
+        let (standings, more) = listed.await?;
         let approvals = standings.iter().map(|one| approval(one, Detail::InList)).collect();
         let more = u32::try_from(more).unwrap_or(u32::MAX);
         Ok(Response::new(ListApprovalsResponse { approvals, more }))
@@ -126,7 +123,7 @@ impl ApprovalService for Approvals {
         &self,
         request: Request<ProposeRequest>,
     ) -> Result<Response<ProposeResponse>, Status> {
-        let person = self.present(&request, VOTERS)?.person().clone();
+        let person = self.present(&request, &Role::VOTERS)?.person().clone();
         let ProposeRequest { act_json, reason } = request.into_inner();
         words::one_line("reason", &reason)?;
         let act: Act = json("act_json", bounded_act(&act_json)?)?;
@@ -142,7 +139,7 @@ impl ApprovalService for Approvals {
         &self,
         request: Request<ExecuteRequest>,
     ) -> Result<Response<ExecuteResponse>, Status> {
-        let person = self.present(&request, VOTERS)?.person().clone();
+        let person = self.present(&request, &Role::VOTERS)?.person().clone();
         let proposal = proposal(&request.into_inner().id)?;
         // Once begun it goes on, whoever hangs up.
         let sequencer = self.sequencer.clone();
@@ -173,83 +170,20 @@ impl ApprovalService for Approvals {
         let name = peer(&request)?.identity().name().to_owned();
         let place = self.watchers.share(person.as_str()).try_take();
         let place = place.map_err(|_| Refusal::Overloaded)?;
-        let (changes, stream) = mpsc::channel(CHANGES_AHEAD_MAX);
-        let sequencer = self.sequencer.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = watch(&sequencer, &name, &changes, place) => {}
-                () = changes.closed() => {}
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
-    }
-}
-
-type Changes = mpsc::Sender<Result<WatchApprovalsResponse, Status>>;
-
-/// Sends everything that waits, and then each thing whose looks have changed, to whoever has a
-/// certificate of this name: as long as that is a person who may look.
-async fn watch(sequencer: &Sequencer, name: &str, changes: &Changes, _place: Place) {
-    let mut moved = sequencer.matter_changes();
-    let mut known: BTreeMap<Matter, Approval> = BTreeMap::new();
-    let mut caught_up = false;
-    loop {
-        moved.borrow_and_update();
-        let present = roster::person(&sequencer.view(), name, READERS);
-        let listed = match present {
-            Ok(present) => sequencer.matters(Some(present.person().clone())).await,
-            Err(refusal) => Err(refusal),
-        };
-        let listed = match listed {
-            Ok((standings, _)) => standings,
-            Err(refusal) => return drop(changes.send(Err(refusal.into())).await),
-        };
-        let now: BTreeMap<Matter, Approval> =
-            listed.iter().map(|one| (one.matter.clone(), approval(one, Detail::InList))).collect();
-        let unlisted = known.iter().filter(|(matter, _)| !now.contains_key(*matter));
-        let mut ended = Vec::new();
-        for (matter, approval) in unlisted {
-            // The list is of bounded length: what is not in it may wait all the same.
-            let gone = sequencer.matter(matter.clone(), None).await;
-            if matches!(gone, Err(Refusal::NotFound { .. })) {
-                let state = ApprovalState::Ended.into();
-                ended.push(Approval { state, asks_you: false, ..approval.clone() });
-            }
-        }
-        let fresh = now.iter().filter(|(matter, approval)| known.get(*matter) != Some(approval));
-        let fresh = fresh.map(|(_, approval)| approval.clone());
-        for approval in ended.into_iter().chain(fresh).collect::<Vec<Approval>>() {
-            let change = WatchApprovalsResponse { approval: Some(approval), caught_up: false };
-            if changes.send(Ok(change)).await.is_err() {
-                return;
-            }
-        }
-        if !std::mem::replace(&mut caught_up, true) {
-            let all = WatchApprovalsResponse { approval: None, caught_up: true };
-            if changes.send(Ok(all)).await.is_err() {
-                return;
-            }
-        }
-        known = now;
-        // Things also expire, and votes ripen, while nobody does anything.
-        tokio::select! {
-            ended = moved.changed() => if ended.is_err() { return },
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
-        tokio::time::sleep(LOOK_AT_MOST_EVERY).await;
+        Ok(Response::new(watching::begin(self.sequencer.clone(), name, place)))
     }
 }
 
 /// How much of something is told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Detail {
+pub(super) enum Detail {
     /// Without the statement.
     InList,
     /// With it.
     Whole,
 }
 
-fn approval(standing: &Standing, detail: Detail) -> Approval {
+pub(super) fn approval(standing: &Standing, detail: Detail) -> Approval {
     let Standing { matter, waiting, outlook, asks } = standing;
     let state = match outlook.progress {
         Progress::Waiting | Progress::Refused => ApprovalState::Waiting,
@@ -258,9 +192,11 @@ fn approval(standing: &Standing, detail: Detail) -> Approval {
         Progress::Rejected => ApprovalState::Rejected,
         Progress::Expired => ApprovalState::Expired,
     };
-    let (asked_by, likeness) = match &waiting.subject {
-        Subject::Parked(parked) => (parked.caller().to_string(), hex::encode(parked.likeness)),
-        Subject::Proposed(proposed) => (proposed.by.to_string(), String::new()),
+    let (asked_by, likeness, proposal) = match &waiting.origin {
+        Origin::Parked { caller, likeness, .. } => {
+            (caller.to_string(), hex::encode(likeness), false)
+        }
+        Origin::Proposed { by } => (by.to_string(), String::new(), true),
     };
     let votes = waiting.votes.iter().zip(&outlook.counts).map(|(cast, counts)| Ballot {
         person: cast.by.to_string(),
@@ -288,7 +224,7 @@ fn approval(standing: &Standing, detail: Detail) -> Approval {
         votes: votes.collect(),
         likeness,
         asks_you: *asks,
-        proposal: waiting.proposed().is_some(),
+        proposal,
     }
 }
 
@@ -344,9 +280,6 @@ pub(super) fn strength(strength: Strength) -> &'static str {
 pub(super) const READERS: &[Role] =
     &[Role::Approver, Role::Operator, Role::Security, Role::Auditor];
 
-/// Whoever can be in a quorum may propose and execute.
-const VOTERS: &[Role] = &[Role::Approver, Role::Operator, Role::Security];
-
 pub(super) const GUARDS: &[Role] = &[Role::Security];
 
 /// An act without a book: a person, with up to eight credentials and their signatures.
@@ -363,12 +296,3 @@ const RECOVERIES_MAX: usize = 8;
 /// Lists that one person, and all people, are waiting for at once: the writer makes them.
 const LISTS_PER_PERSON_MAX: usize = 2;
 const LISTS_MAX: usize = 8;
-
-/// Changes sent before the watcher has taken the one before.
-const CHANGES_AHEAD_MAX: usize = 16;
-
-/// Without any record, things are looked at this often.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-
-/// However many records come, things are not looked at more often: the writer makes the list.
-const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(500);

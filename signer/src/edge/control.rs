@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_policy::book::Book;
 use portcullis_policy::fences::Told;
-use portcullis_policy::id::{KeyId, VaultId};
+use portcullis_policy::id::{BookHash, KeyId, VaultId};
 use portcullis_policy::record::{Actor, Adopted, Frozen, Role};
 use portcullis_policy::stops::Scope;
 use portcullis_proto::v1::control_service_server::ControlService;
@@ -50,12 +50,20 @@ pub struct Control {
     pub clock: Arc<Clock>,
     /// How often one person changes something.
     pub acts: Acts,
+    /// How often one person has a book checked: it takes as long, and changes nothing.
+    pub checks: Acts,
 }
 
 impl Control {
     fn present<T>(&self, request: &Request<T>, roles: &[Role]) -> Result<Present, Status> {
         let peer = peer(request)?;
         Ok(roster::person(&self.sequencer.view(), peer.identity().name(), roles)?)
+    }
+
+    /// The same, of somebody who is not suspended.
+    fn active<T>(&self, request: &Request<T>, roles: &[Role]) -> Result<Present, Status> {
+        let peer = peer(request)?;
+        Ok(roster::active(&self.sequencer.view(), peer.identity().name(), roles)?)
     }
 
     fn scope(&self, scope: Option<FreezeScope>) -> Result<Scope, Refusal> {
@@ -115,7 +123,7 @@ impl KeyService for Control {
         &self,
         request: Request<CreateKeyRequest>,
     ) -> Result<Response<CreateKeyResponse>, Status> {
-        let present = self.present(&request, &[Role::Operator])?;
+        let present = self.active(&request, &[Role::Operator])?;
         let order = KeyOrder::parse(request.into_inner(), present.person())?;
         // Work on the token belongs to the server: hanging up must not leave half a key.
         let keys = self.keys.clone();
@@ -162,7 +170,7 @@ impl ControlService for Control {
         let present = self.present(&request, &[Role::Security])?;
         let FreezeRequest { scope, reason } = request.into_inner();
         let scope = self.scope(scope)?;
-        let reason = words::reason_of_a_stop(&reason)?;
+        let reason = words::reason_of_a_stop(&reason);
         tracing::warn!(person = %present.person(), %scope, "freeze");
         let frozen = Frozen { by: Actor::Person(present.person().clone()), reason, scope };
         // Once begun it goes on, whoever hangs up.
@@ -189,10 +197,10 @@ impl ControlService for Control {
         &self,
         request: Request<AdoptBookRequest>,
     ) -> Result<Response<AdoptBookResponse>, Status> {
-        let present = self.present(&request, &[Role::Operator, Role::Security])?;
+        let present = self.active(&request, &[Role::Operator, Role::Security])?;
         let (by, book) = (present.person().clone(), request.into_inner().book);
         self.acts.admit(&by, book.len())?;
-        let hash = portcullis_policy::id::BookHash::of(&book);
+        let hash = BookHash::of(&book);
         let (sequence, changes) = self.sequencer.adopt(Adopted { book, by }).await?;
         let (sequence, book_hash) = (sequence.0, hash.0.to_vec());
         Ok(Response::new(AdoptBookResponse { sequence, book_hash, changes }))
@@ -222,34 +230,11 @@ impl ControlService for Control {
         &self,
         request: Request<CheckBookRequest>,
     ) -> Result<Response<CheckBookResponse>, Status> {
-        let _present = self.present(&request, ANYBODY)?;
+        let present = self.present(&request, ANYBODY)?;
         let book = request.into_inner().book;
-        let book_hash = portcullis_policy::id::BookHash::of(&book).0.to_vec();
-        let mut response = CheckBookResponse { book_hash, ..CheckBookResponse::default() };
-        match Book::parse(&book) {
-            Ok(new) => {
-                let view = self.sequencer.view();
-                let difference = view.book.difference(&new);
-                let mut people = view.people.iter().map(|(_, member)| &member.person);
-                let watched = people.any(|person| person.roles.contains(&Role::Watcher));
-                if new.needs_watcher() && !watched {
-                    response.warnings.push(WATCHED_BY_NOBODY.into());
-                }
-                response.wider = difference.wider;
-                response.narrower = difference.narrower;
-            }
-            Err(faults) => {
-                let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-                let faults = faults.0.into_iter().map(|fault| BookFault {
-                    line: place(fault.line),
-                    column: place(fault.column),
-                    message: fault.message,
-                    hint: fault.hint,
-                });
-                response.faults = faults.collect();
-            }
-        }
-        Ok(Response::new(response))
+        self.checks.admit(present.person(), book.len())?;
+        let checked = self.sequencer.check(move |view| checked(&book, view)).await?;
+        Ok(Response::new(checked))
     }
 
     async fn get_book(
@@ -310,6 +295,35 @@ impl ControlService for Control {
         let pages = self.readers.open(&person, head, request.into_inner(), may_read)?;
         Ok(Response::new(pages))
     }
+}
+
+/// What is wrong with a book, or what it would change.
+fn checked(text: &str, view: &View) -> CheckBookResponse {
+    let book_hash = BookHash::of(text).0.to_vec();
+    let mut response = CheckBookResponse { book_hash, ..CheckBookResponse::default() };
+    match Book::parse(text) {
+        Ok(new) => {
+            let difference = view.book.difference(&new);
+            let mut people = view.people.iter().map(|(_, member)| &member.person);
+            let watched = people.any(|person| person.roles.contains(&Role::Watcher));
+            if new.needs_watcher() && !watched {
+                response.warnings.push(WATCHED_BY_NOBODY.into());
+            }
+            response.wider = difference.wider;
+            response.narrower = difference.narrower;
+        }
+        Err(faults) => {
+            let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+            let faults = faults.0.into_iter().map(|fault| BookFault {
+                line: place(fault.line),
+                column: place(fault.column),
+                message: fault.message,
+                hint: fault.hint,
+            });
+            response.faults = faults.collect();
+        }
+    }
+    response
 }
 
 fn fence(view: &View, id: &KeyId, key: &KeyView) -> FenceState {

@@ -47,6 +47,7 @@ pub mod sign_stream;
 pub mod signing;
 mod status;
 mod waiting;
+mod watching;
 
 /// The wall clock, handed in: nothing under `edge` reads one of its own.
 pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;

@@ -70,7 +70,7 @@ impl PeopleService for Approvals {
             "" => None,
             id => Some(id.parse().map_err(|error| Refusal::bad_name("credential_id", &error))?),
         };
-        words::reason(&reason)?;
+        let reason = words::reason_of_a_stop(&reason);
         let suspended = Suspended { by: by.clone(), credential, person: person.clone(), reason };
         let sequence = self.sequencer.suspend(suspended).await?.0;
         tracing::warn!(%by, %person, sequence, "vote suspended");
@@ -84,10 +84,11 @@ impl PeopleService for Approvals {
         // Whoever has a certificate of this plane: the people and theirs may be what is lost.
         let carrier = peer(&request)?.identity().name().to_owned();
         let place = self.recoveries.share(&carrier).try_take();
-        let _place = place.map_err(|_| Refusal::Overloaded)?;
+        let place = place.map_err(|_| Refusal::Overloaded)?;
         let begun: RecoveryBegun = json("recovery_json", &request.into_inner().recovery_json)?;
         words::reason(&begun.renewal.reason)?;
-        let announced = self.sequencer.begin_recovery(begun).await?;
+        let sequencer = self.sequencer.clone();
+        let announced = place.hold(async move { sequencer.begin_recovery(begun).await }).await?;
         tracing::error!(carrier, sequence = %announced.sequence, "recovery announced");
         let (sequence, from_ms) = (announced.sequence.0, announced.from.0);
         Ok(Response::new(BeginRecoveryResponse { sequence, from_ms }))

@@ -7,6 +7,8 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::refusal::Refusal;
+
 /// Places of one kind.
 #[derive(Clone)]
 pub(super) struct Places {
@@ -84,6 +86,21 @@ impl Share {
     }
 }
 
+impl Place {
+    /// Does this, and gives the place back when it is done: not before, whoever hangs up.
+    pub(super) async fn hold<T: Send + 'static>(
+        self,
+        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let held = tokio::spawn(async move {
+            let done = work.await;
+            drop(self);
+            done
+        });
+        held.await.map_err(|_| Refusal::ShuttingDown)?
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         let mut names = self.names.lock();
@@ -96,6 +113,8 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
 
     #[test]
@@ -110,6 +129,24 @@ mod tests {
         drop((first, other));
         assert!(places.names.lock().is_empty());
         assert!(places.share("a").try_take().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_place_is_held_until_its_work_is_done_whoever_hangs_up() {
+        let places = Places::new(1, 1);
+        let place = places.share("a").try_take().unwrap();
+        let (begin, begun) = oneshot::channel();
+        let (end, wait) = oneshot::channel();
+        let asked = tokio::spawn(place.hold(async move {
+            begin.send(()).unwrap();
+            wait.await.map_err(|_| Refusal::ShuttingDown)
+        }));
+        begun.await.unwrap();
+        asked.abort();
+        assert!(asked.await.is_err(), "it has hung up");
+        assert_eq!(places.share("a").try_take().err(), Some(Full::Name));
+        end.send(()).unwrap();
+        drop(places.share("a").take().await);
     }
 
     #[tokio::test]

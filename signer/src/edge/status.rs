@@ -32,6 +32,7 @@ impl From<Refusal> for Status {
                 let details = info("ROLE_MISSING", [("person", person), ("role", role)]);
                 said(Code::PermissionDenied, message, details)
             }
+            Refusal::PersonSuspended(person) => suspended(message, person.to_string()),
             Refusal::Throttled { retry_after, rate } => throttled(message, retry_after, rate),
             Refusal::BadField { field, problem } => {
                 let mut details = info("BAD_FIELD", [("field", field.to_owned())]);
@@ -92,6 +93,11 @@ impl From<Refusal> for Status {
             }
         }
     }
+}
+
+/// A quorum can let them again, so it is no denial.
+fn suspended(message: String, person: String) -> Status {
+    said(Code::FailedPrecondition, message, info("PERSON_SUSPENDED", [("person", person)]))
 }
 
 fn throttled(message: String, retry_after: Duration, rate: &'static str) -> Status {

@@ -13,7 +13,7 @@ use tonic::Status;
 use super::places::Place;
 use crate::clock;
 use crate::refusal::Refusal;
-use crate::sequencer::{Sequencer, Standing};
+use crate::sequencer::{Origin, Sequencer, Standing};
 
 /// How one parked request is, again and again.
 pub(super) type Waits = ReceiverStream<Result<WatchRequestResponse, Status>>;
@@ -26,7 +26,7 @@ pub(super) async fn begin(
     place: Place,
 ) -> Result<Waits, Refusal> {
     let first = sequencer.matter(matter.clone(), None).await?;
-    if first.waiting.parked().is_none_or(|parked| *parked.caller() != caller) {
+    if !first.waiting.is_request_of(&caller) {
         // Somebody else's is as if it were not there.
         return Err(Refusal::NotFound { kind: "parked request", name: matter.to_string() });
     }
@@ -106,8 +106,8 @@ fn response(standing: &Standing) -> WatchRequestResponse {
 
 /// Whether nine tenths of its time are over. The wall clock will do: this is a hint.
 fn expires_soon(standing: &Standing) -> bool {
-    let Some(parked) = standing.waiting.parked() else { return false };
-    let (begun, ends) = (parked.parked_at.0, standing.waiting.expires.0);
+    let Origin::Parked { parked_at, .. } = &standing.waiting.origin else { return false };
+    let (begun, ends) = (parked_at.0, standing.waiting.expires.0);
     let last = ends.saturating_sub(ends.saturating_sub(begun) / 10);
     clock::wall().0 >= last
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_policy::book::Change;
-use portcullis_policy::id::{KeyId, Sequence};
+use portcullis_policy::id::{KeyId, PersonId, Sequence};
 use portcullis_policy::record::{Entry, Frozen, KeyCreated, KeyIntended, Record};
 use portcullis_policy::state::Prepared;
 use portcullis_policy::stops::Subject;
@@ -43,6 +43,9 @@ impl Writer {
             return done(answer, Err(Refusal::JournalFull));
         }
         let NewBook { adopted, book, base, difference } = new;
+        if let Err(refusal) = self.check_not_suspended(&adopted.by) {
+            return done(answer, Err(refusal));
+        }
         // One book is read at a time, so this is what it was compared with; but it is this check,
         // and not that lock, on which the promise rests.
         if base != self.state.book().hash() || !difference.is_narrowing() {
@@ -65,6 +68,15 @@ impl Writer {
         let sequence = self.append(entry.at, entry.record, None)?;
         (self.changed, self.matters_changed) = (true, true);
         self.after_commit(move |_| reply(answer, Ok((sequence, narrower))));
+        Ok(())
+    }
+
+    /// The edge has asked this too, but of a view that may be a batch old.
+    fn check_not_suspended(&self, by: &PersonId) -> Result<(), Refusal> {
+        let member = self.state.people().member(by);
+        if member.is_some_and(|member| member.suspended) {
+            return Err(Refusal::PersonSuspended(by.clone()));
+        }
         Ok(())
     }
 
@@ -100,6 +112,9 @@ impl Writer {
     ) -> Result<(), Fatal> {
         if self.space() != Space::Ample {
             return done(answer, Err(Refusal::JournalFull));
+        }
+        if let Err(refusal) = self.check_not_suspended(&intended.by) {
+            return done(answer, Err(refusal));
         }
         if self.state.key_named(intended.label.as_str()).is_some() {
             let taken = Refusal::LabelTaken(intended.label.to_string());

@@ -15,8 +15,9 @@ use portcullis_policy::request::Request;
 use tokio::sync::oneshot;
 
 use super::Charged;
-use super::people::{Announcement, Done, NewProposal, Standing};
+use super::people::{Announcement, Done, NewProposal};
 use super::proof::{Recorded, Signed};
+use super::standing::Standing;
 use crate::clock::Deadline;
 use crate::refusal::Refusal;
 use crate::signature::PublicPoint;

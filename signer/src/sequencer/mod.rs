@@ -10,10 +10,12 @@ mod fences;
 mod flood;
 mod people;
 mod proof;
+mod standing;
 mod start;
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test")]
 mod tests;
+mod turns;
 mod view;
 mod writer;
 
@@ -38,9 +40,11 @@ use tokio::sync::{oneshot, watch};
 pub use self::command::Report;
 use self::command::{Answer, Command, Ended, NewBook, Senders, Urgent};
 use self::people::NewProposal;
-pub use self::people::{Announcement, Done, Standing};
+pub use self::people::{Announcement, Done};
 pub use self::proof::{Recorded, Reserved, Signed};
+pub use self::standing::{Origin, Outline, Said, Standing};
 pub use self::start::{StartError, Started, start};
+use self::turns::{Turn, Turns};
 pub use self::view::{KeyView, View};
 pub use self::writer::{Fatal, Figures};
 use crate::clock::Deadline;
@@ -94,8 +98,9 @@ pub struct Sequencer {
     changes: watch::Sender<u64>,
     figures: Arc<Figures>,
     gate: Gate,
-    adopting: Arc<tokio::sync::Mutex<()>>,
-    recovering: Arc<tokio::sync::Mutex<()>>,
+    adopting: Turns,
+    checking: Turns,
+    recovering: Turns,
 }
 
 impl Sequencer {
@@ -138,11 +143,23 @@ impl Sequencer {
     /// Puts a book in force, if it only narrows. Reading and comparing it takes long if it is
     /// large, so that is not done by the writer, which a stop may wait for.
     pub async fn adopt(&self, adopted: Adopted) -> Result<(Sequence, Vec<String>), Refusal> {
-        let _one_at_a_time = self.adopting.lock().await;
-        let in_force = self.view().book.clone();
-        let read = move || NewBook::read(adopted, &in_force);
-        let new = tokio::task::spawn_blocking(read).await.map_err(|_| Refusal::ShuttingDown)??;
-        self.ask(|answer| Command::Adopt(Box::new(new), answer)).await
+        // In force when its turn has come: the one before may have changed that.
+        let view = self.view.clone();
+        let read = move || NewBook::read(adopted, &view.load_full().book);
+        let (new, turn) = self.adopting.take(read).await?;
+        let new = Box::new(new?);
+        self.ask_in(turn, |answer| Command::Adopt(new, answer)).await
+    }
+
+    /// Looks at what somebody may want to adopt, which may take as long: one at a time, and never
+    /// in the way of what is adopted.
+    pub async fn check<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&View) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let view = self.view.clone();
+        let look = move || look(&view.load_full());
+        self.checking.take(look).await.map(|(seen, _turn)| seen)
     }
 
     /// Takes in what somebody outside tells, if it can follow what was told before.
@@ -223,22 +240,16 @@ impl Sequencer {
         reason: String,
     ) -> Result<Standing, Refusal> {
         let text = if let Act::Adopt(adopt) = &act { Some(adopt.book.clone()) } else { None };
-        // Books are read one at a time; what ends a key or changes people waits for none of them.
-        let mut one_at_a_time = None;
-        let prepared = match text {
-            None => None,
-            Some(text) => {
-                one_at_a_time = Some(self.adopting.lock().await);
-                let in_force = self.view().book.clone();
-                let read = move || prepare(&text, &in_force);
-                let read = tokio::task::spawn_blocking(read).await;
-                Some(read.map_err(|_| Refusal::ShuttingDown)??)
-            }
+        let Some(text) = text else {
+            // Books are read one at a time; what ends a key or changes people waits for none.
+            let new = Box::new(NewProposal { by, act, reason, prepared: None });
+            return self.ask(|answer| Command::Propose(new, answer)).await;
         };
-        let new = Box::new(NewProposal { by, act, reason, prepared });
-        let standing = self.ask(|answer| Command::Propose(new, answer)).await;
-        drop(one_at_a_time);
-        standing
+        let view = self.view.clone();
+        let read = move || prepare(&text, &view.load_full().book);
+        let (prepared, turn) = self.adopting.take(read).await?;
+        let new = Box::new(NewProposal { by, act, reason, prepared: Some(prepared?) });
+        self.ask_in(turn, |answer| Command::Propose(new, answer)).await
     }
 
     /// Does what was proposed, if enough people have agreed.
@@ -261,17 +272,15 @@ impl Sequencer {
     /// Whoever has any certificate of the control plane may ask: its signatures are looked at here,
     /// one at a time, before the writer is troubled, for which a stop may wait.
     pub async fn begin_recovery(&self, begun: RecoveryBegun) -> Result<Announcement, Refusal> {
-        let _one_at_a_time = self.recovering.lock().await;
-        let view = self.view();
-        let recovery = view.governance.recovery.clone();
-        let vault = view.vault;
-        let checked = tokio::task::spawn_blocking(move || {
-            let signed = begun.check_signatures(&vault, recovery.as_ref());
+        let view = self.view.clone();
+        let check = move || {
+            let view = view.load_full();
+            let signed = begun.check_signatures(&view.vault, view.governance.recovery.as_ref());
             signed.map(|()| begun)
-        });
-        let checked = checked.await.map_err(|_| Refusal::ShuttingDown)?;
-        let begun = checked.map_err(Refusal::Recovery)?;
-        self.ask(|answer| Command::BeginRecovery(Box::new(begun), answer)).await
+        };
+        let (checked, turn) = self.recovering.take(check).await?;
+        let begun = Box::new(checked.map_err(Refusal::Recovery)?);
+        self.ask_in(turn, |answer| Command::BeginRecovery(begun, answer)).await
     }
 
     /// Replaces the people, if the delay is over.
@@ -305,9 +314,32 @@ impl Sequencer {
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Refusal> {
+        self.put(command)?.await.map_err(|_| Refusal::ShuttingDown)?
+    }
+
+    /// The same, in a turn that ends with the writer's answer, also if whoever asked has hung up.
+    async fn ask_in<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        command: impl FnOnce(Answer<T>) -> Command,
+    ) -> Result<T, Refusal> {
+        let wait = self.put(command)?;
+        let answered = tokio::spawn(async move {
+            let answered = wait.await;
+            drop(turn);
+            answered
+        });
+        let answered = answered.await.map_err(|_| Refusal::ShuttingDown)?;
+        answered.map_err(|_| Refusal::ShuttingDown)?
+    }
+
+    fn put<T>(
+        &self,
+        command: impl FnOnce(Answer<T>) -> Command,
+    ) -> Result<oneshot::Receiver<Result<T, Refusal>>, Refusal> {
         let (answer, wait) = oneshot::channel();
         self.queue.send(command(answer)).map_err(|_| Refusal::ShuttingDown)?;
-        wait.await.map_err(|_| Refusal::ShuttingDown)?
+        Ok(wait)
     }
 }
 

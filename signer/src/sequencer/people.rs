@@ -10,27 +10,15 @@ use portcullis_policy::pending::{Subject, Waiting};
 use portcullis_policy::record::{
     Entry, Matter, Proposed, Record, Recovered, RecoveryBegun, Suspended, Voted, Withdrawn,
 };
-use portcullis_policy::state::{Outlook, Prepared};
+use portcullis_policy::state::Prepared;
 use portcullis_policy::stops::Scope;
 use portcullis_policy::time::{Interval, Millis};
 
 use super::command::{Answer, reply};
+use super::standing::{Outline, Standing};
 use super::writer::{Fatal, Writer, done};
 use crate::journal::Space;
 use crate::refusal::Refusal;
-
-/// Something that waits, as somebody sees it at one moment.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    /// Its name.
-    pub matter: Matter,
-    /// The thing itself.
-    pub waiting: Waiting,
-    /// How far it is.
-    pub outlook: Outlook,
-    /// Whether the person who looks is asked about it.
-    pub asks: bool,
-}
 
 /// A proposal on its way to the writer.
 #[derive(Debug)]
@@ -69,7 +57,7 @@ impl Writer {
             matter: matter.clone(),
             outlook: self.state.outlook(waiting, now),
             asks: person.is_some_and(|person| self.state.asks(waiting, person, now)),
-            waiting: waiting.clone(),
+            waiting: Outline::of(waiting),
         })
     }
 
@@ -127,6 +115,10 @@ impl Writer {
         }
         let NewProposal { by, act, reason, prepared } = new;
         if let Some(prepared) = prepared {
+            // Else it would be read and compared again here, where a stop may wait for it.
+            if prepared.base != self.state.book().hash() {
+                return done(answer, Err(Refusal::BookChanged));
+            }
             self.state.prepare(prepared);
         }
         let now = self.clock.now();
@@ -182,12 +174,12 @@ impl Writer {
         };
         let waiting = self.state.pending().get(&Matter::Proposal(proposal));
         let summary = waiting.map(|one| portcullis_policy::statement::summary(&one.statement));
-        let act = waiting.and_then(Waiting::proposed).map(|proposed| proposed.act.clone());
+        let act = waiting.and_then(Waiting::proposed).map(|proposed| &proposed.act);
         let (mut thawed, mut stopped) = (None, None);
-        if let Some(Act::Thaw(thaw)) = &act {
+        if let Some(Act::Thaw(thaw)) = act {
             thawed = Some(thaw.scope.clone());
         }
-        if let Some(Act::Revoke(revoke)) = &act {
+        if let Some(Act::Revoke(revoke)) = act {
             stopped = Some(Scope::Key(revoke.key));
         }
         let sequence = self.append(now, Record::Executed(executed), None)?;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::Sequencer;
 use super::command::lanes;
 use super::flood::Flood;
+use super::turns::Turns;
 use super::view::View;
 use super::writer::{Fatal, Figures, Writer};
 use crate::clock::{self, Clock};
@@ -111,7 +112,7 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
     let thread = std::thread::Builder::new().name("sequencer".into());
     let writer = thread.spawn(move || writer.run(&commands))?;
     let under_way = Arc::new(AtomicUsize::new(0));
-    let (adopting, recovering) = (Arc::default(), Arc::default());
+    let [adopting, checking, recovering] = [Turns::default(), Turns::default(), Turns::default()];
     let head = head_watch;
     let sequencer = Sequencer {
         queue,
@@ -123,6 +124,7 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
         figures,
         gate,
         adopting,
+        checking,
         recovering,
     };
     Ok(Started { sequencer, clock, writer, unfinished_keys })
@@ -140,7 +142,9 @@ fn fold(storage: &dyn Storage) -> Result<(State, VaultId), StartError> {
             None => folded = Some((State::genesis(&entry)?, VaultId(leaf_hash(&record)))),
         }
     }
-    folded.ok_or(StartError::Empty)
+    let (mut state, vault) = folded.ok_or(StartError::Empty)?;
+    state.parse_proposed_books();
+    Ok((state, vault))
 }
 
 /// What is stopped stays so; and whatever was recorded for somebody may have been released by the

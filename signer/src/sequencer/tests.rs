@@ -4,17 +4,22 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, address};
 use k256::ecdsa::SigningKey;
+use portcullis_policy::act::{Act, AdoptBook};
 use portcullis_policy::id::{BookHash, Epoch, KeyId, PersonId, Sequence};
 use portcullis_policy::record::{
-    Actor, Adopted, Entry, Environment, FORMAT, Frozen, Genesis, KeyIntended, Record,
+    Actor, Adopted, Entry, Environment, FORMAT, Frozen, Genesis, KeyIntended, Person, Record, Role,
+    Suspended,
 };
 use portcullis_policy::request::{Asker, Input, Request};
 use portcullis_policy::stops::Scope;
 
-use super::{Charged, Recorded, Reserved, Sequencer, Signed, start};
+use super::command::Command;
+use super::people::NewProposal;
+use super::{Charged, Recorded, Reserved, Sequencer, Signed, prepare, start};
 use crate::clock::{Clock, Deadline};
 use crate::journal::{Batch, Memory, Space, Storage, Stored};
 use crate::refusal::Refusal;
+use crate::roster;
 use crate::signature::{PublicPoint, RawSignature};
 
 const SUPPLIER: Address = address!("00000000000000000000000000000000000a11ce");
@@ -36,6 +41,18 @@ fees = { per_tx = "1 ETH", window = "1 ETH / 1h", max_priority_fee = "1 gwei", c
 rate = { per_caller = "unlimited", per_key = "unlimited", parked = 1 }
 "#;
 
+fn olga() -> PersonId {
+    "olga".parse().unwrap()
+}
+
+/// The certificate of the only person there is.
+const OLGA: &str = "spiffe://test/people/olga";
+
+fn narrower() -> Adopted {
+    let book = BOOK.replace("per_tx = \"2.5 ETH\"", "per_tx = \"1 ETH\"");
+    Adopted { book, by: olga() }
+}
+
 struct World {
     sequencer: Sequencer,
     memory: Memory,
@@ -46,12 +63,18 @@ struct World {
 impl World {
     async fn new() -> Self {
         let mut memory = Memory::default();
+        let olga = Person {
+            control: OLGA.into(),
+            credentials: Vec::new(),
+            id: olga(),
+            roles: [Role::Operator].into(),
+        };
         let genesis = Genesis {
             book: BOOK.into(),
             environment: Environment::Development,
             format: FORMAT,
             governance: None,
-            people: Vec::new(),
+            people: vec![olga],
             salt: BookHash::of("salt").0,
             signatures: Vec::new(),
         };
@@ -69,17 +92,20 @@ impl World {
     }
 
     async fn make_key(&self) {
-        let olga: PersonId = "olga".parse().unwrap();
+        self.intend_key(self.key, "hot").await.unwrap();
+        self.sequencer.key_created(self.key, self.point()).await.unwrap();
+    }
+
+    async fn intend_key(&self, key: KeyId, label: &str) -> Result<(), Refusal> {
         let intended = KeyIntended {
-            by: olga.clone(),
-            key: self.key,
-            label: "hot".parse().unwrap(),
-            owner: olga,
+            by: olga(),
+            key,
+            label: label.parse().unwrap(),
+            owner: olga(),
             purpose: String::new(),
             tags: ["web".parse().unwrap()].into(),
         };
-        self.sequencer.intend_key(intended).await.unwrap();
-        self.sequencer.key_created(self.key, self.point()).await.unwrap();
+        self.sequencer.intend_key(intended).await
     }
 
     fn point(&self) -> PublicPoint {
@@ -118,6 +144,12 @@ impl World {
     async fn freeze(&self, scope: Scope) -> super::FrozenAnswer {
         let frozen = Frozen { by: Actor::Signer, reason: "test".into(), scope };
         self.sequencer.freeze(frozen).await
+    }
+
+    async fn suspend_olga(&self) {
+        let (by, person) = (olga(), olga());
+        let suspended = Suspended { by, credential: None, person, reason: "test".into() };
+        self.sequencer.suspend(suspended).await.unwrap();
     }
 
     fn last_record(&self) -> Record {
@@ -188,9 +220,7 @@ async fn a_stop_between_charge_and_record_withholds_the_signature() {
 async fn a_book_narrowed_between_charge_and_record_withholds_the_signature() {
     let world = World::new().await;
     let signed = world.sign(world.charge(0, 2).await.unwrap());
-    let book = BOOK.replace("per_tx = \"2.5 ETH\"", "per_tx = \"1 ETH\"");
-    let adopted = Adopted { book, by: "olga".parse().unwrap() };
-    world.sequencer.adopt(adopted).await.unwrap();
+    world.sequencer.adopt(narrower()).await.unwrap();
     let answer = world.sequencer.record(signed).await;
     assert!(matches!(answer, Err(Refusal::Withheld { .. })), "{answer:?}");
 }
@@ -258,4 +288,53 @@ async fn what_is_past_its_deadline_when_its_turn_comes_is_not_charged() {
     let ample = Some(Deadline::after(Duration::from_secs(3_600)));
     let timely = world.sequencer.charge(world.request(1, 2), ample).await;
     assert!(matches!(timely, Ok(Charged::Reserved(_))), "the budget was all there: {timely:?}");
+}
+
+#[tokio::test]
+async fn a_proposed_book_that_was_compared_with_another_one_is_refused_unread() {
+    let world = World::new().await;
+    let book = BOOK.replace("3 ETH / 1h", "30 ETH / 1h");
+    let prepared = prepare(&book, &world.sequencer.view().book).unwrap();
+    world.sequencer.adopt(narrower()).await.unwrap();
+    let new = NewProposal {
+        by: olga(),
+        act: Act::Adopt(AdoptBook { book }),
+        reason: "test".into(),
+        prepared: Some(prepared),
+    };
+    let answer = world.sequencer.ask(|answer| Command::Propose(Box::new(new), answer)).await;
+    assert!(matches!(answer, Err(Refusal::BookChanged)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_book_that_is_checked_delays_none_that_is_adopted() {
+    let world = World::new().await;
+    let _checking = world.sequencer.checking.take(|| ()).await.unwrap();
+    let adopted = world.sequencer.adopt(narrower());
+    let adopted = tokio::time::timeout(Duration::from_secs(30), adopted).await;
+    assert!(matches!(adopted, Ok(Ok(_))), "{adopted:?}");
+}
+
+#[tokio::test]
+async fn whoever_is_suspended_adopts_no_book_and_makes_no_key_and_still_stops() {
+    let world = World::new().await;
+    world.suspend_olga().await;
+    let answer = world.sequencer.adopt(narrower()).await;
+    assert!(matches!(answer, Err(Refusal::PersonSuspended(_))), "{answer:?}");
+    let answer = world.intend_key(KeyId::from_bytes([4; 16]), "other").await;
+    assert!(matches!(answer, Err(Refusal::PersonSuspended(_))), "{answer:?}");
+    let frozen = Frozen { by: Actor::Person(olga()), reason: "test".into(), scope: Scope::All };
+    assert!(world.sequencer.freeze(frozen).await.sequence.is_some());
+}
+
+#[tokio::test]
+async fn the_edge_lets_whoever_is_suspended_look_and_nothing_that_takes_an_active_person() {
+    let world = World::new().await;
+    let roles = &[Role::Operator];
+    assert!(roster::active(&world.sequencer.view(), OLGA, roles).is_ok());
+    world.suspend_olga().await;
+    let view = world.sequencer.view();
+    assert!(roster::person(&view, OLGA, roles).is_ok());
+    let answer = roster::active(&view, OLGA, roles);
+    assert!(matches!(answer, Err(Refusal::PersonSuspended(_))), "{answer:?}");
 }

@@ -7,7 +7,7 @@ use portcullis_client::wire::freeze_scope::Scope;
 use portcullis_client::wire::{FenceState, KeyState};
 use portcullis_softhsm_tests::probe::{Probe, ProbeError};
 use portcullis_softhsm_tests::token::Through;
-use portcullis_softhsm_tests::world::{Failure, Vault, governed_book, payment};
+use portcullis_softhsm_tests::world::{Failure, Vault, governed_book, payment, reason};
 use serde_json::json;
 
 use crate::mission::execute;
@@ -176,5 +176,38 @@ async fn a_token_that_refuses_or_hangs_delays_no_stop_and_is_not_passed_over_in_
     let journal = scene.journal().await?;
     let intents = journal.of("fence_intended").len();
     assert_eq!(intents, 2, "one for each stop, however often the token was asked");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_folder_from_before_the_stop_does_not_bring_the_key_back() -> Result<(), Failure> {
+    let scene = scene().await?;
+    let data = scene.vault.installation.data().to_path_buf();
+    let before = data.with_extension("before");
+    let Scene { vault, server, key, .. } = scene;
+    server.terminate()?;
+    copy(&data, &before)?;
+    let server = vault.serve()?;
+    let sam = vault.control(&server, "sam").await?;
+    sam.freeze(Scope::Key("hot".into()), "we think the key is out").await?;
+    until(&sam, "hot", FenceState::Fenced).await?;
+    server.terminate()?;
+    std::fs::remove_dir_all(&data)?;
+    std::fs::rename(&before, &data)?;
+    let server = vault.serve()?;
+    let sam = vault.control(&server, "sam").await?;
+    let seen = sam.key("hot").await?;
+    assert_eq!(seen.state(), KeyState::Frozen, "{seen:?}");
+    let payouts = vault.client(&server, "spiffe://test/payouts").await?;
+    assert_eq!(reason(&payouts, &key, &payment(0, 1.try_into()?)).await, "FROZEN");
+    Ok(())
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        std::fs::copy(&path, to.join(path.file_name().ok_or("no name")?))?;
+    }
     Ok(())
 }

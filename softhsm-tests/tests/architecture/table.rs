@@ -100,6 +100,33 @@ fn every_file_that_the_architecture_page_names_exists() {
     none(&gone);
 }
 
+/// What a break changes must stand in its file, once: a rule that was moved would not be broken, and
+/// nobody would hear of it before the next whole run.
+#[test]
+fn every_break_finds_what_it_changes_and_the_test_that_must_notice() {
+    let tree = files(&[".rs", ".toml"]);
+    let text = |path: &str| tree.iter().find(|file| file.path == path).map(|file| &file.text);
+    let breaks: toml::Table = text("softhsm-tests/breaks.toml").unwrap().parse().unwrap();
+    let word = |table: &toml::Value, name: &str| table[name].as_str().unwrap().to_owned();
+    let mut stale = Vec::new();
+    for one in breaks["break"].as_array().unwrap() {
+        let name = word(one, "name");
+        for edit in one["edit"].as_array().unwrap() {
+            let (path, find) = (word(edit, "file"), word(edit, "find"));
+            let times = text(&path).map_or(0, |text| text.matches(&find).count());
+            if times != 1 {
+                stale.push(format!("{name}: {find:?} stands {times} times in {path}"));
+            }
+        }
+        let test = word(one, "test");
+        let test = format!("fn {}(", test.rsplit("::").next().unwrap());
+        if !tree.iter().any(|file| file.text.contains(&test)) {
+            stale.push(format!("{name}: there is no {test}..)"));
+        }
+    }
+    none(&stale);
+}
+
 fn file(path: &str, text: &str) -> File {
     File { path: path.to_owned(), text: text.to_owned() }
 }
