@@ -4,7 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::connection::ConnectionArgs;
 use crate::output::Format;
-use crate::{approvals, audit, completions, freeze, key, people, policy, report, sign, thaw};
+use crate::{
+    approvals, audit, completions, freeze, key, people, policy, report, sign, stop_order, thaw,
+};
 
 /// Speaks to a Portcullis signer: keys, signatures, the policy book, the stop, the journal.
 #[derive(Debug, Parser)]
@@ -32,6 +34,9 @@ pub(crate) enum Verb {
     Policy(policy::PolicyVerb),
     /// Stop signing in a scope, at once. Thawing takes a quorum.
     Freeze(freeze::FreezeArgs),
+    /// Sign a stop beforehand, to be used without a certificate.
+    #[command(subcommand)]
+    StopOrder(stop_order::StopOrderVerb),
     /// Start again what one freeze stopped. Takes a quorum.
     Thaw(thaw::ThawArgs),
     /// End a stopped key for good. Takes a quorum.

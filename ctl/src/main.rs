@@ -20,6 +20,7 @@ mod policy;
 mod report;
 mod sign;
 mod status;
+mod stop_order;
 mod thaw;
 mod transaction;
 
@@ -55,6 +56,7 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Verb::Policy(verb) => policy::run(verb, connection, output).await,
         Verb::Report(verb) => report::run(verb, connection, output).await,
         Verb::Freeze(args) => freeze::run(args, connection, output).await,
+        Verb::StopOrder(verb) => stop_order::run(verb, connection, output).await,
         Verb::Thaw(args) => thaw::run(args, connection, output).await,
         Verb::Revoke(args) => thaw::revoke(args, connection, output).await,
         Verb::Approvals(verb) => approvals::run(verb, connection, output).await,

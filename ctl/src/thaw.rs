@@ -31,11 +31,11 @@ pub(crate) struct RevokeArgs {
     reason: String,
 }
 
-/// Nothing that could be thawed.
+/// Nothing that could be stopped, or thawed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ThawFault {
     /// No caller or tag has such a name.
-    #[error("nothing can have been stopped under that name")]
+    #[error("nothing can be stopped under that name")]
     Name(#[from] InvalidName),
 }
 
@@ -45,16 +45,24 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let control = connection.control().await?;
-    let scope = match args.scope.scope() {
-        freeze_scope::Scope::Key(key) => Scope::Key(key_id(&control, &key).await?),
+    let scope = scope_of(&control, args.scope.scope()).await?;
+    let wanted = Wanted { act: Act::Thaw(Thaw { scope }), reason: args.reason };
+    wanted.settle(&control, output).await
+}
+
+/// A scope by the names that the journal has: a key by its id.
+pub(crate) async fn scope_of(
+    control: &ControlClient,
+    scope: freeze_scope::Scope,
+) -> Result<Scope, Failure> {
+    Ok(match scope {
+        freeze_scope::Scope::Key(key) => Scope::Key(key_id(control, &key).await?),
         freeze_scope::Scope::Caller(caller) => {
             Scope::Caller(caller.parse().map_err(ThawFault::Name)?)
         }
         freeze_scope::Scope::Tag(tag) => Scope::Tag(tag.parse().map_err(ThawFault::Name)?),
         freeze_scope::Scope::All(_) => Scope::All,
-    };
-    let wanted = Wanted { act: Act::Thaw(Thaw { scope }), reason: args.reason };
-    wanted.settle(&control, output).await
+    })
 }
 
 /// `revoke KEY`: ends a key for good. Takes a quorum.

@@ -86,12 +86,19 @@ impl Vault {
         };
         let quorums = [(Deed::Revoke, rule.clone()), (Deed::People, rule)].into();
         let governance = Governance { quorums, recovery: None };
+        // Else whoever of the three is to go would be missing with whoever proposes it.
+        let proposer = Person {
+            control: "olga.example".into(),
+            credentials: Vec::new(),
+            id: id("olga"),
+            roles: BTreeSet::from([Role::Operator]),
+        };
         let mut genesis = Genesis {
             book: "version = 1\n".into(),
             environment: Environment::Development,
             format: FORMAT,
             governance: Some(governance),
-            people: ["ada", "bob", "cay"].map(person).to_vec(),
+            people: ["ada", "bob", "cay"].map(person).into_iter().chain([proposer]).collect(),
             salt: B256::repeat_byte(5),
             signatures: Vec::new(),
         };

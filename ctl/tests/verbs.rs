@@ -51,11 +51,11 @@ fn keys_are_listed_in_aligned_columns_with_checksummed_addresses_and_troubles_on
         ran.out,
         format!(
             "LABEL                ID                                ADDRESS{}\
-             STATE    PURPOSE   TAGS\n\
-             a-rather-long-label  ffffffffffffffffffffffffffffffff  {address}  trouble  payments  \
-             eu,treasury\n\
+             STATE    TOKEN    PURPOSE   TAGS\n\
+             a-rather-long-label  ffffffffffffffffffffffffffffffff  {address}  trouble  refused  \
+             payments  eu,treasury\n\
              hot{pad}  000102030405060708090a0b0c0d0e0f  {address}  \
-             active   payments  eu,treasury\n",
+             active   signs    payments  eu,treasury\n",
             " ".repeat(37),
         )
     );

@@ -364,12 +364,8 @@ impl Pending {
         });
     }
 
-    pub(crate) fn change_proposed(&mut self, change: impl Fn(&mut ProposedSubject)) {
-        for waiting in self.matters.values_mut() {
-            if let Subject::Proposed(proposed) = &mut waiting.subject {
-                change(proposed);
-            }
-        }
+    pub(crate) fn change_subjects(&mut self, change: impl Fn(&mut Subject)) {
+        self.matters.values_mut().for_each(|waiting| change(&mut waiting.subject));
     }
 
     fn end_each(&mut self, ends: impl Fn(&Waiting) -> bool) {

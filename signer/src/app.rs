@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_policy::id::KeyId;
+use portcullis_policy::record::{Actor, Frozen};
+use portcullis_policy::stops::Scope;
 use portcullis_proto::v1::FILE_DESCRIPTOR_SET;
 use portcullis_proto::v1::approval_service_server::ApprovalServiceServer;
 use portcullis_proto::v1::control_service_server::ControlServiceServer;
@@ -16,17 +19,18 @@ use portcullis_proto::v1::people_service_server::PeopleServiceServer;
 use portcullis_proto::v1::signing_service_server::SigningServiceServer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
 use crate::clock;
-use crate::config::{Config, ConfigError, Listener};
+use crate::config::{self, Config, ConfigError, Listener};
 use crate::edge::approvals::Approvals;
 use crate::edge::control::Control;
 use crate::edge::readers::Readers;
 use crate::edge::release::Release;
 use crate::edge::signing::Signing;
+use crate::edge::stop_orders::StopOrders;
 use crate::edge::{
     EdgeCounters, Limits, Loopback, LoopbackError, Plane, Probe, Trust, TrustError, WallClock,
 };
@@ -38,7 +42,7 @@ use crate::journal::{OpenError, Segments, Storage};
 use crate::keys::Keys;
 use crate::pipeline::Pipeline;
 use crate::process;
-use crate::sequencer::{self, Fatal, StartError, Started};
+use crate::sequencer::{self, Fatal, Sequencer, StartError, Started};
 use crate::throttle::{Acts, Throttle};
 
 /// Why the signer did not start, or did not go on.
@@ -123,10 +127,12 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let mut chores = JoinSet::new();
     chores.spawn(watch_keys(keys.clone(), unfinished_keys));
     chores.spawn(fencer.clone().run());
+    chores.spawn(stop_on_a_signal(sequencer.clone()));
 
     let data = Door::open("data plane", &config.data_plane).await?;
     let control = Door::open("control plane", &config.control_plane).await?;
     let loopback = Loopback::bind(config.loopback.listen).await?;
+    let orders = bind_orders(config.stop_orders.as_ref()).await?;
     let health = Arc::new(Health {
         sequencer: sequencer.clone(),
         hsm: hsm.clone(),
@@ -135,7 +141,8 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         edge: vec![data.counters(), control.counters()],
         memory_locked,
     });
-    publish(&config.data, [data.address, control.address, loopback.address()])?;
+    let addresses = [data.address, control.address, loopback.address()];
+    publish(&config.data, addresses, orders.as_ref())?;
 
     let throttle = Throttle::new(config.rate_per_second_max);
     let pipeline = Arc::new(Pipeline::new(sequencer.clone(), hsm.clone(), throttle));
@@ -145,43 +152,75 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let people = Control {
         sequencer: sequencer.clone(),
         keys,
-        fencer,
+        fencer: fencer.clone(),
         readers: Readers::new(reader),
         health: health.clone(),
-        clock,
+        clock: clock.clone(),
         acts: approvals.acts.clone(),
         checks: Acts::default(),
     };
 
-    let (stop, _) = watch::channel(false);
-    let stopped = |mut stop: watch::Receiver<bool>| async move {
-        drop(stop.wait_for(|stop| *stop).await);
-    };
-    let mut planes = JoinSet::new();
-    planes.spawn(data.serve(Release(data_routes(signing)?), stopped(stop.subscribe())));
-    planes.spawn(
-        control.serve(Release(control_routes(people, approvals)?), stopped(stop.subscribe())),
-    );
-    planes.spawn(loopback.serve(probe(&health), stopped(stop.subscribe())));
-
-    // Ends in one of two ways: told to, or because the journal cannot be written any more.
-    let (ended, writer_ended) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || ended.send(writer.join()));
-    let mut writer_ended = writer_ended;
-    tokio::select! {
-        told = told_to_stop() => told.map_err(AppError::Signals)?,
-        ended = &mut writer_ended => return writer_result(ended),
-        // A signer that cannot be told to stop must not go on signing.
-        _ = planes.join_next() => return Err(AppError::PlaneEnded),
+    let mut planes = Planes::default();
+    if let Some(listener) = orders {
+        let (trust, sequencer) = (control.trust.clone(), sequencer.clone());
+        let orders = StopOrders { listener, trust, sequencer, fencer, clock };
+        planes.serve(|stopped| orders.serve(stopped));
     }
+    let (signing, people) = (data_routes(signing)?, control_routes(people, approvals)?);
+    planes.serve(|stopped| data.serve(Release(signing), stopped));
+    planes.serve(|stopped| control.serve(Release(people), stopped));
+    planes.serve(|stopped| loopback.serve(probe(&health), stopped));
+
+    let (ended, mut writer_ended) = oneshot::channel();
+    std::thread::spawn(move || ended.send(writer.join()));
+    planes.until_the_end(&mut writer_ended).await?;
     tracing::info!("stopping: finishing what is under way");
     chores.abort_all();
-    stop.send_replace(true);
-    while planes.join_next().await.is_some() {}
+    planes.end().await;
     sequencer.finish();
     let result = writer_result(writer_ended.await);
     hsm.close().await;
     result
+}
+
+/// The listeners, and the word that ends them.
+#[derive(Default)]
+struct Planes {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Planes {
+    /// Begins to serve, until told to stop.
+    fn serve<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        begin: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send>>) -> F,
+    ) {
+        let mut stop = self.stop.subscribe();
+        let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+        self.tasks.spawn(begin(Box::pin(stopped)));
+    }
+
+    /// Ends well when told to; else because the journal cannot be written any more, or because a
+    /// listener is gone: a signer that cannot be told to stop must not go on signing.
+    async fn until_the_end(
+        &mut self,
+        writer_ended: &mut oneshot::Receiver<Joined>,
+    ) -> Result<(), AppError> {
+        tokio::select! {
+            told = told_to_stop() => told.map_err(AppError::Signals),
+            ended = writer_ended => {
+                writer_result(ended)?;
+                Err(AppError::PlaneEnded)
+            }
+            _ = self.tasks.join_next() => Err(AppError::PlaneEnded),
+        }
+    }
+
+    async fn end(mut self) {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
 }
 
 /// Reads every key's attributes again from time to time: one that drifts while we serve is frozen.
@@ -209,6 +248,26 @@ fn writer_result<E>(ended: Result<Joined, E>) -> Result<(), AppError> {
     match ended {
         Ok(Ok(result)) => Ok(result?),
         Ok(Err(_)) | Err(_) => Err(AppError::WriterPanicked),
+    }
+}
+
+async fn bind_orders(config: Option<&config::StopOrders>) -> Result<Option<TcpListener>, AppError> {
+    let Some(config::StopOrders { listen }) = config else { return Ok(None) };
+    let fault = |source| AppError::Listen { plane: "stop orders", address: *listen, source };
+    TcpListener::bind(listen).await.map(Some).map_err(fault)
+}
+
+/// SIGUSR1 stops everything: for whoever has the host and nothing else.
+async fn stop_on_a_signal(sequencer: Sequencer) {
+    let Ok(mut signals) = signal(SignalKind::user_defined1()) else {
+        tracing::error!("SIGUSR1 cannot be waited for: it will not stop anything");
+        return;
+    };
+    while signals.recv().await.is_some() {
+        let reason = "SIGUSR1 on the host".to_owned();
+        let stop = Frozen { by: Actor::Signer, reason, scope: Scope::All };
+        let stopped = sequencer.freeze(stop).await;
+        tracing::warn!(recorded = stopped.sequence.is_some(), "SIGUSR1: everything is stopped");
     }
 }
 
@@ -306,10 +365,16 @@ fn probe(health: &Arc<Health>) -> Probe {
 }
 
 /// Says in `addresses.json` where each listener really listens: with port 0 only we know.
-fn publish(data: &Path, listening: [SocketAddr; 3]) -> Result<(), AppError> {
+fn publish(
+    data: &Path,
+    listening: [SocketAddr; 3],
+    orders: Option<&TcpListener>,
+) -> Result<(), AppError> {
     let names = ["data_plane", "control_plane", "loopback"];
-    let addresses: BTreeMap<&str, String> =
+    let mut addresses: BTreeMap<&str, String> =
         names.into_iter().zip(listening.map(|address| address.to_string())).collect();
+    let orders = orders.and_then(|listener| listener.local_addr().ok());
+    addresses.extend(orders.map(|address| ("stop_orders", address.to_string())));
     tracing::info!(?addresses, "serving");
     let text = serde_json::to_string(&addresses).unwrap_or_default();
     let path = data.join("addresses.json");

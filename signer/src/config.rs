@@ -28,6 +28,8 @@ pub struct Config {
     pub data_plane: Listener,
     /// Where people connect.
     pub control_plane: Listener,
+    /// Where stop orders are taken, without a client certificate. Absent: nowhere.
+    pub stop_orders: Option<StopOrders>,
     /// Health and metrics, on loopback only.
     pub loopback: Loopback,
 }
@@ -58,6 +60,14 @@ pub struct Listener {
     client_ca: PathBuf,
     #[serde(default)]
     crl: Vec<PathBuf>,
+}
+
+/// The listener for stop orders, which shows the control plane's certificate.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopOrders {
+    /// Address and port.
+    pub listen: SocketAddr,
 }
 
 /// The plaintext listener.

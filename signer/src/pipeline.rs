@@ -76,12 +76,9 @@ impl Pipeline {
 
     /// A signature made a moment ago for the same digest, or a fresh one out of the token.
     async fn obtain(&self, reserved: Reserved) -> Result<Signed, Refusal> {
-        let number = reserved.number();
+        let (number, key) = (reserved.number(), *reserved.key());
         let answer = match self.recent.take(*reserved.key(), *reserved.digest()) {
-            Some(raw) => {
-                let key = *reserved.key();
-                reserved.attach(raw).map_err(|_| SignFault::BadSignature { key })
-            }
+            Some(raw) => reserved.attach(raw).map_err(|_| SignFault::BadSignature { key }),
             None => self.token.sign(reserved).await,
         };
         match answer {
@@ -89,6 +86,11 @@ impl Pipeline {
             Err(fault) => {
                 let code = fault_code(&fault);
                 self.sequencer.fail(number, code).await?;
+                // The stop went round the queue and was in the token before this was.
+                let fenced = matches!(fault, SignFault::KeyFenced { .. });
+                if let Some(scope) = self.sequencer.view().stop_of(&key).filter(|_| fenced) {
+                    return Err(Refusal::Stopped(scope));
+                }
                 Err(Refusal::Token { code, retry_after: fault.retry_after() })
             }
         }

@@ -73,6 +73,8 @@ pub struct Settings {
     pub data_plane: Plane,
     /// Where people come in.
     pub control_plane: Plane,
+    /// Stop orders.
+    pub stop_orders: Loopback,
     /// Health and metrics.
     pub loopback: Loopback,
 }
@@ -127,6 +129,7 @@ impl Settings {
             call_timeout_ms: 5_000,
         };
         let loopback = Loopback { listen: "127.0.0.1:0".to_owned() };
+        let stop_orders = loopback.clone();
         Self {
             data: data.to_owned(),
             segment_bytes: 4 * 1024 * 1024,
@@ -134,6 +137,7 @@ impl Settings {
             hsm,
             data_plane,
             control_plane,
+            stop_orders,
             loopback,
         }
     }
@@ -159,6 +163,8 @@ pub struct Addresses {
     pub data_plane: SocketAddr,
     /// For people.
     pub control_plane: SocketAddr,
+    /// For stop orders.
+    pub stop_orders: SocketAddr,
     /// For health and metrics.
     pub loopback: SocketAddr,
 }

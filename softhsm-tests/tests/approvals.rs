@@ -19,5 +19,7 @@ mod fence;
 mod floods;
 #[path = "approvals/mission.rs"]
 mod mission;
+#[path = "approvals/orders.rs"]
+mod orders;
 #[path = "approvals/requests.rs"]
 mod requests;

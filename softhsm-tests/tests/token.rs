@@ -642,8 +642,9 @@ async fn the_process_opens_no_connection_of_its_own() -> Result<(), Failure> {
     vault.control(&server, "sam").await?.freeze(Scope::Key("hot".into()), "drill").await?;
     assert_eq!(reason(&payouts, &key, &payment(1, ether(1))).await, "FROZEN");
 
-    let Addresses { data_plane, control_plane, loopback } = server.addresses();
-    let listening = [data_plane, control_plane, loopback].map(|address: SocketAddr| address.port());
+    let Addresses { data_plane, control_plane, loopback, stop_orders } = server.addresses();
+    let listening = [data_plane, control_plane, loopback, stop_orders];
+    let listening = listening.map(|address: SocketAddr| address.port());
     // A connection that just ended is in one list and not in the other: look again.
     let mine = wait::until("every socket to be accounted for", || {
         let open = sockets(server.pid());

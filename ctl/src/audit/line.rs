@@ -76,6 +76,9 @@ fn words(record: &Record, registry: &Registry) -> String {
         Record::Frozen(frozen) => {
             let by = match &frozen.by {
                 Actor::Person(person) => person.to_string(),
+                Actor::Order(order) => {
+                    format!("an order that {} signed ({})", order.by, order.order)
+                }
                 Actor::Signer => "the signer".to_owned(),
             };
             format!("{} by {by}: {}", frozen.scope, frozen.reason)

@@ -129,6 +129,7 @@ impl Together {
             What::Frozen(Frozen { by, reason, scope }) => {
                 let by = match by {
                     Actor::Person(person) => person.to_string(),
+                    Actor::Order(order) => format!("an order that {} had signed", order.by),
                     Actor::Signer => "the signer itself".to_owned(),
                 };
                 let at = rfc3339(deed.place.at_ms);

@@ -11,6 +11,7 @@ mod renewal_file;
 mod suspend;
 
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -156,8 +157,9 @@ fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
 }
 
 /// Writes a result that is handed to somebody else: never over a file that is there.
-fn write_new(path: &Path, text: &str) -> Result<(), PeopleFault> {
+pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), PeopleFault> {
     let fault = |source| PeopleFault::Write { path: path.to_owned(), source };
-    let mut file = std::fs::File::create_new(path).map_err(fault)?;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(fault)?;
     file.write_all(text.as_bytes()).map_err(fault)
 }

@@ -3,24 +3,40 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use alloy_primitives::Address;
 
 use super::names::Thing;
-use super::{Addresses, Book};
+use super::{AddressSet, Addresses, Book};
 
 impl Book {
     /// Those that the book names or lists, that look like this one and are not.
     pub(crate) fn alike(&self, one: Address) -> BTreeSet<Address> {
         let named = self.registry.labels.range(beginning_like(one)).map(|(address, _)| address);
-        let listed = self.things.values().filter_map(|thing| match thing {
-            Thing::List(list) => Some(list),
-            Thing::Address(_) | Thing::Contract(..) | Thing::Token(..) => None,
-        });
-        let listed = listed.flat_map(|list: &Addresses| list.within(&beginning_like(one)));
+        let listed = self.listed.iter().flat_map(|list| list.within(&beginning_like(one)));
         named.chain(listed).copied().filter(|other| looks_like(one, *other)).collect()
     }
 }
+
+/// Every address that stands in a list, in a few lists: there may be as many of them as of
+/// addresses, and each look would cost as much.
+pub(super) fn listed<'t>(things: impl Iterator<Item = &'t Thing>) -> Vec<Addresses> {
+    let lists = things.filter_map(|thing| match thing {
+        Thing::List(list) => Some(list),
+        Thing::Address(_) | Thing::Contract(..) | Thing::Token(..) => None,
+    });
+    let (long, short): (Vec<&Addresses>, Vec<&Addresses>) =
+        lists.partition(|list| list.len() > SHORT_MAX);
+    let short: BTreeSet<&[Address]> = short.into_iter().map(|list| list.as_slice()).collect();
+    let short: AddressSet = short.into_iter().flatten().copied().collect();
+    let mut seen: BTreeSet<&[Address]> = BTreeSet::new();
+    let long = long.into_iter().filter(|list| seen.insert(list.as_slice()));
+    long.cloned().chain([Arc::new(short)]).collect()
+}
+
+/// Longer lists are few, and are not copied.
+const SHORT_MAX: usize = 10_000;
 
 /// All addresses with the same first four digits.
 pub(crate) fn beginning_like(one: Address) -> RangeInclusive<Address> {

@@ -1,7 +1,7 @@
 //! The way from a book's text to a [`Book`]: reads the registry, then the keys, and finds all
 //! faults. One fault refuses the whole book.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alloy_primitives::Address;
@@ -60,8 +60,10 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
     let group =
         |(name, people): (String, Option<BTreeSet<PersonId>>)| (name, people.unwrap_or_default());
     let things = names.things.into_iter().filter_map(|(name, thing)| Some((name, thing?)));
+    let things: BTreeMap<String, Thing> = things.collect();
     Some(Book {
-        things: things.collect(),
+        listed: super::alike::listed(things.values()),
+        things,
         text: text.to_owned(),
         hash: BookHash::of(text),
         registry: names.registry,

@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 use alloy_primitives::Address;
 
 use super::compare::{Rules, addresses, named_address};
-use super::registry::Label;
 use super::units::format_amount;
 use super::{Book, KeyRules, Registry};
 use crate::id::{ChainId, KeyLabel};
@@ -23,8 +22,8 @@ pub(super) fn difference(old: &Book, new: &Book) -> Difference {
     compare_chains(old, new, &mut found);
     compare_tokens(old, new, &mut found);
     compare_contracts(&old.registry, &new.registry, &mut found);
-    compare_labels(&old.registry, &new.registry, &mut found);
-    compare_owners(old, new, &mut found);
+    super::named::labels(&old.registry, &new.registry, &mut found);
+    super::named::owners(old, new, &mut found);
     super::named::compare(old, new, &mut found);
     super::shared_diff::compare(old, new, &mut found);
     super::shared_diff::prices(old, new, &mut found);
@@ -314,38 +313,6 @@ fn compare_contracts(old: &Registry, new: &Registry, found: &mut Difference) {
             lines.wider("another kind: calls to it are read in another way");
         } else if !new.is_contract(*chain, *contract) {
             lines.wider("no longer registered: Multicall3 may carry coin to it");
-        }
-    }
-}
-
-/// Approvers see names. A name that an address did not have could make a stranger look like a
-/// supplier, so it needs more than one person. A name less tells them nothing false.
-fn compare_labels(old: &Registry, new: &Registry, found: &mut Difference) {
-    for (address, label) in &new.labels {
-        let before = old.labels.get(address).map(Label::names).unwrap_or_default();
-        if !label.names().is_subset(&before) {
-            found.tell_wider(|| {
-                let called = new.label(*address).unwrap_or_default();
-                format!("address {}: now called {called}", address.to_checksum(None))
-            });
-        }
-    }
-}
-
-/// Owners of a caller never count in its quorums: one less is a voter more, also where no key names
-/// it yet, because one may tomorrow, and then only the caller is told.
-///
-/// A new caller takes a name that somebody who is being enrolled may have: as they can no longer be
-/// a person then, one person must not be able to add it.
-fn compare_owners(old: &Book, new: &Book, found: &mut Difference) {
-    for (caller, entry) in new.callers().filter(|(caller, _)| old.caller(caller).is_none()) {
-        let owners: Vec<&str> = entry.owners.iter().map(|owner| owner.as_str()).collect();
-        found.tell_wider(|| format!("caller {caller}: added, owned by {}", owners.join(", ")));
-    }
-    for (caller, after) in new.callers() {
-        if let Some(before) = old.caller(caller) {
-            let mut lines = found.about(format!("caller {caller}"));
-            lines.forbidden("owners", (&before.owners, &after.owners), ToString::to_string);
         }
     }
 }

@@ -21,11 +21,35 @@ pub(super) fn document<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeT
         return None;
     }
     match DeTable::parse(text) {
-        Ok(table) => Some(table),
+        Ok(table) => {
+            refuse_long_texts(table.get_ref(), text, report);
+            Some(table)
+        }
         Err(error) => {
             let at = error.span().map_or(0, |span| span.start);
             report.add(at, format!("not TOML: {}", error.message()), "see https://toml.io");
             None
+        }
+    }
+}
+
+/// A text over several lines could hold lines that look like rules, and a change of one line could
+/// make rules of them, or a text of rules.
+fn refuse_long_texts(table: &DeTable<'_>, text: &str, report: &Report) {
+    let mut left: Vec<&Spanned<DeValue<'_>>> = table.values().collect();
+    while let Some(value) = left.pop() {
+        match value.get_ref() {
+            DeValue::Table(inner) => left.extend(inner.values()),
+            DeValue::Array(inner) => left.extend(inner.iter()),
+            DeValue::String(_) if text.get(value.span()).is_some_and(|it| it.contains('\n')) => {
+                let hint = "write it on one line, in plain quotes";
+                report.add(value.span().start, "a text over several lines", hint);
+            }
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {}
         }
     }
 }

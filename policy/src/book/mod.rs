@@ -24,6 +24,7 @@ mod shared;
 mod shared_diff;
 mod signed;
 mod spelling;
+mod tables;
 mod text;
 mod tiers;
 mod tiers_diff;
@@ -80,6 +81,8 @@ pub struct Book {
     pub(in crate::book) groups: BTreeMap<String, BTreeSet<PersonId>>,
     /// What `@name` stands for.
     pub(in crate::book) things: BTreeMap<String, Thing>,
+    /// Every address that stands in a list.
+    pub(in crate::book) listed: Vec<Addresses>,
     pub(in crate::book) keys: BTreeMap<KeyLabel, KeyRules>,
     pub(in crate::book) shared: Vec<SharedLimit>,
     pub(in crate::book) prices: Option<PriceRule>,
@@ -98,16 +101,19 @@ impl Book {
 
     /// What another book would change, in meaning and in text.
     pub fn change(&self, new: &Self) -> Change {
-        let lines = text::changed_lines(self.text(), new.text(), CHANGED_LINES_MAX);
-        let names = lines.as_deref().map(|lines| named::told(new, lines)).unwrap_or_default();
         let difference = self.difference(new);
+        let lines = text::changed_lines(self.text(), new.text(), CHANGED_LINES_MAX);
+        let read = lines.filter(|_| difference.wider.len() <= CHANGED_LINES_MAX);
+        // Nobody is asked about more than people read, so what is not read needs no explanation.
+        let Some(lines) = read else { return Change { difference, ..Change::default() } };
+        let names = named::told(new, &lines);
         let holds = difference.keys.iter().flat_map(|key| new.held(key));
-        let holds = holds.chain(named::alike(self, new)).collect();
-        Change { difference, lines, names, holds }
+        let holds = holds.chain(named::alike(self, new, &lines)).collect();
+        Change { difference, lines: Some(lines), names, holds }
     }
 
-    /// What holds a key whatever its rules permit, a line each. A hold that is not there shows in no
-    /// line of the text.
+    /// What holds a key whatever its rules permit, a line each. A hold that is not there shows in
+    /// no line of the text.
     fn held(&self, label: &KeyLabel) -> Vec<String> {
         let Some(rules) = self.keys.get(label) else { return Vec::new() };
         let asks = tiers_diff::told(compare::Rules { registry: &self.registry, rules });

@@ -8,6 +8,7 @@ use alloy_primitives::Address;
 use super::compare::named_address;
 use super::diff::{Difference, all_of};
 use super::names::Thing;
+use super::registry::{Label, Registry};
 use super::{AddressSet, Book, text};
 use crate::id::PersonId;
 use crate::request::sha256;
@@ -50,7 +51,7 @@ fn thing_told(name: &str, thing: &Thing, book: &Book) -> Vec<String> {
 }
 
 /// Addresses that come into the book and look like one that is in it.
-pub(super) fn alike(old: &Book, new: &Book) -> Vec<String> {
+pub(super) fn alike(old: &Book, new: &Book, lines: &[String]) -> Vec<String> {
     let listed = new.things.iter().filter_map(|(name, thing)| match thing {
         Thing::List(list) => Some((name, list)),
         Thing::Address(_) | Thing::Contract(..) | Thing::Token(..) => None,
@@ -64,7 +65,8 @@ pub(super) fn alike(old: &Book, new: &Book) -> Vec<String> {
         list.difference(before.unwrap_or(&nobody)).copied().collect::<Vec<_>>()
     });
     let named = new.registry.labels.keys().filter(|one| old.registry.label(**one).is_none());
-    let come: BTreeSet<Address> = come.chain(named.copied()).collect();
+    let come = come.chain(named.copied()).chain(text::addresses_in(lines));
+    let come: BTreeSet<Address> = come.collect();
     let pairs =
         come.into_iter().flat_map(|one| old.alike(one).into_iter().map(move |other| (one, other)));
     let shown = |one: Address, registry| named_address(one, registry);
@@ -83,10 +85,42 @@ fn people_told(people: &BTreeSet<PersonId>) -> String {
     if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
 }
 
+/// Approvers see names. A name that an address did not have could make a stranger look like a
+/// supplier, so it needs more than one person. A name less tells them nothing false.
+pub(super) fn labels(old: &Registry, new: &Registry, found: &mut Difference) {
+    for (address, label) in &new.labels {
+        let before = old.labels.get(address).map(Label::names).unwrap_or_default();
+        if !label.names().is_subset(&before) {
+            found.tell_wider(|| {
+                let called = new.label(*address).unwrap_or_default();
+                format!("address {}: now called {called}", address.to_checksum(None))
+            });
+        }
+    }
+}
+
+/// Owners of a caller never count in its quorums: one less is a voter more, also where no key names
+/// it yet, because one may tomorrow, and then only the caller is told.
+///
+/// A new caller takes a name that somebody who is being enrolled may have: as they can no longer be
+/// a person then, one person must not be able to add it.
+pub(super) fn owners(old: &Book, new: &Book, found: &mut Difference) {
+    for (caller, entry) in new.callers().filter(|(caller, _)| old.caller(caller).is_none()) {
+        let owners: Vec<&str> = entry.owners.iter().map(|owner| owner.as_str()).collect();
+        found.tell_wider(|| format!("caller {caller}: added, owned by {}", owners.join(", ")));
+    }
+    for (caller, after) in new.callers() {
+        if let Some(before) = old.caller(caller) {
+            let mut lines = found.about(format!("caller {caller}"));
+            lines.forbidden("owners", (&before.owners, &after.owners), ToString::to_string);
+        }
+    }
+}
+
 /// Members that a name did not stand for. What no rule uses permits nothing; but a rule that comes
 /// later would be told by that name, so nobody alone puts anybody behind one. Another name for
-/// exactly the same is no change; one for fewer of them is: a long list is told by its hash, to
-/// people who were told of each of its members under that name and no other.
+/// exactly the same is no change, if all of them are told where it is used. A longer list is told
+/// by its hash, to people who were told of each of its members under that name and no other.
 pub(super) fn compare(old: &Book, new: &Book, found: &mut Difference) {
     let known = old.things.values().filter_map(|thing| match thing {
         Thing::List(list) => Some(list.as_ref()),
@@ -101,7 +135,8 @@ pub(super) fn compare(old: &Book, new: &Book, found: &mut Difference) {
             Thing::Address(_) | Thing::Contract(..) | Thing::Token(..) => None,
         });
         let before = before.unwrap_or(&nobody);
-        if list.is_subset(before) || known.contains(list.as_slice()) {
+        let renamed = list.len() <= MEMBERS_MAX && known.contains(list.as_slice());
+        if renamed || list.is_subset(before) {
             continue;
         }
         let mut lines = found.about(format!("list {name}"));

@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use toml::de::{DeTable, DeValue};
+use alloy_primitives::Address;
+
+use super::tables::Tables;
 
 /// The lines that go (`-`) and those that come (`+`), in order, each behind its number in its own
 /// text; and all others (`=`) of the tables they stand in. In tables of names, where each line
@@ -22,7 +24,7 @@ pub(super) fn changed_lines(old: &str, new: &str, most: usize) -> Option<Vec<Str
     let places = Places::of(&changes);
     let (before, after) = (Tables::of(old), Tables::of(new));
     let mut shown: BTreeSet<usize> = places.come.iter().copied().collect();
-    for start in touched(&places, &before, &after) {
+    for start in after.with_what_they_belong_to(&touched(&places, &before, &after)) {
         if !after.is_flat(start) {
             let end = after.end(start).unwrap_or(texts.new.len());
             if end.saturating_sub(start) > SHOWN_MAX {
@@ -52,6 +54,11 @@ fn touched(places: &Places, before: &Tables, after: &Tables) -> BTreeSet<usize> 
             touched.insert(after.start(heading));
         }
     }
+    // A line that stays may begin a table now, or no longer: what made a text of it has changed.
+    let kept = before.starts().filter_map(|start| places.place_of_kept(start));
+    let kept: BTreeSet<usize> = kept.collect();
+    let now: BTreeSet<usize> = after.starts().collect();
+    touched.extend(now.symmetric_difference(&kept).map(|start| after.start(*start)));
     touched
 }
 
@@ -135,70 +142,11 @@ impl Places {
     }
 }
 
-/// Where the tables of a text begin, by line, as the parser sees it: a line in an array or in a
-/// text that looks like a heading is none. What stands before the first is a table too.
-struct Tables {
-    /// Whether it is one of names only.
-    flat: BTreeMap<usize, bool>,
-}
-
-impl Tables {
-    fn of(text: &str) -> Self {
-        let mut places = BTreeMap::new();
-        if let Ok(document) = DeTable::parse(text) {
-            for (name, value) in document.get_ref().iter() {
-                let flat = FLAT.contains(&name.get_ref().as_ref());
-                collect(value.get_ref(), value.span().start, flat, &mut places);
-            }
-        }
-        // Tables in one line begin with a brace, and those of dotted keys with a name.
-        places.retain(|at, _| text.get(*at..).is_some_and(|rest| rest.starts_with('[')));
-        let (mut line, mut seen, mut flat) = (0_usize, 0_usize, BTreeMap::from([(0, false)]));
-        for (at, is_flat) in places {
-            let between = text.get(seen..at).unwrap_or_default();
-            line = line.saturating_add(between.bytes().filter(|byte| *byte == b'\n').count());
-            seen = at;
-            flat.insert(line, is_flat);
-        }
-        Self { flat }
-    }
-
-    /// Where the table begins in which a line stands.
-    fn start(&self, line: usize) -> usize {
-        self.flat.range(..=line).next_back().map_or(0, |(start, _)| *start)
-    }
-
-    /// Where the next one begins.
-    fn end(&self, start: usize) -> Option<usize> {
-        let next = self.flat.range(start.saturating_add(1)..).next();
-        next.map(|(next, _)| *next)
-    }
-
-    fn is_flat(&self, start: usize) -> bool {
-        self.flat.get(&start).copied().unwrap_or(false)
-    }
-}
-
-/// Where tables begin, in bytes, from a value that begins there.
-fn collect(value: &DeValue<'_>, at: usize, flat: bool, places: &mut BTreeMap<usize, bool>) {
-    match value {
-        DeValue::Table(table) => {
-            places.insert(at, flat);
-            for value in table.values() {
-                collect(value.get_ref(), value.span().start, flat, places);
-            }
-        }
-        DeValue::Array(array) => {
-            for one in array.iter().filter(|one| one.get_ref().is_table()) {
-                collect(one.get_ref(), one.span().start, flat, places);
-            }
-        }
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_) => {}
-    }
+/// Addresses in the lines that come, as they are.
+pub(super) fn addresses_in(told: &[String]) -> impl Iterator<Item = Address> {
+    let come = told.iter().filter(|line| line.starts_with('+'));
+    let words = come.flat_map(|line| line.split(|one: char| !one.is_ascii_alphanumeric()));
+    words.filter(|word| word.len() == 42).filter_map(|word| word.parse().ok())
 }
 
 /// Names in what is told and not gone: `@name`, and groups in `2 of name`, also over the end of a
@@ -338,11 +286,7 @@ fn walk_back(reached: &[Vec<usize>], old: usize, new: usize) -> Vec<Change> {
 pub(crate) const LINE_BYTES_MAX: usize = 400;
 
 /// Lines told in all.
-const SHOWN_MAX: usize = 600;
-
-/// Tables in which each line gives one name a meaning. What the names that a rule speaks of stand
-/// for is told beside it.
-const FLAT: [&str; 3] = ["address", "group", "list"];
+const SHOWN_MAX: usize = 1_500;
 
 #[cfg(test)]
 mod tests {
@@ -413,12 +357,20 @@ mod tests {
             "+ 3: [key.hot.authorize]",
             "= 4: to = 1",
             "= 5: need = 2",
+            "= 6: [key.hot]",
+            "= 7: b = 1",
         ];
         assert_eq!(told, expected);
         // Parted: both halves are told.
         let told = changed_lines(old, &old.replace("need", "[key.new]\nneed"), 10).unwrap();
-        let expected =
-            ["= 3: [key.lab.authorize]", "= 4: to = 1", "+ 5: [key.new]", "= 6: need = 2"];
+        let expected = [
+            "= 1: [key.lab]",
+            "= 2: a = 1",
+            "= 3: [key.lab.authorize]",
+            "= 4: to = 1",
+            "+ 5: [key.new]",
+            "= 6: need = 2",
+        ];
         assert_eq!(told, expected);
         // Joined: what the one before has now.
         let told = changed_lines(old, &old.replace("[key.lab.authorize]\n", ""), 10).unwrap();
@@ -430,6 +382,15 @@ mod tests {
             "= 4: need = 2",
         ];
         assert_eq!(told, expected);
+        // No longer a text: what stood in it stays, and is told.
+        let text = "[key.hot]\nx = '''\n[[key.hot.call]]\nf = 1\n'''\n[key.cold]\nb = 1\n";
+        let told = changed_lines(
+            text,
+            "[key.hot]\nx = 1\n[[key.hot.call]]\nf = 1\n[key.cold]\nb = 1\n",
+            10,
+        );
+        let told = told.unwrap();
+        assert!(told.contains(&"= 4: f = 1".to_owned()), "{told:?}");
         // A line that goes from one and comes into the next.
         let moved = old.replace("need = 2\n[key.hot]", "[key.hot]\nneed = 2");
         let told = changed_lines(old, &moved, 10).unwrap();
@@ -438,14 +399,54 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_is_told_with_all_its_tables_and_the_key_that_it_is_a_rule_of() {
+        let old = "[key.hot]\na = 1\n[[key.hot.call]]\nf = 1\n[key.hot.call.where]\nto = 1\n\
+                   [[key.hot.call]]\nf = 2\n[key.hot.call.where]\nto = 2\n[key.hot.token.X]\nt = 1\n\
+                   [key.cold]\nb = 1\n[contract.safe]\nc = 1\n";
+        let told = changed_lines(old, &old.replace("f = 2", "f = 3"), 10).unwrap();
+        let expected = [
+            "= 1: [key.hot]",
+            "= 2: a = 1",
+            "= 7: [[key.hot.call]]",
+            "- 8: f = 2",
+            "+ 8: f = 3",
+            "= 9: [key.hot.call.where]",
+            "= 10: to = 2",
+        ];
+        assert_eq!(told, expected);
+        // Also where its tables stand apart, and by which of them it changes.
+        let apart = format!("{}[key.hot]\na = 1\n", old.replace("[key.hot]\na = 1\n", ""));
+        let told = changed_lines(&apart, &apart.replace("to = 1", "to = 3"), 10).unwrap();
+        assert!(told.contains(&"= 2: f = 1".to_owned()), "{told:?}");
+        assert!(told.contains(&"= 16: a = 1".to_owned()), "{told:?}");
+        assert!(!told.iter().any(|line| line.ends_with("f = 2")), "{told:?}");
+        // What a key says of itself changes what all its rules mean, and no other key's.
+        let told = changed_lines(old, &old.replace("a = 1", "a = 2"), 10).unwrap();
+        for line in ["= 4: f = 1", "= 6: to = 1", "= 8: f = 2", "= 12: t = 1"] {
+            assert!(told.contains(&line.to_owned()), "{line} {told:?}");
+        }
+        assert!(
+            !told.iter().any(|line| line.contains("cold") || line.contains("safe")),
+            "{told:?}"
+        );
+    }
+
+    #[test]
     fn a_table_begins_where_the_parser_says_whatever_a_line_looks_like() {
         let old = "version = 1\n[key.hot]   # of payouts\nx = 1\nlist = [\n[\"a\"],\n]\n\
                    text = '''\n[key.cold]\n'''\ny = 2\n[key.\"cold\"]\nz = { a = 1 }\n\
                    [[key.cold.call]]\nf = 1\n";
-        let tables: Vec<usize> = Tables::of(old).flat.into_keys().collect();
+        let tables: Vec<usize> = Tables::of(old).starts().collect();
         assert_eq!(tables, [0, 1, 10, 12]);
         let told = changed_lines(old, &old.replace("f = 1", "f = 2"), 10).unwrap();
-        assert_eq!(told, ["= 13: [[key.cold.call]]", "- 14: f = 1", "+ 14: f = 2"]);
+        let expected = [
+            "= 11: [key.\"cold\"]",
+            "= 12: z = { a = 1 }",
+            "= 13: [[key.cold.call]]",
+            "- 14: f = 1",
+            "+ 14: f = 2",
+        ];
+        assert_eq!(told, expected);
         assert_eq!(changed_lines(old, &format!("{old}w = \"\\u0040many\"\n"), 10), None);
     }
 

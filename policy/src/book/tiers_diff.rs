@@ -3,6 +3,7 @@
 use super::compare::Rules;
 use super::diff::Lines;
 use super::{KeyRules, Threshold, Tier};
+use crate::money::{Account, Asset};
 
 /// Every tier whose amount a charge exceeds asks for its own quorum, so tiers never replace each
 /// other, and each old one must be asked for by a new one: at no larger an amount of the same
@@ -66,16 +67,29 @@ fn asked(threshold: &Threshold, tier: &Tier, by: &KeyRules, charged: &KeyRules) 
     })
 }
 
-/// Whom a key asks, a line each, for whoever agrees to something wider.
+/// Whom a key asks, a line each, for whoever agrees to something wider: of everything that it may
+/// pay, also where nobody is asked.
 pub(super) fn told(key: Rules<'_>) -> Vec<String> {
     let mut lines: Vec<String> = thresholds(key.rules)
         .map(|(tier, threshold)| format!("asks people {}", describe(key, tier, threshold)))
         .collect();
     let first = key.rules.approve.iter().filter(|tier| tier.first_payment);
     lines.extend(first.map(|tier| format!("asks people at a first payment: {}", whom(tier))));
-    if lines.is_empty() {
-        lines.push("asks NOBODY, whatever the amount".to_owned());
-    }
+    let chain = key.rules.chains.first().copied().unwrap_or_default();
+    let native = key.rules.native.iter().map(|_| Account { chain, asset: Asset::Native });
+    let tokens = key
+        .rules
+        .tokens
+        .keys()
+        .map(|(chain, contract)| Account { chain: *chain, asset: Asset::Token(*contract) });
+    let asked = |account: &Account| {
+        thresholds(key.rules).any(|(_, threshold)| threshold.accounts.contains(account))
+    };
+    let unasked = native.chain(tokens).filter(|account| !asked(account));
+    lines.extend(unasked.map(|account| {
+        let name = super::asset_name(key.registry, account);
+        format!("asks NOBODY for {name}, whatever the amount")
+    }));
     lines
 }
 

@@ -142,6 +142,8 @@ pub enum Purpose {
     Enrolment,
     /// The people are replaced.
     Recovery,
+    /// A stop, signed before it is needed.
+    Stop,
 }
 
 impl Purpose {
@@ -152,6 +154,7 @@ impl Purpose {
             Self::Genesis => "genesis.v1@portcullis",
             Self::Enrolment => "enrolment.v1@portcullis",
             Self::Recovery => "recovery.v1@portcullis",
+            Self::Stop => "stop.v1@portcullis",
         }
     }
 }

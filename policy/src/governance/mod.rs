@@ -2,6 +2,7 @@
 //! widen the book, to change the people. Groups here are roles, so that no book can change them.
 
 mod file;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,10 +10,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::file::{CredentialWord, GovernanceFile, QuorumTable, RecoveryTable, credentials};
+use self::reach::Short;
 use crate::bounded::at_most;
-use crate::credential::{Channel, Credential, Strength};
-use crate::id::{CallerId, PersonId};
-use crate::people::{CREDENTIALS_MAX, Member, PEOPLE_MAX, People, Person, Role};
+use crate::credential::{Credential, Strength};
+use crate::id::CallerId;
+use crate::people::{CREDENTIALS_MAX, PEOPLE_MAX, People, Person, Role};
 use crate::quorum::{BadQuorum, Quorum, QuorumPart, Terms, parts_of};
 use crate::time::Span;
 
@@ -105,7 +107,7 @@ impl Governance {
     pub fn faults(&self, people: &People) -> Vec<String> {
         let mut faults = self.faults_of_form(people);
         let short = self.sound().flat_map(|deed| self.reach(deed, people));
-        faults.extend(short.chain(self.hostage(people)).map(Short::line));
+        faults.extend(short.chain(self.hostages(people)).map(Short::line));
         faults
     }
 
@@ -122,8 +124,10 @@ impl Governance {
             faults.extend(worse.map(Short::line));
         }
         if self.sound().any(|deed| deed == Deed::People) {
-            let known = before.0.hostage(before.1);
-            faults.extend(self.hostage(people).filter(|_| known.is_none()).map(Short::line));
+            let known: Vec<String> =
+                before.0.hostages(before.1).into_iter().map(Short::line).collect();
+            let now = self.hostages(people).into_iter().map(Short::line);
+            faults.extend(now.filter(|line| !known.contains(line)));
         }
         faults
     }
@@ -136,45 +140,8 @@ impl Governance {
         faults
     }
 
-    /// Somebody who could not be removed against their will. They may forbid whatever else is
-    /// asked of them, and so everything could stay as it is for ever.
-    fn hostage(&self, people: &People) -> Option<Short> {
-        if !self.sound().any(|deed| deed == Deed::People) {
-            return None;
-        }
-        let mut all = people.iter().map(|(id, _)| id);
-        let one = all.find(|one| !self.can_change_people(people, Some(one)))?;
-        Some(Short::Hostage(format!("people: {one} could not be removed against their will")))
-    }
-
-    /// Whether the people can still be changed against the will of one of them, or of nobody: those
-    /// who are left agree, to what one of them proposes; or recovery credentials replace them all.
-    /// As long as that is so, everything else can be mended.
-    pub(crate) fn can_change_people(&self, people: &People, without: Option<&PersonId>) -> bool {
-        self.recovery.is_some() || self.people_change_people(people, without)
-    }
-
-    /// The same without recovery credentials, which take long.
-    pub(crate) fn people_change_people(&self, people: &People, without: Option<&PersonId>) -> bool {
-        let Some(terms) = self.terms(Deed::People, people) else { return false };
-        let able = able(&terms, people);
-        let met = |proposer: Option<&PersonId>| {
-            let out = |id: &PersonId| Some(id) == proposer || Some(id) == without;
-            let left = able.iter().filter(|(id, _)| !out(id)).map(|(_, screens)| screens);
-            terms.need.is_met(|person| able.contains_key(person) && !out(person))
-                && on_enough_screens(&terms, left)
-        };
-        let proposers = people.iter().filter(|(id, member)| {
-            !member.suspended && Some(*id) != without && people.may(id, &Role::VOTERS)
-        });
-        let proposers: Vec<&PersonId> = proposers.map(|(id, _)| id).collect();
-        // Whoever is not asked is not missed.
-        let aside = proposers.iter().any(|id| !terms.need.asks(id));
-        met(None) && (aside || proposers.into_iter().any(|proposer| met(Some(proposer))))
-    }
-
     /// Deeds whose rules can be read.
-    fn sound(&self) -> impl Iterator<Item = Deed> {
+    pub(super) fn sound(&self) -> impl Iterator<Item = Deed> {
         let sound = self.quorums.iter().filter(|(deed, rule)| rule.faults(**deed).is_empty());
         sound.map(|(deed, _)| *deed)
     }
@@ -217,114 +184,6 @@ impl Governance {
         }
         faults
     }
-
-    /// Whether people could do this, if everybody but those of whom `without` says so agrees.
-    pub fn is_in_reach(
-        &self,
-        deed: Deed,
-        people: &People,
-        without: impl Fn(&PersonId) -> bool,
-    ) -> bool {
-        let Some(terms) = self.terms(deed, people) else { return false };
-        let mut able = able(&terms, people);
-        able.retain(|id, _| !without(id));
-        terms.need.is_met(|person| able.contains_key(person))
-            && on_enough_screens(&terms, able.values())
-    }
-
-    /// What is short of what a deed takes. A quorum that takes everybody is lost with one of them,
-    /// and the proposer never counts: so it must be met, on enough screens, without any one person,
-    /// whoever that is.
-    fn reach(&self, deed: Deed, people: &People) -> Vec<Short> {
-        let Some(terms) = self.terms(deed, people) else { return Vec::new() };
-        let able = able(&terms, people);
-        let need = &terms.need;
-        if !need.is_met(|person| able.contains_key(person)) {
-            return vec![Short::Never(format!("{deed}: {need}"))];
-        }
-        if !on_enough_screens(&terms, able.values()) {
-            return vec![Short::Screens(format!("{deed}: channels = {}", terms.channels))];
-        }
-        let met = |without: &PersonId| {
-            let others = able.iter().filter(|(id, _)| **id != without).map(|(_, screens)| screens);
-            need.is_met(|person| able.contains_key(person) && person != without)
-                && on_enough_screens(&terms, others)
-        };
-        // Where each group has one more than all of them together take, nobody is missed.
-        let places: u64 = need.parts.iter().map(|part| u64::from(part.count)).sum();
-        let spare = need.parts.iter().all(|part| {
-            let able = part.members.iter().filter(|person| able.contains_key(person)).count();
-            u64::try_from(able).is_ok_and(|able| able > places)
-        });
-        let missed = |one: &&&PersonId| !(met(one) || spare && terms.channels == 1);
-        let hang = able.keys().filter(missed);
-        let line = |one| Short::Without(format!("{deed}: {need} cannot be met without {one}"));
-        hang.map(line).collect()
-    }
-}
-
-/// How people fall short of a quorum, and of which.
-enum Short {
-    /// All of them are not enough.
-    Never(String),
-    /// It hangs on one of them.
-    Without(String),
-    /// They do not see it on enough kinds of screen.
-    Screens(String),
-    /// Without one of them and whoever proposes it they are not enough.
-    Hostage(String),
-}
-
-impl Short {
-    fn line(self) -> String {
-        match self {
-            Self::Never(what) => format!(
-                "{what} can never be met by people who have a role, a credential that counts, and \
-                 are not suspended"
-            ),
-            Self::Without(what) => format!(
-                "{what}: whoever proposes does not count, and a credential can be lost, so there \
-                 must be one person more"
-            ),
-            Self::Screens(what) => {
-                format!("{what}, and nobody asked has a credential for the console")
-            }
-            Self::Hostage(what) => format!(
-                "{what}: somebody else must propose it, and enough others agree; or write recovery \
-                 credentials"
-            ),
-        }
-    }
-
-    /// Whether whoever was this short of something was no better off.
-    fn is_as_bad(&self, other: &Self) -> bool {
-        match self {
-            Self::Never(_) => true,
-            Self::Without(_) => matches!(other, Self::Without(_)),
-            Self::Screens(_) => matches!(other, Self::Screens(_)),
-            Self::Hostage(_) => matches!(other, Self::Hostage(_)),
-        }
-    }
-}
-
-/// Whoever has a credential that counts and could be strong enough, with the screens they see.
-fn able<'p>(terms: &Terms, people: &'p People) -> BTreeMap<&'p PersonId, BTreeSet<Channel>> {
-    let screens = |member: &Member| {
-        let own = member.active_credentials();
-        let strong = own.filter(|credential| credential.could_be() >= terms.strength);
-        strong.map(Credential::channel).collect::<BTreeSet<_>>()
-    };
-    let all = people.iter().filter(|(id, _)| terms.need.asks(id));
-    let all = all.map(|(id, member)| (id, screens(member)));
-    all.filter(|(_, screens)| !screens.is_empty()).collect()
-}
-
-fn on_enough_screens<'s>(
-    terms: &Terms,
-    screens: impl Iterator<Item = &'s BTreeSet<Channel>>,
-) -> bool {
-    let screens: BTreeSet<_> = screens.flatten().collect();
-    u64::try_from(screens.len()).is_ok_and(|screens| screens >= terms.channels)
 }
 
 impl Requirement {

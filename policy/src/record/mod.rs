@@ -20,7 +20,7 @@ pub use self::request::{
 };
 pub use self::vault::{
     Actor, Adopted, Environment, FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis,
-    KeyCreated, KeyIntended, Priced, Settled, SettledAllowance, Signature, Started,
+    KeyCreated, KeyIntended, Order, Priced, Settled, SettledAllowance, Signature, Started,
 };
 use crate::canonical;
 use crate::id::{DecisionNumber, Sequence};

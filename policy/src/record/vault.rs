@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B128, B256};
 use serde::{Deserialize, Serialize};
 
 use crate::credential::Evidence;
@@ -185,6 +185,23 @@ pub struct Frozen {
     pub scope: Scope,
 }
 
+/// A stop that a person signed before there was a need for it, together with the scope and the
+/// reason of the record it stands in. Good once.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// Who signed it.
+    pub by: PersonId,
+    /// With what.
+    pub credential: CredentialId,
+    /// The signature over the order's text.
+    pub evidence: Evidence,
+    /// When it can no longer be used, in possible time.
+    pub expires: Millis,
+    /// 16 random bytes, so that no order is used twice.
+    pub order: B128,
+}
+
 /// Private keys in the token are about to be told not to sign, or to sign again.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -224,6 +241,8 @@ pub struct FenceAnswered {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Actor {
+    /// Whoever held an order that a person had signed beforehand.
+    Order(Box<Order>),
     /// A person.
     Person(PersonId),
     /// The signer itself, on an alarm.

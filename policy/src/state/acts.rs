@@ -363,7 +363,11 @@ impl State {
 
     /// Parses the books that wait to be adopted, so that whoever has no time for it later need not.
     pub fn parse_proposed_books(&mut self) {
-        self.pending.change_proposed(|proposed| proposed.book = book_of(proposed));
+        self.pending.change_subjects(|subject| {
+            if let Subject::Proposed(proposed) = subject {
+                proposed.book = book_of(proposed);
+            }
+        });
     }
 
     /// What it takes to change the vault.

@@ -5,6 +5,7 @@
 mod acts;
 mod faults;
 mod fences;
+mod orders;
 mod outlook;
 mod recovery;
 mod suspensions;
@@ -13,10 +14,11 @@ mod votes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B128, B256};
 
 pub use self::acts::CANARY;
 pub use self::faults::{ExecutionFault, ProposalFault, RecoveryFault};
+pub use self::orders::{OrderFault, Signatories};
 pub use self::outlook::{Outlook, Progress};
 pub use self::recovery::Announced;
 pub use self::suspensions::SuspensionFault;
@@ -36,8 +38,8 @@ use crate::pending::{Pending, WAITING_MAX, Waiting};
 use crate::people::People;
 use crate::prices::{NotPriced, Prices};
 use crate::record::{
-    Adopted, Asked, Entry, Environment, FORMAT, Frozen, Genesis, KeyCreated, KeyIntended, Matter,
-    Priced, Record, Settled, SignedRecord, Started,
+    Adopted, Asked, Entry, Environment, FORMAT, Genesis, KeyCreated, KeyIntended, Matter, Priced,
+    Record, Settled, SignedRecord, Started,
 };
 use crate::request::{Asker, Request};
 use crate::reservation::{Open, Reservations};
@@ -73,6 +75,8 @@ pub struct State {
     stops: Stops,
     revoked: BTreeSet<KeyId>,
     fences: Fences,
+    /// Stop orders that were used, until they are no longer good.
+    used_orders: BTreeSet<(Millis, B128)>,
     ledger: Ledger,
     requests: Requests,
     pending: Pending,
@@ -199,7 +203,11 @@ pub enum Unfoldable {
     /// A recovery that could not be.
     #[error("record {0}: {1}")]
     Recovery(Sequence, RecoveryFault),
-    /// The token told to fence what is not stopped, or to let sign what is; or an answer to nothing.
+    /// A stop by an order that is none.
+    #[error("record {0}: {1}")]
+    Order(Sequence, OrderFault),
+    /// The token told to fence what is not stopped, or to let sign what is; or an answer to
+    /// nothing.
     #[error("record {0}: no stop or thaw asks for this fence")]
     Fence(Sequence),
     /// An epoch that is not newer than the one before.
@@ -251,6 +259,7 @@ impl State {
             stops: Stops::default(),
             revoked: BTreeSet::new(),
             fences: Fences::default(),
+            used_orders: BTreeSet::new(),
             ledger,
             requests: Requests::default(),
             pending: Pending::default(),
@@ -279,7 +288,7 @@ impl State {
             Record::Adopted(adopted) => self.adopt(entry, adopted)?,
             Record::Settled(settled) => self.settle(entry, settled)?,
             Record::Priced(priced) => self.price(entry, priced)?,
-            Record::Frozen(frozen) => self.freeze(entry, frozen),
+            Record::Frozen(frozen) => self.freeze(entry, frozen)?,
             Record::FenceIntended(intended) => self.intend_fence(entry, intended)?,
             Record::FenceAnswered(answered) => self.answer_fence(entry, answered)?,
             Record::Signed(signed) => self.sign(entry, signed)?,
@@ -383,13 +392,6 @@ impl State {
         believed.map_err(|fault| Unfoldable::Priced(entry.seq, fault))?;
         self.prices.report(priced, entry.at.sure);
         Ok(())
-    }
-
-    fn freeze(&mut self, entry: &Entry, frozen: &Frozen) {
-        self.stops.add(frozen.scope.clone());
-        // Whoever agreed to start it again had not heard of this stop.
-        self.pending.stop(|scope| *scope == frozen.scope);
-        self.narrowed = entry.seq;
     }
 
     fn sign(&mut self, entry: &Entry, signed: &SignedRecord) -> Result<(), Unfoldable> {

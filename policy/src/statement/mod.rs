@@ -27,7 +27,10 @@ use crate::stops::Scope;
 use crate::time::Millis;
 use crate::utc::rfc3339;
 
+mod stop;
 mod words;
+
+pub use self::stop::stop_order;
 
 use self::words::{
     bare, chain_name, fields, is_budget, kind, like_it, quoted, recipient, replaced, shortened,

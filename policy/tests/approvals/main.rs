@@ -17,5 +17,6 @@ mod alone;
 mod attacks;
 mod fences;
 mod laws;
+mod orders;
 mod requests;
 mod rig;

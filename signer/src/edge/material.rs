@@ -40,6 +40,8 @@ pub struct CrlStatus {
 pub(super) struct Material {
     pub(super) generation: u64,
     pub(super) config: Arc<ServerConfig>,
+    /// For whoever shows no certificate: see `stop_orders`.
+    pub(super) anybody: Arc<ServerConfig>,
     pub(super) verifier: Arc<DatedVerifier>,
     pub(super) server_not_after: SystemTime,
     pub(super) crls: Vec<CrlStatus>,
@@ -80,6 +82,7 @@ impl Material {
         Ok(Self {
             generation,
             config: Arc::new(config),
+            anybody: Arc::new(anybody(clock, &parts.server)?),
             verifier,
             server_not_after: parts.server.not_after,
             crls,
@@ -168,6 +171,22 @@ fn server_config(
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
     // A resumed session skips the verifier: a revoked client would come back with its ticket.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+/// The same certificate, and nothing asked of the client.
+fn anybody(clock: &WallClock, server: &Server) -> Result<ServerConfig, TrustError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let clock = Arc::new(RustlsClock(Arc::clone(clock)));
+    let resolver = Arc::clone(&server.resolver);
+    let mut config = ServerConfig::builder_with_details(provider, clock)
+        .with_protocol_versions(&[&version::TLS13])
+        .map_err(TrustError::Tls)?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)

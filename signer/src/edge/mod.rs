@@ -46,6 +46,7 @@ mod reports;
 pub mod sign_stream;
 pub mod signing;
 mod status;
+pub mod stop_orders;
 mod waiting;
 mod watching;
 

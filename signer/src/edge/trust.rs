@@ -195,6 +195,11 @@ impl Trust {
         Arc::clone(&self.material.load().config)
     }
 
+    /// The same for whoever shows no certificate.
+    pub(super) fn anybody(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.material.load().anybody)
+    }
+
     pub(super) fn clock(&self) -> &WallClock {
         &self.clock
     }

@@ -1,7 +1,7 @@
 //! Makes wallet keys in the token, and says of every key there how it differs from those.
 //!
-//! Never imports, copies or changes a key, and destroys only one that it has just made and that came
-//! out wrong.
+//! Never imports, copies or changes a key, and destroys only one that it has just made and that
+//! came out wrong.
 
 use std::collections::BTreeMap;
 

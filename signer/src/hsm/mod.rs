@@ -265,8 +265,8 @@ async fn manage<R: Send + 'static>(
 /// Nobody makes keys by the hundred at once.
 const MANAGING_QUEUE_MAX: usize = 16;
 
-/// Sessions that do not sign: one that makes keys, one that fences them, one to spare for a replaced
-/// thread.
+/// Sessions that do not sign: one that makes keys, one that fences them, one to spare for a
+/// replaced thread.
 const SESSIONS_KEPT_BACK: u64 = 3;
 
 const CLOSE_POLL: Duration = Duration::from_millis(5);

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use portcullis_policy::book::Change;
 use portcullis_policy::id::{KeyId, PersonId, Sequence};
 use portcullis_policy::record::{Entry, Frozen, KeyCreated, KeyIntended, Record};
-use portcullis_policy::state::Prepared;
+use portcullis_policy::state::{OrderFault, Prepared};
 use portcullis_policy::stops::Subject;
+use tokio::sync::oneshot;
 
 use super::command::{Answer, NewBook, Report, reply};
 use super::writer::{Fatal, Writer, done};
@@ -19,18 +20,29 @@ impl Writer {
     pub(super) fn freeze(
         &mut self,
         frozen: Frozen,
-        answer: Answer<(Sequence, u64)>,
+        answer: oneshot::Sender<Result<(Sequence, u64), OrderFault>>,
     ) -> Result<(), Fatal> {
+        let now = self.clock.now();
+        if let Err(fault) = self.state.signatories().check(&frozen, now) {
+            // Used a moment ago, by somebody else: what closed the gate is taken back, unless that
+            // stop still holds.
+            self.gate.recorded(&frozen.scope);
+            if !self.state.stops().iter().any(|scope| *scope == frozen.scope) {
+                self.gate.open(&frozen.scope);
+            }
+            drop(answer.send(Err(fault)));
+            return Ok(());
+        }
         let under_way = self.pending.values().filter(|pending| {
             let Who { caller, key, tags } = &*pending.who;
             Subject { key: *key, tags, caller }.is_in(&frozen.scope)
         });
         let under_way = u64::try_from(under_way.count()).unwrap_or(u64::MAX);
         let scope = frozen.scope.clone();
-        let sequence = self.append(self.clock.now(), Record::Frozen(frozen), None)?;
+        let sequence = self.append(now, Record::Frozen(frozen), None)?;
         self.gate.recorded(&scope);
         (self.changed, self.matters_changed) = (true, true);
-        self.after_commit(move |_| reply(answer, Ok((sequence, under_way))));
+        self.after_commit(move |_| drop(answer.send(Ok((sequence, under_way)))));
         Ok(())
     }
 

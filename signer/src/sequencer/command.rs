@@ -12,6 +12,7 @@ use portcullis_policy::record::{
     Voted, Withdrawn,
 };
 use portcullis_policy::request::Request;
+use portcullis_policy::state::OrderFault;
 use tokio::sync::oneshot;
 
 use super::Charged;
@@ -79,7 +80,7 @@ pub enum Report {
 /// Wakes the writer up for a stop, which waits in a lane of its own: see [`Lanes`].
 #[derive(Debug)]
 pub(super) enum Urgent {
-    Freeze(Frozen, Answer<(Sequence, u64)>),
+    Freeze(Frozen, oneshot::Sender<Result<(Sequence, u64), OrderFault>>),
 }
 
 /// What the writer takes from. Stops go before everything that is queued, however much that is.

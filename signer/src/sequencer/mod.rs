@@ -16,12 +16,13 @@ mod start;
 #[expect(clippy::arithmetic_side_effects, reason = "test")]
 mod tests;
 mod turns;
+mod under_way;
 mod view;
 mod writer;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 use portcullis_policy::act::Act;
@@ -33,8 +34,9 @@ use portcullis_policy::record::{
     Adopted, FenceAnswered, Frozen, KeyIntended, Matter, RecoveryBegun, Suspended, Voted, Withdrawn,
 };
 use portcullis_policy::request::Request;
-use portcullis_policy::state::{Prepared, VoteFault};
+use portcullis_policy::state::{OrderFault, Prepared, VoteFault};
 use portcullis_policy::statement;
+use portcullis_policy::time::Interval;
 use tokio::sync::{oneshot, watch};
 
 pub use self::command::Report;
@@ -45,6 +47,7 @@ pub use self::proof::{Recorded, Reserved, Signed};
 pub use self::standing::{Origin, Outline, Said, Standing};
 pub use self::start::{StartError, Started, start};
 use self::turns::{Turn, Turns};
+use self::under_way::UnderWay;
 pub use self::view::{KeyView, View};
 pub use self::writer::{Fatal, Figures};
 use crate::clock::Deadline;
@@ -77,7 +80,7 @@ pub struct ParkedAnswer {
 }
 
 /// The acknowledgement of a stop.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct FrozenAnswer {
     /// The record; `None` if it could not be written: fenced, not recorded.
     pub sequence: Option<Sequence>,
@@ -127,17 +130,37 @@ impl Sequencer {
 
     /// Stops a scope: the gate first, then the record. Never refused for want of room.
     pub async fn freeze(&self, frozen: Frozen) -> FrozenAnswer {
+        let stopped = self.stop(frozen).await;
+        // Only an order can be found to be none.
+        stopped.unwrap_or_default()
+    }
+
+    /// The same at the word of whoever holds an order that was signed beforehand.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or was used. Nothing is stopped by it then.
+    pub async fn stop_by_order(
+        &self,
+        stop: Frozen,
+        now: Interval,
+    ) -> Result<FrozenAnswer, OrderFault> {
+        self.view().signatories().check(&stop, now)?;
+        self.stop(stop).await
+    }
+
+    async fn stop(&self, frozen: Frozen) -> Result<FrozenAnswer, OrderFault> {
         let closed = self.gate.close(&frozen.scope);
         let (answer, recorded) = oneshot::channel();
         let recorded = match self.queue.stop(Urgent::Freeze(frozen, answer)) {
-            Ok(()) => recorded.await.ok().and_then(Result::ok),
+            Ok(()) => recorded.await.ok().transpose()?,
             Err(Ended) => None,
         };
-        FrozenAnswer {
+        Ok(FrozenAnswer {
             sequence: recorded.map(|(sequence, _)| sequence),
             last_released: closed.last_released,
             withheld: closed.withheld.saturating_add(recorded.map_or(0, |(_, open)| open)),
-        }
+        })
     }
 
     /// Puts a book in force, if it only narrows. Reading and comparing it takes long if it is
@@ -359,23 +382,3 @@ fn prepare(text: &str, in_force: &Book) -> Result<Prepared, Refusal> {
     let change = Arc::new(in_force.change(&book));
     Ok(Prepared { book: Arc::new(book), base: in_force.hash(), change })
 }
-
-/// A place among the requests that wait for their decision.
-struct UnderWay<'a>(&'a AtomicUsize);
-
-impl<'a> UnderWay<'a> {
-    fn enter(count: &'a AtomicUsize) -> Result<Self, Refusal> {
-        let place = Self(count);
-        let before = count.fetch_add(1, Ordering::Relaxed);
-        if before < QUEUED_MAX { Ok(place) } else { Err(Refusal::Overloaded) }
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Requests that may wait for their decision at once: at 20 microseconds each they wait 80 ms.
-const QUEUED_MAX: usize = 4_096;

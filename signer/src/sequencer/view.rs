@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B128};
 use portcullis_policy::book::Book;
 use portcullis_policy::fences::Fences;
 use portcullis_policy::governance::Governance;
 use portcullis_policy::id::{KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
 use portcullis_policy::people::People;
 use portcullis_policy::record::Environment;
-use portcullis_policy::state::State;
-use portcullis_policy::stops::Stops;
+use portcullis_policy::state::{Signatories, State};
+use portcullis_policy::stops::{Scope, Stops};
 use portcullis_policy::time::Millis;
 
 /// A picture of the state. May be a batch older than the writer's: nothing is decided from it.
@@ -39,6 +39,8 @@ pub struct View {
     pub stops: Stops,
     /// What the token was told.
     pub fences: Fences,
+    /// Stop orders that were used, with their ends.
+    pub used_orders: BTreeSet<(Millis, B128)>,
 }
 
 /// A key that was made.
@@ -93,7 +95,25 @@ impl View {
             keys: made.collect(),
             stops: state.stops().clone(),
             fences: state.fences().clone(),
+            used_orders: state.used_orders().clone(),
         }
+    }
+
+    /// The stop that covers a key for everybody, if one does.
+    pub fn stop_of(&self, key: &KeyId) -> Option<Scope> {
+        let tags = &self.keys.get(key)?.tags;
+        let covers = |scope: &&Scope| match scope {
+            Scope::All => true,
+            Scope::Key(stopped) => stopped == key,
+            Scope::Tag(tag) => tags.contains(tag),
+            Scope::Caller(_) => false,
+        };
+        self.stops.iter().find(covers).cloned()
+    }
+
+    /// What it takes to judge a stop order.
+    pub fn signatories(&self) -> Signatories<'_> {
+        Signatories { vault: &self.vault, people: &self.people, used: &self.used_orders }
     }
 
     /// A key by its id or its label.

@@ -17,7 +17,11 @@ use crate::support::Scene;
 const DIGEST: B256 = B256::repeat_byte(7);
 
 /// Waits until the token has said this of the key.
-async fn until(control: &ControlClient, label: &str, state: FenceState) -> Result<(), Failure> {
+pub(crate) async fn until(
+    control: &ControlClient,
+    label: &str,
+    state: FenceState,
+) -> Result<(), Failure> {
     let told = async {
         while control.key(label).await?.fence() != state {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -105,8 +109,7 @@ async fn a_stopped_key_signs_for_no_process_until_a_quorum_thaws_it_or_somebody_
 }
 
 #[tokio::test]
-async fn a_stop_of_everything_fences_each_key_and_a_revoked_one_stays_fenced() -> Result<(), Failure>
-{
+async fn a_stop_of_everything_fences_each_key_and_a_revoked_one_for_good() -> Result<(), Failure> {
     let scene = scene().await?;
     scene.vault.key(&scene.server, "spare").await?;
     let sam = scene.vault.control(&scene.server, "sam").await?;

@@ -100,8 +100,8 @@ fn every_file_that_the_architecture_page_names_exists() {
     none(&gone);
 }
 
-/// What a break changes must stand in its file, once: a rule that was moved would not be broken, and
-/// nobody would hear of it before the next whole run.
+/// What a break changes must stand in its file, once: a rule that was moved would not be broken,
+/// and nobody would hear of it before the next whole run.
 #[test]
 fn every_break_finds_what_it_changes_and_the_test_that_must_notice() {
     let tree = files(&[".rs", ".toml"]);

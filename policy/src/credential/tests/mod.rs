@@ -107,14 +107,16 @@ fn no_two_credentials_share_an_id_and_each_id_is_a_name() {
 
 #[test]
 fn the_namespaces_are_what_the_manual_says() {
-    let all = [Purpose::Vote, Purpose::Genesis, Purpose::Enrolment, Purpose::Recovery];
+    let all =
+        [Purpose::Vote, Purpose::Genesis, Purpose::Enrolment, Purpose::Recovery, Purpose::Stop];
     assert_eq!(
         all.map(Purpose::namespace),
         [
             "vote.v1@portcullis",
             "genesis.v1@portcullis",
             "enrolment.v1@portcullis",
-            "recovery.v1@portcullis"
+            "recovery.v1@portcullis",
+            "stop.v1@portcullis",
         ]
     );
 }

@@ -213,7 +213,8 @@ fn a_devices_key_must_sign_as_a_device() {
 
 #[test]
 fn a_signature_for_one_purpose_is_none_for_another() {
-    let all = [Purpose::Vote, Purpose::Genesis, Purpose::Enrolment, Purpose::Recovery];
+    let all =
+        [Purpose::Vote, Purpose::Genesis, Purpose::Enrolment, Purpose::Recovery, Purpose::Stop];
     for ceremony in both() {
         for (made, asked) in all.iter().flat_map(|made| all.map(|asked| (*made, asked))) {
             let namespace = made.namespace().as_bytes().to_vec();

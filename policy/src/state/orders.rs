@@ -1,0 +1,130 @@
+//! Stops that a person signed beforehand, and that whoever holds the paper may use once.
+//!
+//! A stolen one can do one thing, in the open: stop what a quorum starts again. So it asks for no
+//! certificate, and for no vote that counts: who is suspended still stops things.
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::B128;
+
+use crate::credential::{BadEvidence, Purpose};
+use crate::id::{CredentialId, PersonId, VaultId};
+use crate::people::{People, Role};
+use crate::record::{Actor, Entry, Frozen, Order};
+use crate::statement;
+use crate::time::{Interval, Millis};
+
+use super::votes::REASON_MAX;
+use super::{State, Unfoldable};
+
+/// An order that stops nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum OrderFault {
+    /// By somebody who may not.
+    #[error("{0} may stop nothing: it takes the role security")]
+    Role(PersonId),
+    /// Signed with something that is not theirs, or that was suspended because it was lost.
+    #[error("{0} does not sign with {1}")]
+    Credential(PersonId, CredentialId),
+    /// Too late.
+    #[error("the order was good until {}", crate::utc::rfc3339(.0.0))]
+    Expired(Millis),
+    /// It was used.
+    #[error("the order was used already: each is good for one stop")]
+    Used,
+    /// Nobody could read why.
+    #[error("an order says why, in 1 to {REASON_MAX} characters")]
+    Reason,
+    /// The signature is none over this order in this vault.
+    #[error("the signature does not fit this order in this vault: {0}")]
+    Evidence(BadEvidence),
+}
+
+impl OrderFault {
+    /// The stable reason, as an answer names it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Role(_) => "ROLE_MISSING",
+            Self::Credential(..) => "CREDENTIAL_UNKNOWN",
+            Self::Expired(_) => "ORDER_EXPIRED",
+            Self::Used => "ORDER_USED",
+            Self::Reason => "BAD_REASON",
+            Self::Evidence(fault) => fault.code(),
+        }
+    }
+}
+
+/// Whoever may have signed an order, and which are used: all that it takes to judge one.
+#[derive(Clone, Copy, Debug)]
+pub struct Signatories<'a> {
+    /// The vault.
+    pub vault: &'a VaultId,
+    /// Its people.
+    pub people: &'a People,
+    /// Orders that were used, with their ends.
+    pub used: &'a BTreeSet<(Millis, B128)>,
+}
+
+impl Signatories<'_> {
+    /// Whether a stop is somebody's to make: that of an order is, if it is signed, in time and not
+    /// used. Who may stop things by themselves is for the edge to say.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(&self, stop: &Frozen, now: Interval) -> Result<(), OrderFault> {
+        match &stop.by {
+            Actor::Person(_) | Actor::Signer => Ok(()),
+            Actor::Order(order) => self.check_order(order, stop, now),
+        }
+    }
+
+    fn check_order(&self, order: &Order, stop: &Frozen, now: Interval) -> Result<(), OrderFault> {
+        let Order { by, credential, evidence, expires, order: id } = order;
+        if !self.people.may(by, &[Role::Security]) {
+            return Err(OrderFault::Role(by.clone()));
+        }
+        if now.possible >= *expires {
+            return Err(OrderFault::Expired(*expires));
+        }
+        if self.used.contains(&(*expires, *id)) {
+            return Err(OrderFault::Used);
+        }
+        if !(1..=REASON_MAX).contains(&stop.reason.chars().count()) {
+            return Err(OrderFault::Reason);
+        }
+        let member = self.people.member(by).filter(|one| !one.silenced.contains(credential));
+        let held = member.and_then(|one| one.credential(credential));
+        let held = held.ok_or_else(|| OrderFault::Credential(by.clone(), credential.clone()))?;
+        let text = statement::stop_order(&hex::encode(self.vault.0), order, stop);
+        let signed = held.verify(Purpose::Stop, text.as_bytes(), evidence);
+        signed.map(drop).map_err(OrderFault::Evidence)
+    }
+}
+
+impl State {
+    /// What it takes to judge a stop order.
+    pub fn signatories(&self) -> Signatories<'_> {
+        Signatories { vault: &self.vault, people: &self.people, used: &self.used_orders }
+    }
+
+    /// Orders that were used, with their ends, until they are no longer good.
+    pub fn used_orders(&self) -> &BTreeSet<(Millis, B128)> {
+        &self.used_orders
+    }
+
+    pub(super) fn freeze(&mut self, entry: &Entry, frozen: &Frozen) -> Result<(), Unfoldable> {
+        let checked = self.signatories().check(frozen, entry.at);
+        checked.map_err(|fault| Unfoldable::Order(entry.seq, fault))?;
+        if let Actor::Order(order) = &frozen.by {
+            // By sure time, which goes on more slowly: what is forgotten here has long expired.
+            self.used_orders.retain(|(expires, _)| *expires > entry.at.sure);
+            self.used_orders.insert((order.expires, order.order));
+        }
+        self.stops.add(frozen.scope.clone());
+        // Whoever agreed to start it again had not heard of this stop.
+        self.pending.stop(|scope| *scope == frozen.scope);
+        self.narrowed = entry.seq;
+        Ok(())
+    }
+}
