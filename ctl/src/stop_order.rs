@@ -39,8 +39,8 @@ pub(crate) struct MakeArgs {
     #[arg(long, value_parser = reason)]
     reason: String,
     /// Your SSH key, public or private half.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[arg(id = "ssh_key", long = "key", value_name = "FILE")]
+    ssh_key: PathBuf,
     /// Where to write it.
     #[arg(short = 'o', long = "file", value_name = "FILE")]
     file: PathBuf,
@@ -61,7 +61,7 @@ async fn make(
     connection: &ConnectionArgs,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let signer = Signer::at(&args.key)?;
+    let signer = Signer::at(&args.ssh_key)?;
     let control = connection.control().await?;
     let status = control.status().await?;
     let vault = vault(&control, connection).await?;

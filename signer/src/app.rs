@@ -18,7 +18,7 @@ use portcullis_proto::v1::key_service_server::KeyServiceServer;
 use portcullis_proto::v1::people_service_server::PeopleServiceServer;
 use portcullis_proto::v1::signing_service_server::SigningServiceServer;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
@@ -115,6 +115,8 @@ pub enum AppError {
 /// Serves until SIGTERM or SIGINT, or until the journal's writer cannot go on.
 pub async fn serve(config: &Config) -> Result<(), AppError> {
     let memory_locked = process::harden()?;
+    // Before anything that takes long: until then the signal would end the process.
+    let stops = signal(SignalKind::user_defined1()).map_err(AppError::Signals)?;
     let (storage, opened) = Segments::open(&config.data)?;
     let reader = storage.reader();
     let hsm = Arc::new(Hsm::open(&config.hsm()?)?);
@@ -127,7 +129,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let mut chores = JoinSet::new();
     chores.spawn(watch_keys(keys.clone(), unfinished_keys));
     chores.spawn(fencer.clone().run());
-    chores.spawn(stop_on_a_signal(sequencer.clone()));
+    chores.spawn(stop_on_signals(stops, sequencer.clone()));
 
     let data = Door::open("data plane", &config.data_plane).await?;
     let control = Door::open("control plane", &config.control_plane).await?;
@@ -258,11 +260,7 @@ async fn bind_orders(config: Option<&config::StopOrders>) -> Result<Option<TcpLi
 }
 
 /// SIGUSR1 stops everything: for whoever has the host and nothing else.
-async fn stop_on_a_signal(sequencer: Sequencer) {
-    let Ok(mut signals) = signal(SignalKind::user_defined1()) else {
-        tracing::error!("SIGUSR1 cannot be waited for: it will not stop anything");
-        return;
-    };
+async fn stop_on_signals(mut signals: Signal, sequencer: Sequencer) {
     while signals.recv().await.is_some() {
         let reason = "SIGUSR1 on the host".to_owned();
         let stop = Frozen { by: Actor::Signer, reason, scope: Scope::All };

@@ -232,9 +232,11 @@ impl Impact<'_> {
             ("busiest hour", usage.busiest_hour.to_string()),
         ];
         for (chain, mined, next) in self.nonces() {
-            let ahead = next.saturating_sub(mined);
             let chain = self.chain(chain);
-            lines.push(("nonces", format!("{chain}: {ahead} signed and not told to be mined")));
+            lines.push((
+                "nonces",
+                format!("{chain}: signed below {next}, and told to be mined below {mined}"),
+            ));
         }
         if self.survey.unread() > 0 {
             lines.push(("not counted", format!("{} inputs not at hand", self.survey.unread())));

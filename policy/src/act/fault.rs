@@ -89,9 +89,9 @@ pub enum ActFault {
     Recovering,
     /// More than people read before they vote.
     #[error(
-        "the book changes more than people read: propose it in steps, of at most {} lines in tables \
-         of some hundred, none of more than {} characters or with an escape (\\): lists one address a \
-         line",
+        "the book changes more than people read: propose it in steps, of at most {} lines for keys \
+         of some thousand, none of more than {} characters or with an escape (\\): lists one \
+         address a line",
         crate::book::CHANGED_LINES_MAX,
         crate::book::CHANGED_LINE_BYTES_MAX
     )]

@@ -27,6 +27,7 @@ pub(super) fn difference(old: &Book, new: &Book) -> Difference {
     super::named::compare(old, new, &mut found);
     super::shared_diff::compare(old, new, &mut found);
     super::shared_diff::prices(old, new, &mut found);
+    let prices = old.prices != new.prices;
     let labels: BTreeSet<&KeyLabel> = old.keys.keys().chain(new.keys.keys()).collect();
     for label in labels {
         match (old.keys.get(label), new.keys.get(label)) {
@@ -54,6 +55,11 @@ pub(super) fn difference(old: &Book, new: &Book) -> Difference {
             (None, None) => {}
         }
     }
+    // What is read in another way, or costs less, may let every key on that chain do more.
+    let gains = |rules: &KeyRules| prices || !rules.chains.is_disjoint(&found.reread);
+    let all = new.keys.iter().filter(|(_, rules)| gains(rules));
+    let all: Vec<KeyLabel> = all.map(|(label, _)| label.clone()).collect();
+    found.keys.extend(all);
     found.end()
 }
 
@@ -64,8 +70,10 @@ pub struct Difference {
     pub wider: Vec<String>,
     /// What the old book permits and the new one may not.
     pub narrower: Vec<String>,
-    /// Keys that are among the wider ones.
+    /// Keys that gain, or may.
     pub(super) keys: BTreeSet<KeyLabel>,
+    /// Chains on which something is read in another way.
+    reread: BTreeSet<ChainId>,
     /// How many lines were left out of each, because nobody reads so many.
     more: (usize, usize),
 }
@@ -242,23 +250,27 @@ fn compare_chains(old: &Book, new: &Book, found: &mut Difference) {
         if before.native != after.native {
             lines.wider(format!("native {} -> {}", before.native, after.native));
         }
-        l1_fees((&old.registry, &new.registry), id, &mut lines);
+        if l1_fees((&old.registry, &new.registry), id, &mut lines) == Ordering::Less {
+            found.reread.insert(id);
+        }
     }
 }
 
 /// Every transaction on the chain is charged its fee for layer 1. Charged more, none passes a limit
 /// that it did not pass before, and none needs fewer people.
-fn l1_fees((old, new): (&Registry, &Registry), id: ChainId, lines: &mut Lines<'_>) {
+fn l1_fees((old, new): (&Registry, &Registry), id: ChainId, lines: &mut Lines<'_>) -> Ordering {
     let fee = |registry: &Registry| registry.chain(id).and_then(|chain| chain.l1_fee);
     let (before, after) = (fee(old).unwrap_or(Amount::ZERO), fee(new).unwrap_or(Amount::ZERO));
     let account = Account { chain: id, asset: Asset::Fee };
     let show = |registry, amount| format_amount(registry, account, amount);
     let line = format!("l1_fee {} -> {}", show(old, before), show(new, after));
-    match after.cmp(&before) {
+    let how = after.cmp(&before);
+    match how {
         Ordering::Less => lines.wider(line),
         Ordering::Equal => {}
         Ordering::Greater => lines.narrower(line),
     }
+    how
 }
 
 /// What the registry says of a contract decides how calldata sent to it is read, and how its
@@ -286,6 +298,7 @@ fn compare_tokens(old: &Book, new: &Book, found: &mut Difference) {
         }
         if old.registry.token(*chain, *contract).is_some_and(|before| before.kind != token.kind) {
             lines.wider("another kind: calls to it are read in another way");
+            found.reread.insert(*chain);
         }
     }
     for ((chain, contract), token) in &old.registry.tokens {
@@ -294,6 +307,7 @@ fn compare_tokens(old: &Book, new: &Book, found: &mut Difference) {
         }
         let mut lines = found.about(format!("token {} on chain {chain}", token.name));
         lines.wider("no longer registered: it may be paid coin, and called, as anybody");
+        found.reread.insert(*chain);
     }
 }
 
@@ -311,8 +325,10 @@ fn compare_contracts(old: &Registry, new: &Registry, found: &mut Difference) {
         }
         if old.contract_kind(*chain, *contract) != new.contract_kind(*chain, *contract) {
             lines.wider("another kind: calls to it are read in another way");
+            found.reread.insert(*chain);
         } else if !new.is_contract(*chain, *contract) {
             lines.wider("no longer registered: Multicall3 may carry coin to it");
+            found.reread.insert(*chain);
         }
     }
 }

@@ -102,7 +102,8 @@ impl Book {
     /// What another book would change, in meaning and in text.
     pub fn change(&self, new: &Self) -> Change {
         let difference = self.difference(new);
-        let lines = text::changed_lines(self.text(), new.text(), CHANGED_LINES_MAX);
+        let lines =
+            text::changed_lines(self.text(), new.text(), CHANGED_LINES_MAX, &difference.keys);
         let read = lines.filter(|_| difference.wider.len() <= CHANGED_LINES_MAX);
         // Nobody is asked about more than people read, so what is not read needs no explanation.
         let Some(lines) = read else { return Change { difference, ..Change::default() } };

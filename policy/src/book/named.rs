@@ -67,17 +67,18 @@ pub(super) fn alike(old: &Book, new: &Book, lines: &[String]) -> Vec<String> {
     let named = new.registry.labels.keys().filter(|one| old.registry.label(**one).is_none());
     let come = come.chain(named.copied()).chain(text::addresses_in(lines));
     let come: BTreeSet<Address> = come.collect();
-    let pairs =
+    let mut pairs =
         come.into_iter().flat_map(|one| old.alike(one).into_iter().map(move |other| (one, other)));
-    let shown = |one: Address, registry| named_address(one, registry);
-    let lines = pairs.take(ALIKE_MAX).map(|(one, other)| {
-        format!(
-            "{} LOOKS LIKE {} AND IS NOT",
-            shown(one, &new.registry),
-            shown(other, &old.registry)
-        )
-    });
-    lines.collect()
+    let line = |(one, other)| {
+        let one = named_address(one, &new.registry);
+        format!("{one} LOOKS LIKE {} AND IS NOT", named_address(other, &old.registry))
+    };
+    let mut lines: Vec<String> = pairs.by_ref().take(ALIKE_MAX).map(line).collect();
+    let more = pairs.count();
+    if more > 0 {
+        lines.push(format!("and {more} more that LOOK LIKE something and ARE NOT"));
+    }
+    lines
 }
 
 fn people_told(people: &BTreeSet<PersonId>) -> String {

@@ -18,6 +18,7 @@ pub(super) fn compare(old: &Book, new: &Book, found: &mut Difference) {
         if !idle && !windows(new).any(|by| covers(by, (limit, window))) {
             let shown = describe(&old.registry, limit, window);
             found.about(format!("limit {}", limit.name)).wider(format!("{shown} not kept"));
+            found.keys.extend(limit.keys.iter().cloned());
         }
     }
     for (limit, window) in windows(new) {

@@ -1,8 +1,12 @@
 //! The tables of a book's text, and which of them say one thing together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use crate::id::KeyLabel;
 
 /// Where the tables of a text begin, by line, as the parser sees it: a line in an array or in a
 /// text that looks like a heading is none. What stands before the first is a table too.
@@ -44,8 +48,8 @@ impl Tables {
     }
 
     /// These, and what is part of the same. Of a key that changes itself, such as in whom it serves
-    /// or on which chains, all rules: each means something else then. Of one of its rules, that rule
-    /// and the key itself.
+    /// or on which chains, all rules: each means something else then. Of one of its rules, that
+    /// rule and the key itself.
     pub(super) fn with_what_they_belong_to(&self, starts: &BTreeSet<usize>) -> BTreeSet<usize> {
         let parts = starts.iter().filter_map(|start| self.all.get(start));
         let parts: BTreeSet<&[String]> = parts.map(|table| table.part_of.as_slice()).collect();
@@ -81,6 +85,55 @@ impl Tables {
     /// Where they begin, in order.
     pub(super) fn starts(&self) -> impl Iterator<Item = usize> {
         self.all.keys().copied()
+    }
+}
+
+/// All lines on which something of these keys stands, in whatever layout.
+pub(super) fn lines_of(text: &str, keys: &BTreeSet<KeyLabel>) -> BTreeSet<usize> {
+    let mut spans = Vec::new();
+    if let Ok(document) = DeTable::parse(text)
+        && let Some(all) = document.get_ref().get("key").and_then(|all| all.get_ref().as_table())
+    {
+        let gain = |name: &str| name.parse().is_ok_and(|label| keys.contains(&label));
+        let values = all.iter().filter(|(name, _)| gain(name.get_ref()));
+        values.for_each(|(_, value)| parts(value, text, &mut spans));
+    }
+    spans.sort_unstable_by_key(|span| span.start);
+    let (mut line, mut seen, mut lines) = (0_usize, 0_usize, BTreeSet::new());
+    for span in spans {
+        let feeds = |from: usize, to: usize| {
+            let between = text.get(from..to).unwrap_or_default();
+            between.bytes().filter(|byte| *byte == b'\n').count()
+        };
+        line = line.saturating_add(feeds(seen, span.start));
+        seen = span.start;
+        lines.extend(line..=line.saturating_add(feeds(span.start, span.end)));
+    }
+    lines
+}
+
+/// Where the values of a key stand, and the headings of its tables.
+fn parts(value: &Spanned<DeValue<'_>>, text: &str, spans: &mut Vec<Range<usize>>) {
+    let span = value.span();
+    match value.get_ref() {
+        DeValue::Table(table) => {
+            // A heading is one line; what is in braces stands where they do.
+            match text.get(span.start..).and_then(|rest| rest.chars().next()) {
+                Some('[') => spans.push(span.start..span.start),
+                Some('{') => spans.push(span),
+                Some(_) | None => {}
+            }
+            table.values().for_each(|inner| parts(inner, text, spans));
+        }
+        DeValue::Array(array) if array.iter().any(|one| one.get_ref().is_table()) => {
+            array.iter().for_each(|inner| parts(inner, text, spans));
+        }
+        DeValue::Array(_)
+        | DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => spans.push(span),
     }
 }
 

@@ -9,13 +9,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 
-use super::tables::Tables;
+use super::tables::{self, Tables};
+use crate::id::KeyLabel;
 
 /// The lines that go (`-`) and those that come (`+`), in order, each behind its number in its own
 /// text; and all others (`=`) of the tables they stand in. In tables of names, where each line
 /// speaks for itself, the others are left out. `None`: more than `most` changes, more than people
 /// read, or a line that is longer than they read, or has an escape, behind which a name could hide.
-pub(super) fn changed_lines(old: &str, new: &str, most: usize) -> Option<Vec<String>> {
+///
+/// Keys that gain are told whole, wherever what lets them stands: a rule may say more because a
+/// name in it means something else.
+pub(super) fn changed_lines(
+    old: &str,
+    new: &str,
+    most: usize,
+    gain: &BTreeSet<KeyLabel>,
+) -> Option<Vec<String>> {
     let texts = Texts { old: old.lines().collect(), new: new.lines().collect() };
     let changes = texts.changes(most)?;
     if changes.is_empty() {
@@ -23,7 +32,8 @@ pub(super) fn changed_lines(old: &str, new: &str, most: usize) -> Option<Vec<Str
     }
     let places = Places::of(&changes);
     let (before, after) = (Tables::of(old), Tables::of(new));
-    let mut shown: BTreeSet<usize> = places.come.iter().copied().collect();
+    let mut shown = tables::lines_of(new, gain);
+    shown.extend(&places.come);
     for start in after.with_what_they_belong_to(&touched(&places, &before, &after)) {
         if !after.is_flat(start) {
             let end = after.end(start).unwrap_or(texts.new.len());
@@ -286,13 +296,18 @@ fn walk_back(reached: &[Vec<usize>], old: usize, new: usize) -> Vec<Change> {
 pub(crate) const LINE_BYTES_MAX: usize = 400;
 
 /// Lines told in all.
-const SHOWN_MAX: usize = 1_500;
+const SHOWN_MAX: usize = 5_000;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Of a change by which no key gains.
+    fn changed_lines(old: &str, new: &str, most: usize) -> Option<Vec<String>> {
+        super::changed_lines(old, new, most, &BTreeSet::new())
+    }
 
     /// Writes the new text from the old one and what was told.
     fn follow(old: &str, told: &[String]) -> String {
@@ -401,7 +416,8 @@ mod tests {
     #[test]
     fn a_rule_is_told_with_all_its_tables_and_the_key_that_it_is_a_rule_of() {
         let old = "[key.hot]\na = 1\n[[key.hot.call]]\nf = 1\n[key.hot.call.where]\nto = 1\n\
-                   [[key.hot.call]]\nf = 2\n[key.hot.call.where]\nto = 2\n[key.hot.token.X]\nt = 1\n\
+                   [[key.hot.call]]\nf = 2\n[key.hot.call.where]\nto = 2\n\
+                   [key.hot.token.X]\nt = 1\n\
                    [key.cold]\nb = 1\n[contract.safe]\nc = 1\n";
         let told = changed_lines(old, &old.replace("f = 2", "f = 3"), 10).unwrap();
         let expected = [
@@ -429,6 +445,29 @@ mod tests {
             !told.iter().any(|line| line.contains("cold") || line.contains("safe")),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn a_key_that_gains_is_told_whole_in_whatever_layout_and_wherever_the_change_stands() {
+        let names = "[contract.safe]\naddress = 1\n";
+        let layouts = [
+            "[key.hot]\na = 1\n[[key.hot.call]]\nf = [\n  1,\n]\n[key.hot.call.where]\nto = 2\n",
+            "[key]\nhot.a = 1\nhot.call = [{ f = [\n  1,\n], where.to = 2 }]\n",
+            "[key]\nhot = { a = 1, call = [{ f = [\n  1,\n], where.to = 2 }] }\n",
+            "[key.\"hot\"]\na = 1\n[[key.'hot'.call]]\nf = [\n  1,\n]\nwhere.to = 2\n",
+        ];
+        let gain = BTreeSet::from(["hot".parse().unwrap()]);
+        for layout in layouts {
+            let old = format!("{layout}[key.cold]\nb = 1\n{names}");
+            let new = old.replace("address = 1", "address = 2");
+            let told = super::changed_lines(&old, &new, 10, &gain).unwrap();
+            for (number, line) in (1..).zip(layout.lines()).filter(|(_, line)| *line != "[key]") {
+                let line = format!("= {number}: {line}");
+                assert!(told.contains(&line), "{line} {told:#?}");
+            }
+            assert!(!told.iter().any(|line| line.contains("b = 1")), "{told:?}");
+            assert!(told.iter().any(|line| line.ends_with("address = 2")), "{told:?}");
+        }
     }
 
     #[test]

@@ -76,7 +76,8 @@ pub(super) fn told(key: Rules<'_>) -> Vec<String> {
     let first = key.rules.approve.iter().filter(|tier| tier.first_payment);
     lines.extend(first.map(|tier| format!("asks people at a first payment: {}", whom(tier))));
     let chain = key.rules.chains.first().copied().unwrap_or_default();
-    let native = key.rules.native.iter().map(|_| Account { chain, asset: Asset::Native });
+    let coin = key.rules.native.is_some() || key.rules.fees.is_some();
+    let native = coin.then_some(Account { chain, asset: Asset::Native });
     let tokens = key
         .rules
         .tokens
@@ -85,7 +86,7 @@ pub(super) fn told(key: Rules<'_>) -> Vec<String> {
     let asked = |account: &Account| {
         thresholds(key.rules).any(|(_, threshold)| threshold.accounts.contains(account))
     };
-    let unasked = native.chain(tokens).filter(|account| !asked(account));
+    let unasked = native.into_iter().chain(tokens).filter(|account| !asked(account));
     lines.extend(unasked.map(|account| {
         let name = super::asset_name(key.registry, account);
         format!("asks NOBODY for {name}, whatever the amount")

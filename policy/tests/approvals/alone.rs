@@ -503,7 +503,8 @@ fn told(vault: &mut Vault, book: &str) -> String {
 #[test]
 fn what_one_person_prepared_by_narrowing_is_told_to_whoever_agrees_to_what_uses_it() {
     let hidden = format!("\"{}\"", Address::repeat_byte(0xee).to_checksum(None));
-    let [faucet, safe] = [0x51_u8, 0x52].map(|n| Address::repeat_byte(n).to_checksum(None));
+    let [faucet, safe, moved] =
+        [0x51_u8, 0x52, 0x53].map(|n| Address::repeat_byte(n).to_checksum(None));
     let contracts = format!(
         "[contract.faucet]\nchain = \"ethereum\"\naddress = \"{faucet}\"\n\
          [contract.safe]\nchain = \"ethereum\"\naddress = \"{safe}\"\n"
@@ -531,6 +532,12 @@ fn what_one_person_prepared_by_narrowing_is_told_to_whoever_agrees_to_what_uses_
             assert!(vault.adopt(&after("faucet", &hidden)));
             let text = told(&mut vault, &after("safe", &hidden));
             for line in [&format!("to = {hidden}"), ": [key.hot]", "asks people above 1 ETH"] {
+                assert!(text.contains(line), "{line}\n{text}");
+            }
+            // The rule stays as it is, and a name in it means something else.
+            let renamed = after("faucet", &hidden).replace(&faucet, &moved);
+            let text = told(&mut vault, &renamed);
+            for line in [&format!("to = {hidden}"), ": [key.hot]", &moved] {
                 assert!(text.contains(line), "{line}\n{text}");
             }
             explains_itself(&vault);

@@ -4,16 +4,17 @@
 //! enough when certificates, laptops or single sign-on are what was lost. It can only stop things:
 //! what is posted is verified before anything is done, a few at a time and at a bounded rate.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -21,6 +22,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use portcullis_policy::record::{Actor, Frozen};
 use portcullis_policy::state::OrderFault;
 use serde_json::{Value, json};
@@ -54,15 +56,24 @@ struct Desk {
     sequencer: Sequencer,
     fencer: Arc<Fencer>,
     clock: Arc<Clock>,
-    rate: DefaultDirectRateLimiter,
+    rate: DefaultKeyedRateLimiter<IpAddr>,
+    /// Connections open, by where they come from.
+    open: Mutex<BTreeMap<IpAddr, usize>>,
+}
+
+/// A connection's place among those of its address. Dropped with it.
+struct Guest {
+    desk: Arc<Desk>,
+    from: IpAddr,
 }
 
 impl StopOrders {
     /// Answers `POST /v1/stop` until `shutdown` resolves.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, trust, sequencer, fencer, clock } = self;
-        let rate = RateLimiter::direct(Quota::per_second(ORDERS_PER_SECOND));
-        let desk = Arc::new(Desk { sequencer, fencer, clock, rate });
+        let rate = RateLimiter::keyed(Quota::per_second(ORDERS_PER_SECOND));
+        let open = Mutex::default();
+        let desk = Arc::new(Desk { sequencer, fencer, clock, rate, open });
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut tasks = JoinSet::new();
         let mut shutdown = pin!(shutdown);
@@ -77,11 +88,13 @@ impl StopOrders {
                 Some(_) = tasks.join_next() => {}
                 (slot, accepted) = arrival => match accepted {
                     Ok((tcp, remote)) => {
+                        // Nobody keeps others out from one address.
+                        let Some(guest) = Guest::enter(&desk, remote.ip()) else { continue };
                         let (desk, tls) = (Arc::clone(&desk), TlsAcceptor::from(trust.anybody()));
                         tasks.spawn(async move {
                             let talk = converse(tcp, tls, remote, &desk);
                             timeout(CONNECTION_TIMEOUT, talk).await.ok();
-                            drop(slot);
+                            drop((slot, guest));
                         });
                     }
                     Err(error) => {
@@ -96,7 +109,7 @@ impl StopOrders {
 }
 
 async fn converse(tcp: TcpStream, tls: TlsAcceptor, remote: SocketAddr, desk: &Arc<Desk>) {
-    let Ok(stream) = tls.accept(tcp).await else { return };
+    let Ok(Ok(stream)) = timeout(HEADER_TIMEOUT, tls.accept(tcp)).await else { return };
     let service = service_fn(|request| {
         let desk = Arc::clone(desk);
         async move { Ok::<_, Infallible>(desk.answer(request, remote).await) }
@@ -127,7 +140,7 @@ impl Desk {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             return response;
         }
-        if self.rate.check().is_err() {
+        if !self.admits(remote.ip()) {
             let why = "too many orders at once: try again in a second";
             let mut response = refused(StatusCode::TOO_MANY_REQUESTS, "THROTTLED", why);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -152,6 +165,13 @@ impl Desk {
         })
     }
 
+    fn admits(&self, from: IpAddr) -> bool {
+        if self.rate.len() > ADDRESSES_MAX {
+            self.rate.retain_recent();
+        }
+        self.rate.check_key(&from).is_ok()
+    }
+
     async fn stop(&self, order: Frozen, remote: SocketAddr) -> Response<Full<Bytes>> {
         let scope = order.scope.clone();
         let view = self.sequencer.view();
@@ -174,6 +194,31 @@ impl Desk {
             "withheld": stopped.withheld,
         });
         said(StatusCode::OK, &answer)
+    }
+}
+
+impl Guest {
+    fn enter(desk: &Arc<Desk>, from: IpAddr) -> Option<Self> {
+        let mut open = desk.open.lock();
+        let count = open.entry(from).or_default();
+        if *count >= CONNECTIONS_OF_ONE_MAX {
+            return None;
+        }
+        *count = count.saturating_add(1);
+        drop(open);
+        Some(Self { desk: Arc::clone(desk), from })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut open = self.desk.open.lock();
+        let left = open.get(&self.from).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            open.remove(&self.from);
+        } else {
+            open.insert(self.from, left);
+        }
     }
 }
 
@@ -213,10 +258,16 @@ const ORDER_BYTES_MAX: usize = 16 * 1024;
 
 /// People with paper in their hands, and those who would keep them out: further ones wait in the
 /// backlog.
-const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 256;
 
-/// Verifying one takes some 100 microseconds.
-const ORDERS_PER_SECOND: NonZeroU32 = match NonZeroU32::new(50) {
+/// Of them, from one address.
+const CONNECTIONS_OF_ONE_MAX: usize = 16;
+
+/// Addresses whose rates are remembered, before those that have not come lately are forgotten.
+const ADDRESSES_MAX: usize = 10_000;
+
+/// From one address. Verifying one takes some 100 microseconds.
+const ORDERS_PER_SECOND: NonZeroU32 = match NonZeroU32::new(20) {
     Some(many) => many,
     None => NonZeroU32::MIN,
 };

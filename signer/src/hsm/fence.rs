@@ -1,5 +1,6 @@
 //! The fence: `CKA_SIGN` of a private key set to false, so that no process that holds a handle to
-//! it can begin a signature (PKCS#11 v2.40 section 4.4: the attribute may be modified after creation).
+//! it can begin a signature (PKCS#11 v2.40 section 4.4: the attribute may be modified after
+//! creation).
 //!
 //! It stops honest processes, also those of other hosts, and no one who has the PIN: they can set
 //! it back. That is why it is read again and again, and why it is never the only stop.

@@ -85,7 +85,10 @@ async fn after_a_stop_is_acknowledged_a_stream_gives_nothing_that_was_under_way(
     }
     scene.settled().await?;
     let journal = scene.journal().await?;
-    assert_eq!((journal.count("withheld"), journal.count("signed")), (20, 0));
+    // What the token had begun was signed and withheld; the rest it no longer signed, being fenced.
+    let (withheld, failed) = (journal.count("withheld"), journal.of("failed"));
+    assert_eq!((withheld + failed.len(), journal.count("signed")), (20, 0));
+    assert!(withheld >= 2 && failed.iter().all(|one| one["fault"] == "KEY_FENCED"), "{failed:?}");
     Ok(())
 }
 
