@@ -19,6 +19,7 @@ use crate::key::ImpactFault;
 use crate::people::PeopleFault;
 use crate::policy::{ExplainFault, FaultyBook};
 use crate::sign::SignFault;
+use crate::stop_order::StopOrderFault;
 use crate::thaw::ThawFault;
 
 /// Exit codes: stable, for scripts.
@@ -99,6 +100,9 @@ pub(crate) enum Failure {
     /// Nothing that could be thawed.
     #[error(transparent)]
     Thaw(#[from] ThawFault),
+    /// No stop order.
+    #[error(transparent)]
+    StopOrder(#[from] StopOrderFault),
     /// Nothing that could be done to people.
     #[error(transparent)]
     People(Box<PeopleFault>),
@@ -171,6 +175,7 @@ impl Failure {
             | Self::Call(CallError::Incomplete { .. })
             | Self::Sign(_)
             | Self::Vote(_)
+            | Self::StopOrder(_)
             | Self::Thaw(_)
             | Self::Json(_)
             | Self::Book(_)
@@ -205,6 +210,7 @@ impl Failure {
             | Self::Statement(_)
             | Self::Ssh(_)
             | Self::Vote(_)
+            | Self::StopOrder(_)
             | Self::Thaw(_)
             | Self::People(_)
             | Self::Json(_)

@@ -56,12 +56,18 @@ impl Fenced {
         fenced
     }
 
-    /// For people, a line each.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        if !self.done.is_empty() {
-            lines.push(format!("fenced in the token, read back: {}", self.done.join(", ")));
+    /// For people: what the token has read back, or "".
+    pub(crate) fn done(&self) -> String {
+        if self.done.is_empty() {
+            return String::new();
         }
+        // As wide as the acknowledgement above it.
+        format!("fenced in the token   {}", self.done.join(", "))
+    }
+
+    /// What whoever stopped something must know, a line each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut lines = Vec::new();
         for (label, why) in &self.refused {
             lines.push(format!(
                 "warning: the token would not fence {label}: {why}. This signer stops it all the \

@@ -81,8 +81,9 @@ pub(crate) async fn run(
     output.human(&human)?;
     let fenced = fence::follow(&control, &scope).await;
     output.json(&json(fenced.as_ref().map(Fenced::json).unwrap_or_default()))?;
-    for line in fenced.iter().flat_map(Fenced::lines) {
-        output.note(&line);
+    if let Some(fenced) = &fenced {
+        output.human(&fenced.done())?;
+        fenced.warnings().iter().for_each(|line| output.note(line));
     }
     if let Scope::Caller(caller) = &scope {
         note_unknown(caller, &control, output).await;

@@ -58,7 +58,8 @@ impl Output {
 
     /// The part of a result for people, where that of programs comes later.
     pub(crate) fn human(&self, text: &str) -> Result<(), Failure> {
-        if self.format == Format::Human { self.result(text, &Value::Null) } else { Ok(()) }
+        let said = self.format == Format::Human && !text.is_empty();
+        if said { self.result(text, &Value::Null) } else { Ok(()) }
     }
 
     /// The part of a result for programs, where that of people came before.

@@ -1,9 +1,10 @@
 //! `stop-order make`: signs a stop before there is an emergency, for whoever then holds the file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use alloy_primitives::B128;
 use clap::{Args, Subcommand};
+use portcullis_client::wire::PersonEntry;
 use portcullis_client::{CallError, ConnectError, RequestIds};
 use portcullis_policy::credential::{Evidence, Purpose};
 use portcullis_policy::record::{Actor, Frozen, Order};
@@ -15,6 +16,7 @@ use serde_json::json;
 
 use crate::approvals::ssh::Signer;
 use crate::approvals::statement::{framed, vault};
+use crate::approvals::vote::{enrolled, person};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::freeze::{ScopeArgs, reason};
@@ -46,6 +48,26 @@ pub(crate) struct MakeArgs {
     file: PathBuf,
 }
 
+/// An order that would stop nothing, or is not to be signed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StopOrderFault {
+    /// Not of security.
+    #[error(
+        "{person} may stop nothing, and so would an order of theirs: it takes the role security"
+    )]
+    Role { person: String },
+    /// Another key.
+    #[error(
+        "{key} is not enrolled for {person}, so an order that it signs would stop nothing: `portctl \
+         people show {person}` lists what is",
+        key = key.display()
+    )]
+    NotEnrolled { person: String, key: PathBuf },
+    /// There is a file of that name.
+    #[error("{file} exists: orders are not written over what is there", file = file.display())]
+    Exists { file: PathBuf },
+}
+
 pub(crate) async fn run(
     verb: StopOrderVerb,
     connection: &ConnectionArgs,
@@ -61,8 +83,12 @@ async fn make(
     connection: &ConnectionArgs,
     output: &Output,
 ) -> Result<Exit, Failure> {
+    if args.file.exists() {
+        return Err(StopOrderFault::Exists { file: args.file }.into());
+    }
     let signer = Signer::at(&args.ssh_key)?;
     let control = connection.control().await?;
+    check(&person(&control).await?, &signer, &args.ssh_key)?;
     let status = control.status().await?;
     let vault = vault(&control, connection).await?;
     let by = status.person.parse().map_err(|_| CallError::Incomplete { part: "person" })?;
@@ -104,11 +130,19 @@ async fn make(
     Ok(Exit::Done)
 }
 
+fn check(person: &PersonEntry, signer: &Signer, key: &Path) -> Result<(), StopOrderFault> {
+    let name = person.id.clone();
+    if !person.roles.iter().any(|role| role == "security") {
+        return Err(StopOrderFault::Role { person: name });
+    }
+    let held = enrolled(person, signer).is_some();
+    if held { Ok(()) } else { Err(StopOrderFault::NotEnrolled { person: name, key: key.into() }) }
+}
+
 fn good_for(text: &str) -> Result<Span, String> {
     match Span::parse(text) {
         Some(span) if span > Span(0) && span <= GOOD_FOR_MAX => Ok(span),
-        Some(_) => Err("at most 366d: make another one in time".to_owned()),
-        None => Err("a time such as 90d or 12h".to_owned()),
+        Some(_) | None => Err("a time such as 90d or 12h, and at most 366d".to_owned()),
     }
 }
 

@@ -337,7 +337,8 @@ impl Cast {
 }
 
 /// Who we are, by our certificate.
-async fn person(control: &ControlClient) -> Result<PersonEntry, Failure> {
+/// Who asks, as the signer knows them.
+pub(crate) async fn person(control: &ControlClient) -> Result<PersonEntry, Failure> {
     let me = control.status().await?.person;
     let mut people = control.list_people().await?.people.into_iter();
     let found = people.find(|one| one.id == me);
@@ -345,7 +346,10 @@ async fn person(control: &ControlClient) -> Result<PersonEntry, Failure> {
 }
 
 /// Compares the keys themselves: an id that the signer gives is not enough.
-fn enrolled<'a>(person: &'a PersonEntry, signer: &Signer) -> Option<&'a CredentialEntry> {
+pub(crate) fn enrolled<'a>(
+    person: &'a PersonEntry,
+    signer: &Signer,
+) -> Option<&'a CredentialEntry> {
     let same = |entry: &&CredentialEntry| {
         let enrolled = serde_json::from_str(&entry.credential_json).ok();
         enrolled.as_ref() == Some(signer.credential())
