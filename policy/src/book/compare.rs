@@ -3,6 +3,8 @@
 //! Never says that something is narrower because it looks smaller: each comparison is an
 //! implication, and its comment says why it holds.
 
+use std::collections::BTreeSet;
+
 use alloy_primitives::Address;
 
 use super::diff::Lines;
@@ -351,4 +353,19 @@ pub(super) fn cooling(old: &KeyRules, new: &KeyRules, lines: &mut Lines<'_>) {
         std::cmp::Ordering::Equal => {}
         std::cmp::Ordering::Greater => lines.narrower(line),
     }
+}
+
+/// Which chains a native or fee limit sums over. What was spent on a chain that leaves the sum
+/// would be room to spend again.
+pub(super) fn scopes(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
+    let limited = |rules: &KeyRules| rules.native.is_some() || rules.fees.is_some();
+    if limited(old.rules) && limited(new.rules) {
+        let what = "chains counted in native and fee limits";
+        lines.forbidden(what, (&scope(old), &scope(new)), ToString::to_string);
+    }
+}
+
+fn scope(key: Rules<'_>) -> BTreeSet<ChainId> {
+    let chains = key.rules.chains.iter().filter_map(|id| key.registry.chain(*id));
+    chains.flat_map(|chain| key.registry.chains_with_native(&chain.native)).collect()
 }

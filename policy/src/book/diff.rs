@@ -12,8 +12,8 @@ use alloy_primitives::Address;
 
 use super::compare::{Rules, addresses, named_address};
 use super::units::format_amount;
-use super::{Book, KeyRules, Registry};
-use crate::id::{ChainId, KeyLabel};
+use super::{Book, KeyRules, Registry, SharedLimit};
+use crate::id::{CallerId, ChainId, KeyLabel};
 use crate::money::{Account, Amount, Asset};
 
 /// Compares two books.
@@ -27,7 +27,12 @@ pub(super) fn difference(old: &Book, new: &Book) -> Difference {
     super::named::compare(old, new, &mut found);
     super::shared_diff::compare(old, new, &mut found);
     super::shared_diff::prices(old, new, &mut found);
-    let prices = old.prices != new.prices;
+    let priced = |label: &KeyLabel| {
+        let in_usd =
+            |limit: &&SharedLimit| limit.accounts.iter().any(|one| one.asset == Asset::Usd);
+        old.prices != new.prices
+            && new.shared.iter().filter(in_usd).any(|limit| limit.keys.contains(label))
+    };
     let labels: BTreeSet<&KeyLabel> = old.keys.keys().chain(new.keys.keys()).collect();
     for label in labels {
         match (old.keys.get(label), new.keys.get(label)) {
@@ -56,8 +61,11 @@ pub(super) fn difference(old: &Book, new: &Book) -> Difference {
         }
     }
     // What is read in another way, or costs less, may let every key on that chain do more.
-    let gains = |rules: &KeyRules| prices || !rules.chains.is_disjoint(&found.reread);
-    let all = new.keys.iter().filter(|(_, rules)| gains(rules));
+    let reread = |rules: &KeyRules| !rules.chains.is_disjoint(&found.reread);
+    // Of a caller that loses an owner, people count who did not.
+    let less = |rules: &KeyRules| !rules.callers.is_disjoint(&found.less_owned);
+    let all =
+        new.keys.iter().filter(|(label, rules)| priced(label) || reread(rules) || less(rules));
     let all: Vec<KeyLabel> = all.map(|(label, _)| label.clone()).collect();
     found.keys.extend(all);
     found.end()
@@ -74,6 +82,8 @@ pub struct Difference {
     pub(super) keys: BTreeSet<KeyLabel>,
     /// Chains on which something is read in another way.
     reread: BTreeSet<ChainId>,
+    /// Callers that lose an owner.
+    pub(super) less_owned: BTreeSet<CallerId>,
     /// How many lines were left out of each, because nobody reads so many.
     more: (usize, usize),
 }
@@ -249,7 +259,9 @@ fn compare_chains(old: &Book, new: &Book, found: &mut Difference) {
         }
         if before.native != after.native {
             lines.wider(format!("native {} -> {}", before.native, after.native));
+            found.reread.insert(id);
         }
+        let mut lines = found.about(format!("chain {id}"));
         if l1_fees((&old.registry, &new.registry), id, &mut lines) == Ordering::Less {
             found.reread.insert(id);
         }
@@ -288,14 +300,18 @@ fn compare_tokens(old: &Book, new: &Book, found: &mut Difference) {
             None => lines.wider("registered: calls to it are now read as transfers"),
             Some(before) if before.name != token.name => {
                 lines.wider(format!("name {} -> {}", before.name, token.name));
+                found.reread.insert(*chain);
             }
             Some(_) => {}
         }
+        let mut lines = found.about(format!("token {} ({shown}) on chain {chain}", token.name));
         if let Some(before) = old.registry.token(*chain, *contract)
             && before.decimals != token.decimals
         {
             lines.wider(format!("decimals {} -> {}", before.decimals, token.decimals));
+            found.reread.insert(*chain);
         }
+        let mut lines = found.about(format!("token {} ({shown}) on chain {chain}", token.name));
         if old.registry.token(*chain, *contract).is_some_and(|before| before.kind != token.kind) {
             lines.wider("another kind: calls to it are read in another way");
             found.reread.insert(*chain);
@@ -341,7 +357,7 @@ fn compare_key(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
         chain.map_or_else(|| id.to_string(), |chain| format!("{} ({id})", chain.name))
     };
     lines.permitted("chains", (&before.chains, &after.chains), chain);
-    compare_scope(old, new, lines);
+    super::compare::scopes(old, new, lines);
     super::compare::coins(old, new, lines);
     super::compare::tokens(old, new, lines);
     super::compare::rates(before.rate, after.rate, lines);
@@ -359,21 +375,6 @@ fn compare_key(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
     addresses("delegate", (&before.delegate, &after.delegate), new.registry, lines);
     super::tiers_diff::compare(old, new, lines);
     super::compare::cooling(before, after, lines);
-}
-
-/// Which chains a native or fee limit sums over. What was spent on a chain that leaves the sum
-/// would be room to spend again.
-fn compare_scope(old: Rules<'_>, new: Rules<'_>, lines: &mut Lines<'_>) {
-    let limited = |rules: &KeyRules| rules.native.is_some() || rules.fees.is_some();
-    if limited(old.rules) && limited(new.rules) {
-        let what = "chains counted in native and fee limits";
-        lines.forbidden(what, (&scope(old), &scope(new)), ToString::to_string);
-    }
-}
-
-fn scope(key: Rules<'_>) -> BTreeSet<ChainId> {
-    let chains = key.rules.chains.iter().filter_map(|id| key.registry.chain(*id));
-    chains.flat_map(|chain| key.registry.chains_with_native(&chain.native)).collect()
 }
 
 /// More than a few addresses on a line are not read.

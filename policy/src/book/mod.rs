@@ -119,7 +119,17 @@ impl Book {
         let Some(rules) = self.keys.get(label) else { return Vec::new() };
         let asks = tiers_diff::told(compare::Rules { registry: &self.registry, rules });
         let shared = shared_diff::told(self, label);
-        asks.into_iter().chain(shared).map(|line| format!("key {label} {line}")).collect()
+        let owned = rules.callers.iter().filter_map(|caller| Some((caller, self.caller(caller)?)));
+        let owned = owned.filter(|(_, entry)| !entry.owners.is_empty()).map(|(caller, entry)| {
+            let owners: Vec<&str> = entry.owners.iter().map(|owner| owner.as_str()).collect();
+            format!("serves {caller}, whose owners never count: {}", owners.join(", "))
+        });
+        let owned: Vec<String> = owned.collect();
+        asks.into_iter()
+            .chain(owned)
+            .chain(shared)
+            .map(|line| format!("key {label} {line}"))
+            .collect()
     }
 
     /// Where it speaks of a person, who may not be one yet: a line each.

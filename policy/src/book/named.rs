@@ -114,6 +114,9 @@ pub(super) fn owners(old: &Book, new: &Book, found: &mut Difference) {
         if let Some(before) = old.caller(caller) {
             let mut lines = found.about(format!("caller {caller}"));
             lines.forbidden("owners", (&before.owners, &after.owners), ToString::to_string);
+            if !before.owners.is_subset(&after.owners) {
+                found.less_owned.insert(caller.clone());
+            }
         }
     }
 }
