@@ -58,8 +58,8 @@ pub(crate) enum StopOrderFault {
     Role { person: String },
     /// Another key.
     #[error(
-        "{key} is not enrolled for {person}, so an order that it signs would stop nothing: `portctl \
-         people show {person}` lists what is",
+        "{key} is not enrolled for {person}, so an order that it signs would stop nothing: \
+         `portctl people show {person}` lists what is",
         key = key.display()
     )]
     NotEnrolled { person: String, key: PathBuf },

@@ -337,7 +337,6 @@ impl Cast {
 }
 
 /// Who we are, by our certificate.
-/// Who asks, as the signer knows them.
 pub(crate) async fn person(control: &ControlClient) -> Result<PersonEntry, Failure> {
     let me = control.status().await?.person;
     let mut people = control.list_people().await?.people.into_iter();
