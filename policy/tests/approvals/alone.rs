@@ -568,6 +568,39 @@ fn nobody_takes_a_tier_away_alone_and_whoever_raises_an_amount_hears_who_is_aske
     explains_itself(&vault);
 }
 
+/// What a limit counts, or whose word counts, may change where no line of a key does.
+#[test]
+fn a_key_that_gains_by_an_entry_of_the_registry_is_told_whole() {
+    let junk = Address::repeat_byte(0x6a).to_checksum(None);
+    let base = BOOK.replace("owners = [\"olga\"]", "owners = [\"olga\", \"dan\"]").replace(
+        "[group]",
+        &format!(
+            "[asset.JUNK]\nkind = \"erc20\"\nchain = \"ethereum\"\naddress = \"{junk}\"\n\
+                 decimals = 6\n[contract.batch]\nchain = \"ethereum\"\n\
+                 address = \"0x5100000000000000000000000000000000000051\"\n\
+                 kind = \"multicall\"\n[group]"
+        ),
+    );
+    for (from, to) in [
+        ("decimals = 6", "decimals = 18"),
+        ("kind = \"multicall\"", "kind = \"multisend\""),
+        (", \"dan\"]", "]"),
+    ] {
+        let mut vault = agreed(&base);
+        let text = told(&mut vault, &base.replace(from, to));
+        for line in [
+            ": [key.hot]\n",
+            "native = { to = [\"@supplier\", \"@lookalike\"], per_tx = \"100 ETH\"",
+            "key hot asks people above 1 ETH",
+            "key hot serves spiffe://acme/payouts, whose owners never count: ",
+            "key hot is held by no [limit]",
+        ] {
+            assert!(text.contains(line), "{from}: {line}\n{text}");
+        }
+        explains_itself(&vault);
+    }
+}
+
 /// A long list is told by its hash, to people who were told of each of its members by its name.
 #[test]
 fn a_long_list_gets_no_other_members_by_one_person_alone() {
