@@ -21,6 +21,18 @@ pub enum Scope {
     Tag(Tag),
 }
 
+impl Scope {
+    /// Whether it covers whatever this key signs, for whomever.
+    pub fn covers_key(&self, key: KeyId, tags: &BTreeSet<Tag>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Key(stopped) => *stopped == key,
+            Self::Tag(tag) => tags.contains(tag),
+            Self::Caller(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

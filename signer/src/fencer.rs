@@ -60,12 +60,8 @@ impl Fencer {
     /// Fences whatever a stop covers that could not be written down, on nobody's record: this may
     /// be the last thing that this process does.
     pub async fn fence_unrecorded(&self, view: &View, scope: &Scope) {
-        let in_scope = view.keys.iter().filter(|(id, key)| match scope {
-            Scope::All => true,
-            Scope::Key(key) => *key == **id,
-            Scope::Tag(tag) => key.tags.contains(tag),
-            Scope::Caller(_) => false,
-        });
+        let keys = view.keys.iter();
+        let in_scope = keys.filter(|(id, key)| scope.covers_key(**id, &key.tags));
         let keys: BTreeSet<KeyId> = in_scope.map(|(id, _)| *id).collect();
         self.tell(FenceOrder { intent: None, up: true, keys }).await;
     }

@@ -190,13 +190,8 @@ impl State {
 
     /// Whether a stop covers this key, whoever asks.
     pub(super) fn is_stopped(&self, id: KeyId) -> bool {
-        let tags = self.keys.get(&id).map(|key| &key.tags);
-        self.stops.iter().any(|scope| match scope {
-            Scope::All => true,
-            Scope::Key(stopped) => *stopped == id,
-            Scope::Tag(tag) => tags.is_some_and(|tags| tags.contains(tag)),
-            Scope::Caller(_) => false,
-        })
+        let tags = self.keys.get(&id).map(|key| key.tags.clone()).unwrap_or_default();
+        self.stops.iter().any(|scope| scope.covers_key(id, &tags))
     }
 
     fn check_people(&self, act: &Act) -> Result<(), ActFault> {

@@ -12,7 +12,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
-use rustls::{RootCertStore, version};
+use rustls::{ConfigBuilder, RootCertStore, WantsVerifier, version};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use x509_parser::certificate::X509Certificate;
@@ -161,35 +161,29 @@ fn server_config(
     verifier: Arc<DatedVerifier>,
     server: &Server,
 ) -> Result<ServerConfig, TrustError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let clock = Arc::new(RustlsClock(Arc::clone(clock)));
-    let resolver = Arc::clone(&server.resolver);
-    let mut config = ServerConfig::builder_with_details(provider, clock)
-        .with_protocol_versions(&[&version::TLS13])
-        .map_err(TrustError::Tls)?
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(resolver);
-    config.alpn_protocols = vec![ALPN_H2.to_vec()];
-    // A resumed session skips the verifier: a revoked client would come back with its ticket.
-    config.send_tls13_tickets = 0;
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(config)
+    let config = tls13(clock)?.with_client_cert_verifier(verifier);
+    Ok(without_sessions(config.with_cert_resolver(server.resolver.clone()), ALPN_H2))
 }
 
 /// The same certificate, and nothing asked of the client.
 fn anybody(clock: &WallClock, server: &Server) -> Result<ServerConfig, TrustError> {
+    let config = tls13(clock)?.with_no_client_auth();
+    Ok(without_sessions(config.with_cert_resolver(server.resolver.clone()), b"http/1.1"))
+}
+
+fn tls13(clock: &WallClock) -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, TrustError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let clock = Arc::new(RustlsClock(Arc::clone(clock)));
-    let resolver = Arc::clone(&server.resolver);
-    let mut config = ServerConfig::builder_with_details(provider, clock)
-        .with_protocol_versions(&[&version::TLS13])
-        .map_err(TrustError::Tls)?
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let builder = ServerConfig::builder_with_details(provider, clock);
+    builder.with_protocol_versions(&[&version::TLS13]).map_err(TrustError::Tls)
+}
+
+fn without_sessions(mut config: ServerConfig, protocol: &[u8]) -> ServerConfig {
+    config.alpn_protocols = vec![protocol.to_vec()];
+    // A resumed session skips the verifier: a revoked client would come back with its ticket.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(config)
+    config
 }
 
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {

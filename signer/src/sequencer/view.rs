@@ -102,13 +102,7 @@ impl View {
     /// The stop that covers a key for everybody, if one does.
     pub fn stop_of(&self, key: &KeyId) -> Option<Scope> {
         let tags = &self.keys.get(key)?.tags;
-        let covers = |scope: &&Scope| match scope {
-            Scope::All => true,
-            Scope::Key(stopped) => stopped == key,
-            Scope::Tag(tag) => tags.contains(tag),
-            Scope::Caller(_) => false,
-        };
-        self.stops.iter().find(covers).cloned()
+        self.stops.iter().find(|scope| scope.covers_key(*key, tags)).cloned()
     }
 
     /// What it takes to judge a stop order.
