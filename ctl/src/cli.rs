@@ -41,6 +41,8 @@ pub(crate) enum Verb {
     Thaw(thaw::ThawArgs),
     /// End a stopped key for good. Takes a quorum.
     Revoke(thaw::RevokeArgs),
+    /// Remove a revoked key from the token. Takes a quorum, and its delay.
+    Destroy(thaw::DestroyArgs),
     /// See what waits for people, vote on it, and do what was agreed.
     #[command(subcommand)]
     Approvals(approvals::ApprovalsVerb),

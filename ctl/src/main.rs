@@ -59,6 +59,7 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Verb::StopOrder(verb) => stop_order::run(verb, connection, output).await,
         Verb::Thaw(args) => thaw::run(args, connection, output).await,
         Verb::Revoke(args) => thaw::revoke(args, connection, output).await,
+        Verb::Destroy(args) => thaw::destroy(args, connection, output).await,
         Verb::Approvals(verb) => approvals::run(verb, connection, output).await,
         Verb::People(verb) => people::run(verb, connection, output).await,
         Verb::Status => status::run(connection, output).await,

@@ -1,9 +1,10 @@
-//! `thaw KEY | --caller C | --tag T | --all`: starts again what one freeze stopped. Takes a quorum.
+//! `thaw KEY | --caller C | --tag T | --all`: starts again what one freeze stopped. `revoke KEY`
+//! and `destroy KEY`: end it. Each takes a quorum.
 
 use clap::Args;
 use portcullis_client::wire::freeze_scope;
 use portcullis_client::{CallError, ControlClient};
-use portcullis_policy::act::{Act, Revoke, Thaw};
+use portcullis_policy::act::{Act, Destroy, Revoke, Thaw};
 use portcullis_policy::id::{InvalidName, KeyId};
 use portcullis_policy::stops::Scope;
 
@@ -25,6 +26,15 @@ pub(crate) struct ThawArgs {
 #[derive(Args, Debug)]
 pub(crate) struct RevokeArgs {
     /// The key, by id or label. It must be stopped.
+    key: String,
+    /// Why: 1 to 500 characters. Part of what voters sign.
+    #[arg(long, value_parser = reason)]
+    reason: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DestroyArgs {
+    /// The key, by id or label. It must be revoked.
     key: String,
     /// Why: 1 to 500 characters. Part of what voters sign.
     #[arg(long, value_parser = reason)]
@@ -77,7 +87,19 @@ pub(crate) async fn revoke(
     wanted.settle(&control, output).await
 }
 
-async fn key_id(control: &ControlClient, id_or_label: &str) -> Result<KeyId, Failure> {
+/// `destroy KEY`: removes a revoked key from the token. Takes a quorum.
+pub(crate) async fn destroy(
+    args: DestroyArgs,
+    connection: &ConnectionArgs,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let control = connection.control().await?;
+    let key = key_id(&control, &args.key).await?;
+    let wanted = Wanted { act: Act::Destroy(Destroy { key }), reason: args.reason };
+    wanted.settle(&control, output).await
+}
+
+pub(crate) async fn key_id(control: &ControlClient, id_or_label: &str) -> Result<KeyId, Failure> {
     let key = control.key(id_or_label).await?;
     let id = key.key_id.parse().map_err(|_| CallError::Incomplete { part: "key id" });
     Ok(id?)

@@ -44,7 +44,12 @@ pub(crate) fn check_standing(
     if facts.revoked.contains(&asker.key) {
         out.note(Rule::NotRevoked, Seen::Nothing, false);
     }
-    let stop = facts.stops.covering(&subject);
+    // What a quorum permits a key that is drained, it permits although the key is stopped. Whoever
+    // is stopped themselves asks for nothing.
+    let stop = match facts.draining {
+        Some(_) => facts.stops.covering_caller(&asker.caller),
+        None => facts.stops.covering(&subject),
+    };
     let seen = stop.map_or(Seen::Nothing, |scope| Seen::Words(scope.to_string().into()));
     out.note(Rule::NotFrozen, seen, stop.is_none());
     let meant = asker.expected == key.address;

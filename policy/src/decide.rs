@@ -13,6 +13,7 @@ use crate::checks::{
     add_worth, check_caller_and_chain, check_cooling, check_readable, check_standing,
     counted_grants, first_payments,
 };
+use crate::drain::{self, Draining};
 use crate::effect::{self, Effect};
 use crate::finding::{Findings, Rule, Seen};
 use crate::id::{BookHash, DecisionNumber, Digest, KeyId, KeyLabel, PersonId, Sequence, Tag};
@@ -233,6 +234,8 @@ pub struct Facts<'a> {
     pub approval: Approval,
     /// Keys that were ended for good.
     pub revoked: &'a BTreeSet<KeyId>,
+    /// The drain that the key is under, if it is.
+    pub draining: Option<Draining<'a>>,
 }
 
 /// A key, as far as decisions go.
@@ -293,6 +296,11 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
         return Verdict::refused(findings);
     };
     check_standing(facts, &key, request, &mut findings);
+    if let Some(draining) = &facts.draining {
+        let asked = (key.address, request);
+        let charge = drain::judge(book, (facts, draining), asked, &mut findings);
+        return Verdict { charge, ..Verdict::refused(findings) };
+    }
     let rules = book.rules(key.label);
     findings.note(Rule::KeyHasRules, Seen::Words(key.label.shared()), rules.is_some());
     let Some(rules) = rules else { return Verdict::refused(findings) };

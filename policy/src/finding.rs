@@ -63,6 +63,12 @@ pub enum Rule {
     NotFrozen,
     /// The key was not ended for good.
     NotRevoked,
+    /// The key is not being drained: it signs what the drain's plan permits, for whom it names.
+    NotDraining,
+    /// The plan of the drain permits the effect.
+    InDrainPlan,
+    /// Fees of everything that the drain signs.
+    DrainFees,
     /// The key exists. One whose object drifted in the token is frozen.
     KeyUsable,
     /// The caller meant the key's own address.
@@ -165,6 +171,9 @@ impl Rule {
         match self {
             Self::NotFrozen => "FROZEN",
             Self::NotRevoked => "KEY_REVOKED",
+            Self::NotDraining => "KEY_DRAINING",
+            Self::InDrainPlan => "NOT_IN_DRAIN_PLAN",
+            Self::DrainFees => "OVER_DRAIN_FEES",
             Self::NotRejected => "REJECTED",
             Self::Readable => "TOO_LONG_TO_APPROVE",
             Self::KeyUsable => "KEY_UNKNOWN",
@@ -222,6 +231,9 @@ impl fmt::Display for Rule {
         match self {
             Self::NotFrozen => out.write_str("not frozen"),
             Self::NotRevoked => out.write_str("not revoked"),
+            Self::NotDraining => out.write_str("not draining"),
+            Self::InDrainPlan => out.write_str("drain plan"),
+            Self::DrainFees => out.write_str("drain fees"),
             Self::NotRejected => out.write_str("not rejected"),
             Self::Readable => out.write_str("readable for whoever approves"),
             Self::KeyUsable => out.write_str("key exists"),

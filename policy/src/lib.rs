@@ -13,6 +13,7 @@ mod canonical;
 mod checks;
 pub mod credential;
 pub mod decide;
+pub mod drain;
 pub mod effect;
 pub mod examples;
 mod exposure;

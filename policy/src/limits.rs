@@ -126,7 +126,7 @@ fn check_unsettled(
 
 /// How much more the slots of what is in flight and asked for would hold than is `held` of them,
 /// each at its maximum.
-fn raised(
+pub(crate) fn raised(
     facts: &Facts<'_>,
     asked: &Asked<'_>,
     part: impl Fn(&Charges) -> Amount,

@@ -348,6 +348,14 @@ impl Pending {
         });
     }
 
+    /// A stop: whoever agreed to drain one of these keys had not heard of it.
+    pub(crate) fn stop_drains(&mut self, covers: impl Fn(KeyId) -> bool) {
+        self.end_each(|waiting| {
+            let proposed = waiting.proposed();
+            proposed.is_some_and(|one| matches!(&one.act, Act::Drain(drain) if covers(drain.key)))
+        });
+    }
+
     /// A thaw: whoever agreed to end one of these keys for good had not heard of it, and a later
     /// stop would let one person carry it out.
     pub(crate) fn thaw(&mut self, started: impl Fn(KeyId) -> bool) {

@@ -69,6 +69,11 @@ impl Stops {
         self.0.is_empty()
     }
 
+    /// The stop of a caller by itself, if there is one.
+    pub fn covering_caller(&self, caller: &CallerId) -> Option<&Scope> {
+        self.0.get(&Scope::Caller(caller.clone()))
+    }
+
     /// The stop that covers this signature, if one does.
     pub fn covering(&self, subject: &Subject<'_>) -> Option<&Scope> {
         self.0.iter().find(|scope| subject.is_in(scope))

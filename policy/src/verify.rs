@@ -286,6 +286,8 @@ impl Replay<'_> {
                 | Record::Frozen(_)
                 | Record::FenceIntended(_)
                 | Record::FenceAnswered(_)
+                | Record::DestroyAnswered(_)
+                | Record::DrainEnded(_)
                 | Record::Suppressed(_)
                 | Record::Voted(_)
                 | Record::Proposed(_)

@@ -683,6 +683,7 @@ fn outcome(book: &Book, request: &Request) -> u8 {
         full: false,
         approval: Approval::default(),
         revoked: &revoked,
+        draining: None,
     };
     match decide(book, &facts, request.clone()) {
         Decision::Deny(_) => 0,

@@ -505,6 +505,7 @@ fn known(rule: Rule) -> Rule {
         Rule::NonceAhead | Rule::Priced => rule,
         // Shown by tests/approvals.
         Rule::NotRevoked | Rule::NotRejected | Rule::Readable => rule,
+        Rule::NotDraining | Rule::InDrainPlan | Rule::DrainFees => rule,
         // By tests/bounds.rs.
         Rule::Recipients => rule,
     }

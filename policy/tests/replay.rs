@@ -320,6 +320,8 @@ fn asked(record: &mut Record) -> &mut Asked {
         | Record::Frozen(_)
         | Record::FenceIntended(_)
         | Record::FenceAnswered(_)
+        | Record::DestroyAnswered(_)
+        | Record::DrainEnded(_)
         | Record::Suppressed(_)
         | Record::Voted(_)
         | Record::Proposed(_)

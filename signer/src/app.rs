@@ -42,6 +42,7 @@ use crate::journal::{OpenError, Segments, Storage};
 use crate::keys::Keys;
 use crate::pipeline::Pipeline;
 use crate::process;
+use crate::remover::Remover;
 use crate::sequencer::{self, Fatal, Sequencer, StartError, Started};
 use crate::throttle::{Acts, Throttle};
 
@@ -129,6 +130,8 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let mut chores = JoinSet::new();
     chores.spawn(watch_keys(keys.clone(), unfinished_keys));
     chores.spawn(fencer.clone().run());
+    let backups = config.hsm.backups().to_vec();
+    chores.spawn(Remover::new(sequencer.clone(), hsm.clone(), backups).run());
     chores.spawn(stop_on_signals(stops, sequencer.clone()));
 
     let data = Door::open("data plane", &config.data_plane).await?;

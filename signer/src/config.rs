@@ -47,7 +47,23 @@ pub struct Hsm {
     pin_credential: Option<String>,
     sessions: Option<NonZeroUsize>,
     call_timeout_ms: Option<u64>,
+    /// Copies of the token that there are, each in a few words: named wherever a key is destroyed.
+    #[serde(default)]
+    backups: Vec<String>,
 }
+
+impl Hsm {
+    /// Copies of the token that the operator says there are.
+    pub fn backups(&self) -> &[String] {
+        &self.backups
+    }
+}
+
+/// Copies of a token that are named.
+const BACKUPS_MAX: usize = 32;
+
+/// Length of each name.
+const BACKUP_CHARS_MAX: usize = 200;
 
 /// A listener with mTLS.
 #[derive(Clone, Debug, Deserialize)]
@@ -101,6 +117,12 @@ pub enum ConfigError {
     /// The token is not named, or named twice.
     #[error("[hsm] must name the token in exactly one way: token (label), serial, or slot")]
     Token,
+    /// Copies of the token that nobody could find by what is written.
+    #[error(
+        "[hsm] backups: up to {BACKUPS_MAX} copies of the token, each in 1 to {BACKUP_CHARS_MAX} \
+         characters"
+    )]
+    Backups,
     /// The PIN's source is not named, or named twice.
     #[error("[hsm] must name the PIN's source in exactly one way: pin_file or pin_credential")]
     Pin,
@@ -118,6 +140,11 @@ impl Config {
         let mut config: Self = toml::from_str(&text).map_err(parse)?;
         config.resolve(path.parent().unwrap_or(Path::new(".")));
         config.hsm()?;
+        let clear = |words: &&String| (1..=BACKUP_CHARS_MAX).contains(&words.chars().count());
+        let backups = &config.hsm.backups;
+        if backups.len() > BACKUPS_MAX || !backups.iter().all(|words| clear(&words)) {
+            return Err(ConfigError::Backups);
+        }
         Ok(config)
     }
 

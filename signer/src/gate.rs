@@ -24,10 +24,37 @@ use portcullis_policy::stops::{Scope, Stops, Subject};
 /// The gate.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
-    stops: Arc<RwLock<Stops>>,
+    barrier: Arc<RwLock<Barrier>>,
     /// Stops that closed the gate and have no record yet: nothing opens it to them.
     unrecorded: Arc<Mutex<BTreeMap<Scope, usize>>>,
     traffic: Arc<Mutex<Traffic>>,
+}
+
+/// What is stopped, and what a quorum lets through all the same.
+#[derive(Debug, Default)]
+struct Barrier {
+    stops: Stops,
+    drains: BTreeMap<KeyId, Drained>,
+}
+
+/// A key that is drained although it is stopped.
+#[derive(Clone, Debug)]
+pub struct Drained {
+    /// The record that began it: what was recorded before that is not let through.
+    pub from: Sequence,
+    /// The key's tags.
+    pub tags: BTreeSet<Tag>,
+}
+
+impl Barrier {
+    /// The stop that keeps a signature back, if one does.
+    fn covering(&self, who: &Who, recorded: Sequence) -> Option<&Scope> {
+        let drained = self.drains.get(&who.key).filter(|drained| recorded > drained.from);
+        match drained {
+            Some(_) => self.stops.covering_caller(&who.caller),
+            None => self.stops.covering(&who.subject()),
+        }
+    }
 }
 
 /// What passed and what waits.
@@ -65,23 +92,29 @@ pub struct Closed {
 }
 
 impl Gate {
-    /// A gate with these stops already in force, and what may have been released already.
-    pub fn with(stops: &Stops, released: impl Iterator<Item = (Arc<Who>, Sequence)>) -> Self {
+    /// A gate with these stops already in force, these keys drained, and what may have been
+    /// released already.
+    pub fn with(
+        stops: &Stops,
+        drains: BTreeMap<KeyId, Drained>,
+        released: impl Iterator<Item = (Arc<Who>, Sequence)>,
+    ) -> Self {
         let gate = Self::default();
-        *gate.stops.write() = stops.clone();
+        *gate.barrier.write() = Barrier { stops: stops.clone(), drains };
         gate.traffic.lock().released.extend(released);
         gate
     }
 
-    /// Stops a scope: at once, in memory. Its record comes after, and until [`Gate::recorded`] says
+    /// Stops a scope, and ends every drain in it: at once, in memory. Its record comes after, and until [`Gate::recorded`] says
     /// so, a thaw of an earlier stop does not open the gate again.
     pub fn close(&self, scope: &Scope) -> Closed {
-        let mut stops = self.stops.write();
+        let mut barrier = self.barrier.write();
         let mut unrecorded = self.unrecorded.lock();
         let count = unrecorded.entry(scope.clone()).or_default();
         *count = count.saturating_add(1);
         drop(unrecorded);
-        stops.add(scope.clone());
+        barrier.stops.add(scope.clone());
+        barrier.drains.retain(|key, drained| !scope.covers_key(*key, &drained.tags));
         let traffic = self.traffic.lock();
         let released = traffic.released.iter().filter(|(who, _)| who.subject().is_in(scope));
         let withheld = traffic.waiting.values().filter(|who| who.subject().is_in(scope)).count();
@@ -105,10 +138,28 @@ impl Gate {
     /// Opens the gate again to exactly this scope, if no newer stop of it is on its way into the
     /// journal. Call it when the thaw's record is durable.
     pub fn open(&self, scope: &Scope) {
-        let mut stops = self.stops.write();
-        if !self.unrecorded.lock().contains_key(scope) {
-            stops.remove(scope);
+        let mut barrier = self.barrier.write();
+        if let Scope::Key(key) = scope {
+            barrier.drains.remove(key);
         }
+        if !self.unrecorded.lock().contains_key(scope) {
+            barrier.stops.remove(scope);
+        }
+    }
+
+    /// Lets through what a stopped key signs from now on, if no stop of it is on its way into the
+    /// journal: such a stop has ended the drain. Call it when the drain's record is durable.
+    pub fn drain(&self, key: KeyId, drained: Drained) {
+        let mut barrier = self.barrier.write();
+        let unrecorded = self.unrecorded.lock();
+        if !unrecorded.keys().any(|scope| scope.covers_key(key, &drained.tags)) {
+            barrier.drains.insert(key, drained);
+        }
+    }
+
+    /// The time of a drain is over.
+    pub fn end_drain(&self, key: KeyId) {
+        self.barrier.write().drains.remove(&key);
     }
 
     /// A recorded signature's place at the gate.
@@ -119,7 +170,7 @@ impl Gate {
 
     /// Stops in force.
     pub fn stops(&self) -> Stops {
-        self.stops.read().clone()
+        self.barrier.read().stops.clone()
     }
 }
 
@@ -143,7 +194,7 @@ impl Ticket {
     pub fn pass(self: Arc<Self>) -> Result<(), Stopped> {
         HELD.with_borrow_mut(|held| {
             let Held::During(poll) = held else { return Err(Stopped(Scope::All)) };
-            match poll.stops(&self.gate).covering(&self.who.subject()) {
+            match poll.barrier(&self.gate).covering(&self.who, self.sequence) {
                 Some(scope) => Err(Stopped(scope.clone())),
                 None => {
                     poll.passed.push(self);
@@ -172,7 +223,7 @@ impl Drop for Ticket {
     }
 }
 
-type Guard = ArcRwLockReadGuard<RawRwLock, Stops>;
+type Guard = ArcRwLockReadGuard<RawRwLock, Barrier>;
 
 /// Says that whatever passed in this poll, or in those before it, is now in the connection's send
 /// buffer. The body that the connection pulls from must call it first thing whenever it is polled:
@@ -198,21 +249,21 @@ struct ThisPoll {
 }
 
 impl ThisPoll {
-    /// The stops in force, which do not change before the poll ends.
-    fn stops(&mut self, gate: &Gate) -> &Stops {
-        let ours = |guard: &Guard| Arc::ptr_eq(ArcRwLockReadGuard::rwlock(guard), &gate.stops);
+    /// What is stopped, which does not change before the poll ends.
+    fn barrier(&mut self, gate: &Gate) -> &Barrier {
+        let ours = |guard: &Guard| Arc::ptr_eq(ArcRwLockReadGuard::rwlock(guard), &gate.barrier);
         // A second signature in the same poll goes out under the same guard: taking the lock twice
         // would wait for ever behind a stop that waits for the first.
         let kept = self.guard.take().filter(ours);
-        self.guard.insert(kept.unwrap_or_else(|| gate.stops.read_arc()))
+        self.guard.insert(kept.unwrap_or_else(|| gate.barrier.read_arc()))
     }
 
     /// Whether a stop covers what passed in an earlier poll and was not handed over in it.
     fn is_stopped(&mut self) -> bool {
         let passed = std::mem::take(&mut self.passed);
-        let stopped = passed
-            .iter()
-            .any(|ticket| self.stops(&ticket.gate).covering(&ticket.who.subject()).is_some());
+        let stopped = passed.iter().any(|ticket| {
+            self.barrier(&ticket.gate).covering(&ticket.who, ticket.sequence).is_some()
+        });
         self.passed = passed;
         stopped
     }
@@ -365,6 +416,44 @@ mod tests {
         assert!(sent.load(Ordering::SeqCst));
         let closed = gate.close(&Scope::All);
         assert_eq!(closed, Closed { last_released: Sequence(5), withheld: 0 });
+    }
+
+    #[test]
+    fn a_drain_lets_out_what_is_recorded_after_it_and_nothing_from_before() {
+        let key = KeyId::from_bytes([7; 16]);
+        let gate = Gate::default();
+        let drained = Drained { from: Sequence(6), tags: BTreeSet::new() };
+        let passes = |at| in_a_poll(|| gate.ticket(who("a"), Sequence(at)).pass()).is_ok();
+        for scope in [Scope::All, Scope::Key(key)] {
+            gate.close(&scope);
+            gate.recorded(&scope);
+        }
+        gate.drain(key, drained.clone());
+        assert!(!passes(5), "recorded before the drain: by the key's own rules");
+        assert!(!passes(6), "at it");
+        assert!(passes(7));
+        // Whoever is stopped themselves gets nothing; a stop of another key changes nothing.
+        let caller = Scope::Caller("a".parse().unwrap());
+        gate.close(&caller);
+        gate.recorded(&caller);
+        assert!(!passes(8));
+        gate.open(&caller);
+        gate.close(&Scope::Key(KeyId::from_bytes([8; 16])));
+        assert!(passes(9));
+        // A stop ends it at once, and until that is in the journal no drain begins.
+        gate.close(&Scope::Key(key));
+        assert!(!passes(10));
+        gate.drain(key, drained.clone());
+        assert!(!passes(11), "begun over a stop that is on its way into the journal");
+        gate.recorded(&Scope::Key(key));
+        gate.drain(key, drained.clone());
+        assert!(passes(12));
+        gate.end_drain(key);
+        assert!(!passes(13));
+        // A thaw of the key's own stop ends it too: other stops hold again.
+        gate.drain(key, drained);
+        gate.open(&Scope::Key(key));
+        assert!(!passes(14), "everything is stopped");
     }
 
     #[test]

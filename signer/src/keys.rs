@@ -10,7 +10,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use portcullis_policy::fences::Told;
 use portcullis_policy::id::{KeyId, KeyLabel, PersonId, Tag};
-use portcullis_policy::record::{Actor, Frozen, KeyIntended};
+use portcullis_policy::record::{Actor, Destruction, Frozen, KeyIntended};
+use portcullis_policy::state::Tomb;
 use portcullis_policy::stops::Scope;
 use portcullis_proto::v1::CreateKeyRequest;
 
@@ -121,9 +122,16 @@ impl Keys {
         for (id, key) in &view.keys {
             let found: Vec<&TokenKey> =
                 on_token.iter().filter(|found| found.id.as_ref() == Some(id)).collect();
+            if let Some(tomb) = after.tombs.get(id) {
+                self.look_into(tomb, *id, &found);
+            }
             let expected = Expected::between(&view, &after, id);
             if expected == Expected::Fenced && found.iter().any(|found| !found.is_fenced()) {
                 undone.insert(*id);
+            }
+            // What is to be gone is missed by nobody.
+            if after.tombs.contains_key(id) {
+                continue;
             }
             match self.find_trouble(*id, key, &found, expected).await {
                 Ok(None) => {}
@@ -134,6 +142,17 @@ impl Keys {
         self.fence_again(&undone).await;
         self.note_strangers(&on_token, unfinished);
         outcome
+    }
+
+    /// Whether what was removed has come back: as from a copy of the token. It is fenced then, and
+    /// never signs here.
+    fn look_into(&self, tomb: &Tomb, id: KeyId, found: &[&TokenKey]) {
+        if tomb.is_closed() && !found.is_empty() {
+            tracing::error!(key = %id, "a key that was destroyed is on the token again");
+            self.troubles.lock().insert(id, RESTORED.into());
+        } else {
+            self.troubles.lock().remove(&id);
+        }
     }
 
     async fn find_trouble(
@@ -240,6 +259,7 @@ impl Keys {
         let unfenced = self.unfenced.lock();
         lines.extend(unfenced.iter().map(|key| format!("key {key}: {UNFENCED}")));
         lines.extend(refused(&self.sequencer.view()));
+        lines.extend(unremoved(&self.sequencer.view()));
         lines.extend(self.strangers.lock().iter().cloned());
         lines
     }
@@ -302,12 +322,23 @@ fn judge(found: &[&TokenKey], pinned: &PublicPoint, expected: Expected) -> Findi
 
 /// What the token would not be told.
 fn refused(view: &View) -> impl Iterator<Item = String> {
-    let orders = view.keys.keys().filter_map(|key| Some((key, view.fences.of(key)?)));
+    let gone = |key: &KeyId| view.tombs.get(key).is_some_and(Tomb::is_closed);
+    let keys = view.keys.keys().filter(move |key| !gone(key));
+    let orders = keys.filter_map(|key| Some((key, view.fences.of(key)?)));
     orders.filter_map(|(key, fence)| {
         let Told::Refused(why) = &fence.told else { return None };
         let what = if fence.up { "be fenced" } else { "be let sign again" };
         Some(format!("key {key} could not {what} in the token: {why}"))
     })
+}
+
+/// What the token would not remove.
+fn unremoved(view: &View) -> Vec<String> {
+    let tombs = view.tombs.iter().filter_map(|(key, tomb)| {
+        let Some(Destruction::Refused(why)) = &tomb.answer else { return None };
+        Some(format!("key {key} could not be removed from the token: {why}"))
+    });
+    tombs.collect()
 }
 
 fn drifted(drift: &[Drift]) -> String {
@@ -322,6 +353,7 @@ fn pinned(key: &KeyView) -> Option<Arc<PublicPoint>> {
 
 const UNFENCED: &str = "somebody who has the PIN took its fence away; it was put back";
 const ABSENT: &str = "absent from the token";
+const RESTORED: &str = "it was destroyed and is on the token again: somebody restored a copy";
 const DOUBLED: &str = "in the token more than once";
 const HALF_MADE: &str = "left by a creation that did not end";
 

@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod process;
 pub mod recent;
 pub mod refusal;
+pub mod remover;
 pub mod roster;
 pub mod sequencer;
 pub mod signature;

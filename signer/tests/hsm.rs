@@ -23,7 +23,7 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
-use portcullis::hsm::{Drift, Hsm, HsmConfig, HsmError, SignFault, TokenSelector};
+use portcullis::hsm::{Doomed, Drift, Hsm, HsmConfig, HsmError, Removal, SignFault, TokenSelector};
 use portcullis::pin::{PinError, PinSource};
 use portcullis_policy::id::{KeyId, KeyLabel};
 use testing::{PIN, SOFTHSM, SPY, Tokens, in_own_process, raw_session, sessions};
@@ -290,6 +290,42 @@ fn a_key_that_is_not_or_no_longer_there_is_missing() {
             assert_eq!(hsm.self_test(&id(), &point).await, missing(id()));
         }
         assert_eq!(hsm.health(), Vec::<String>::new(), "a missing key costs no session");
+    });
+}
+
+#[test]
+fn a_removed_key_is_gone_by_id_label_and_point_and_removing_it_again_finds_nothing() {
+    opened(
+        "a_removed_key_is_gone_by_id_label_and_point_and_removing_it_again_finds_nothing",
+        async |_, hsm| {
+            let point = Arc::new(hsm.create_key(&id(), &label()).await.unwrap());
+            let other = KeyId::from_bytes([7; 16]);
+            hsm.create_key(&other, &"other".parse().unwrap()).await.unwrap();
+            let doomed = Doomed { id: id(), label: label(), point };
+            assert_eq!(hsm.destroy(doomed.clone()).await.unwrap(), Removal::Gone(2));
+            assert_eq!(hsm.destroy(doomed.clone()).await.unwrap(), Removal::Gone(0));
+            let left = hsm.inspect().await.unwrap();
+            assert_eq!(left.iter().map(|key| key.id).collect::<Vec<_>>(), [Some(other)]);
+            // Something that bears its name is not nothing.
+            let mut named = template(&[9; 16]);
+            named.push(Attribute::Label(label().as_str().as_bytes().to_vec()));
+            generate(&raw(), &SECP256K1, &named);
+            let Removal::Refused(why) = hsm.destroy(doomed).await.unwrap() else { panic!("gone") };
+            assert!(why.contains("by its label"), "{why}");
+        },
+    );
+}
+
+#[test]
+fn a_key_whose_public_object_was_changed_is_not_removed() {
+    opened("a_key_whose_public_object_was_changed_is_not_removed", async |_, hsm| {
+        hsm.create_key(&id(), &label()).await.unwrap();
+        let (other, name) = (KeyId::from_bytes([7; 16]), "other".parse().unwrap());
+        let point = Arc::new(hsm.create_key(&other, &name).await.unwrap());
+        let doomed = Doomed { id: id(), label: label(), point };
+        let Removal::Refused(why) = hsm.destroy(doomed).await.unwrap() else { panic!("removed") };
+        assert!(why.contains("another point"), "{why}");
+        assert_eq!(hsm.inspect().await.unwrap().len(), 2);
     });
 }
 

@@ -92,6 +92,8 @@ pub struct Hsm {
     pub sessions: u32,
     /// Deadline of one call, in milliseconds.
     pub call_timeout_ms: u64,
+    /// Copies of the token that there are.
+    pub backups: Vec<String>,
 }
 
 /// A TLS listener.
@@ -127,6 +129,7 @@ impl Settings {
             pin_file: token.pin_file(),
             sessions: 2,
             call_timeout_ms: 5_000,
+            backups: Vec::new(),
         };
         let loopback = Loopback { listen: "127.0.0.1:0".to_owned() };
         let stop_orders = loopback.clone();

@@ -340,6 +340,17 @@ credentials = "file"
 need = "2 of security"
 expires = "1h"
 credentials = "file"
+[quorum.drain]
+need = "2 of security + 1 of approver"
+expires = "1h"
+execute = "1h"
+credentials = "file"
+[quorum.destroy]
+need = "2 of security + 1 of approver"
+expires = "1h"
+execute = "1h"
+delay = "1s"
+credentials = "file"
 [quorum.widen]
 need = "2 of approver"
 expires = "1h"

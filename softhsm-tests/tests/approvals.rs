@@ -13,6 +13,10 @@ mod support;
 mod attacks;
 #[path = "approvals/ceremony.rs"]
 mod ceremony;
+#[path = "approvals/drains.rs"]
+mod drains;
+#[path = "approvals/endings.rs"]
+mod endings;
 #[path = "approvals/fence.rs"]
 mod fence;
 #[path = "approvals/floods.rs"]

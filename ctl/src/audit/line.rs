@@ -6,8 +6,8 @@ use portcullis_policy::finding::Reason;
 use portcullis_policy::id::ChainId;
 use portcullis_policy::money::{Account, Asset, parse_decimal};
 use portcullis_policy::record::{
-    Actor, Asked, Entry, FenceAnswered, FenceCause, FenceIntended, Priced, Record, Settled,
-    SignedRecord,
+    Absence, Actor, Asked, DestroyAnswered, Destruction, Entry, FenceAnswered, FenceCause,
+    FenceIntended, Grade, Priced, Record, Settled, SignedRecord,
 };
 use portcullis_policy::request::{Request, Signable};
 use portcullis_policy::tx::{Destination, UnsignedTx};
@@ -85,6 +85,10 @@ fn words(record: &Record, registry: &Registry) -> String {
         }
         Record::FenceIntended(intended) => fence_intended(intended),
         Record::FenceAnswered(answered) => fence_answered(answered),
+        Record::DestroyAnswered(answered) => destroy_answered(answered),
+        Record::DrainEnded(ended) => {
+            format!("the drain of key {} is over: it is stopped", ended.key)
+        }
         Record::Signed(signed) => signature(signed),
         Record::Denied(denied) => because(&denied.asked, &denied.reasons, registry),
         Record::Withheld(withheld) => because(&withheld.asked, &withheld.reasons, registry),
@@ -128,6 +132,30 @@ fn fence_answered(answered: &FenceAnswered) -> String {
     let refused = answered.refused.iter();
     said.extend(refused.map(|(key, why)| format!("refused for key {key}: {why}")));
     format!("as record {} intended: {}", answered.intent, said.join("; "))
+}
+
+fn destroy_answered(answered: &DestroyAnswered) -> String {
+    let DestroyAnswered { answer, intent, key } = answered;
+    match answer {
+        Destruction::Refused(why) => {
+            format!("the token did not remove key {key}, as record {intent} intended: {why}")
+        }
+        Destruction::Gone(absence) => {
+            let Absence { backups, grade, objects, token } = absence;
+            let proves = match grade {
+                Grade::Told => "the token says so",
+                Grade::Unlinked => "its files were unlinked, which proves nothing about copies",
+            };
+            let backups = match backups.as_slice() {
+                [] => String::new(),
+                [..] => format!("; it may be in {}", backups.join(", ")),
+            };
+            format!(
+                "key {key} is gone from {token}, as record {intent} intended: {objects} objects \
+                 removed; {proves}{backups}"
+            )
+        }
+    }
 }
 
 fn list<T: ToString>(items: impl Iterator<Item = T>) -> String {

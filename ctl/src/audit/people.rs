@@ -1,12 +1,14 @@
 //! What people do together, in words: acts, votes, and the records that tell of them.
 
 use portcullis_policy::act::Act;
+use portcullis_policy::drain::DrainTo;
 use portcullis_policy::id::{BookHash, CredentialId, PersonId, Sequence};
 use portcullis_policy::people::Role;
 use portcullis_policy::record::{
     Choice, Executed, Matter, Party, Proposed, RecoveryBegun, Suspended, Voted, Withdrawn,
 };
 use portcullis_policy::stops::Scope;
+use portcullis_policy::utc::rfc3339;
 
 use crate::approvals::words::plain;
 
@@ -78,6 +80,17 @@ pub(super) fn act(act: &Act, scope: impl Fn(&Scope) -> String) -> String {
     match act {
         Act::Thaw(thaw) => format!("thaw {}", scope(&thaw.scope)),
         Act::Revoke(revoke) => format!("revoke {} for good", scope(&Scope::Key(revoke.key))),
+        Act::Destroy(destroy) => {
+            format!("destroy {} in the token", scope(&Scope::Key(destroy.key)))
+        }
+        Act::Drain(drain) => {
+            let (key, plan) = (scope(&Scope::Key(drain.key)), &drain.plan);
+            let to = match plan.to {
+                DrainTo::Address(address) => address.to_checksum(None),
+                DrainTo::Key(key) => scope(&Scope::Key(key)),
+            };
+            format!("drain {key} to {to} until {}", rfc3339(plan.expires.0))
+        }
         Act::Adopt(adopt) => format!("adopt the book {}", BookHash::of(&adopt.book)),
         Act::Enrol(enrol) => {
             let (id, roles) = (&enrol.person.id, roles(&enrol.person.roles));

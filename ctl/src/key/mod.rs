@@ -3,6 +3,7 @@
 mod create;
 mod impact;
 mod list;
+mod removal;
 mod show;
 
 pub(crate) use impact::ImpactFault;
@@ -11,6 +12,7 @@ use clap::Subcommand;
 use portcullis_client::wire::{Key, KeyState};
 use serde_json::{Value, json};
 
+use crate::approvals::words;
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::fence;
@@ -47,6 +49,8 @@ fn state(key: &Key) -> &'static str {
         KeyState::Active => "active",
         KeyState::Frozen => "frozen",
         KeyState::Revoked => "revoked",
+        KeyState::Draining => "draining",
+        KeyState::Destroyed => "destroyed",
         KeyState::Unspecified => "unknown",
     }
 }
@@ -66,6 +70,16 @@ fn human(key: &Key) -> String {
     ];
     if !key.fence_refused.is_empty() {
         lines.push(("token refused", key.fence_refused.clone()));
+    }
+    if key.state() == KeyState::Draining {
+        lines.push(("drained until", rfc3339(key.drained_until_ms)));
+        if !key.successor.is_empty() {
+            lines.push(("successor", key.successor.clone()));
+        }
+    }
+    if let Some(removal) = &key.removal {
+        lines.push(("removal", removal::words(removal)));
+        lines.extend(removal.backups.iter().map(|copy| ("may be in", words::plain(copy))));
     }
     if !key.trouble.is_empty() {
         lines.push(("trouble", key.trouble.clone()));
@@ -87,5 +101,8 @@ fn json(key: &Key) -> Value {
         "owner": key.owner,
         "created_at": rfc3339(key.created_at_ms),
         "trouble": key.trouble,
+        "successor": key.successor,
+        "drained_until": (key.drained_until_ms > 0).then(|| rfc3339(key.drained_until_ms)),
+        "removal": key.removal.as_ref().map(removal::json),
     })
 }

@@ -183,6 +183,7 @@ pub fn hot_key() -> v1::Key {
         trouble: String::new(),
         fence: v1::FenceState::Open.into(),
         fence_refused: String::new(),
+        ..v1::Key::default()
     }
 }
 

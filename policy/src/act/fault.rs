@@ -1,6 +1,7 @@
 //! Why an act cannot be done.
 
 use crate::credential::BadEvidence;
+use crate::drain::PlanFault;
 use crate::governance::Deed;
 use crate::id::{CredentialId, KeyId, PersonId};
 use crate::people::CREDENTIALS_MAX;
@@ -31,6 +32,15 @@ pub enum ActFault {
     /// Only a stopped key can be ended.
     #[error("key {0} is not stopped: freeze it first, which takes one person and no time")]
     NotFrozen(KeyId),
+    /// Only an ended key can be removed.
+    #[error("key {0} is not revoked: revoke it first")]
+    NotRevoked(KeyId),
+    /// It is removed, or about to be.
+    #[error("key {0} is destroyed, or about to be: that was agreed to already")]
+    Destroyed(KeyId),
+    /// The plan of a drain.
+    #[error(transparent)]
+    Plan(#[from] PlanFault),
     /// The book is faulty, or the one in force.
     #[error("the book is in force already")]
     SameBook,
@@ -108,6 +118,9 @@ impl ActFault {
             Self::NoKey(_) => "KEY_UNKNOWN",
             Self::Revoked(_) => "KEY_REVOKED",
             Self::NotFrozen(_) => "KEY_NOT_FROZEN",
+            Self::NotRevoked(_) => "KEY_NOT_REVOKED",
+            Self::Destroyed(_) => "KEY_DESTROYED",
+            Self::Plan(_) => "BAD_DRAIN_PLAN",
             Self::SameBook => "BOOK_IN_FORCE",
             Self::FaultyBook => "BOOK_FAULTY",
             Self::OnlyNarrows => "BOOK_ONLY_NARROWS",

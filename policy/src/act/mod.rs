@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use self::fault::ActFault;
 use crate::bounded::at_most;
 use crate::credential::{Credential, Evidence, Purpose};
+use crate::drain::DrainPlan;
 use crate::governance::{Deed, Governance};
 use crate::id::{CredentialId, KeyId, PersonId};
 use crate::people::{CREDENTIALS_MAX, People, Person, Role};
@@ -26,6 +27,10 @@ pub enum Act {
     Adopt(AdoptBook),
     /// Calls off a recovery that was announced.
     CancelRecovery(CancelRecovery),
+    /// Removes a key that was ended from the token.
+    Destroy(Destroy),
+    /// Brings what a key holds to safety, and lets it sign nothing else.
+    Drain(Drain),
     /// Takes away something to sign with.
     DropCredential(DropCredential),
     /// Adds a person.
@@ -68,6 +73,24 @@ pub struct AdoptBook {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CancelRecovery {}
+
+/// Removes a key that was ended from the token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Destroy {
+    /// Which.
+    pub key: KeyId,
+}
+
+/// Brings what a key holds to safety, and lets it sign nothing else.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// Which.
+    pub key: KeyId,
+    /// What it may sign, and until when.
+    pub plan: DrainPlan,
+}
 
 /// Takes away something to sign with.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -150,6 +173,8 @@ impl Act {
             Self::Adopt(_) => Deed::Widen,
             Self::Thaw(_) => Deed::Thaw,
             Self::Revoke(_) => Deed::Revoke,
+            Self::Destroy(_) => Deed::Destroy,
+            Self::Drain(_) => Deed::Drain,
             Self::AddCredential(_)
             | Self::CancelRecovery(_)
             | Self::DropCredential(_)
@@ -173,6 +198,8 @@ impl Act {
             Self::SetRoles(set) => set.person == *whom,
             Self::Adopt(_)
             | Self::CancelRecovery(_)
+            | Self::Destroy(_)
+            | Self::Drain(_)
             | Self::Govern(_)
             | Self::Revoke(_)
             | Self::Thaw(_) => false,
@@ -214,9 +241,12 @@ impl Act {
                 });
             }
             Self::Govern(govern) => governance.clone_from(&govern.governance),
-            Self::Adopt(_) | Self::CancelRecovery(_) | Self::Revoke(_) | Self::Thaw(_) => {
-                return false;
-            }
+            Self::Adopt(_)
+            | Self::CancelRecovery(_)
+            | Self::Destroy(_)
+            | Self::Drain(_)
+            | Self::Revoke(_)
+            | Self::Thaw(_) => return false,
         }
         true
     }
@@ -257,6 +287,8 @@ impl Act {
             Self::Govern(_)
             | Self::Adopt(_)
             | Self::CancelRecovery(_)
+            | Self::Destroy(_)
+            | Self::Drain(_)
             | Self::Revoke(_)
             | Self::Thaw(_) => Ok(()),
         }

@@ -19,8 +19,9 @@ pub use self::request::{
     SignedRecord, Suppressed, Withheld,
 };
 pub use self::vault::{
-    Actor, Adopted, Environment, FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis,
-    KeyCreated, KeyIntended, Order, Priced, Settled, SettledAllowance, Signature, Started,
+    Absence, Actor, Adopted, DestroyAnswered, Destruction, DrainEnded, Environment, FenceAnswered,
+    FenceCause, FenceIntended, Frozen, Genesis, Grade, KeyCreated, KeyIntended, Order, Priced,
+    Settled, SettledAllowance, Signature, Started,
 };
 use crate::canonical;
 use crate::id::{DecisionNumber, Sequence};
@@ -64,6 +65,10 @@ pub enum Record {
     FenceIntended(FenceIntended),
     /// What the token answered.
     FenceAnswered(FenceAnswered),
+    /// What the token said when it was told to remove a key.
+    DestroyAnswered(Box<DestroyAnswered>),
+    /// The time of a drain is over: the key is stopped again.
+    DrainEnded(DrainEnded),
     /// A request was allowed, signed, verified, and allowed again.
     Signed(Box<SignedRecord>),
     /// A request was refused.
@@ -135,6 +140,8 @@ impl Record {
             | Self::Frozen(_)
             | Self::FenceIntended(_)
             | Self::FenceAnswered(_)
+            | Self::DestroyAnswered(_)
+            | Self::DrainEnded(_)
             | Self::Suppressed(_)
             | Self::Voted(_)
             | Self::Proposed(_)
@@ -164,6 +171,8 @@ impl Record {
             | Self::Frozen(_)
             | Self::FenceIntended(_)
             | Self::FenceAnswered(_)
+            | Self::DestroyAnswered(_)
+            | Self::DrainEnded(_)
             | Self::Suppressed(_)
             | Self::Voted(_)
             | Self::Proposed(_)
@@ -188,6 +197,8 @@ impl Record {
             Self::Frozen(_) => "frozen",
             Self::FenceIntended(_) => "fence_intended",
             Self::FenceAnswered(_) => "fence_answered",
+            Self::DestroyAnswered(_) => "destroy_answered",
+            Self::DrainEnded(_) => "drain_ended",
             Self::Signed(_) => "signed",
             Self::Denied(_) => "denied",
             Self::Parked(_) => "parked",

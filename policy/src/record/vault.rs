@@ -237,6 +237,63 @@ pub struct FenceAnswered {
     pub refused: BTreeMap<KeyId, String>,
 }
 
+/// What came of removing a key from the token. The intent is the record in which people agreed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DestroyAnswered {
+    /// What the token said.
+    pub answer: Destruction,
+    /// The intent.
+    pub intent: Sequence,
+    /// The key.
+    pub key: KeyId,
+}
+
+/// What the token said.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Destruction {
+    /// A session that was opened afterwards found nothing of it.
+    Gone(Absence),
+    /// It would not, or something is still there, for this reason.
+    Refused(String),
+}
+
+/// What was looked for and not found: private and public objects with its id, objects with its
+/// label, public objects with its point.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Absence {
+    /// Copies of the token that the operator says there are: the key may be in each of them.
+    pub backups: Vec<String>,
+    /// What it proves on such a token.
+    pub grade: Grade,
+    /// Objects that were removed; 0: they were gone already.
+    pub objects: u64,
+    /// Which token: manufacturer, model and serial number.
+    pub token: String,
+}
+
+/// What it proves that a token no longer shows a key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// The token says so. What it keeps inside, and what its backups hold, is for its maker to
+    /// say.
+    Told,
+    /// The token is software: a file was unlinked. Its blocks, snapshots and backups may be read
+    /// by whoever has them and the PIN. It proves nothing about copies.
+    Unlinked,
+}
+
+/// The time of a drain is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainEnded {
+    /// Of which key.
+    pub key: KeyId,
+}
+
 /// Who did something.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -41,6 +41,7 @@ impl State {
         }
         let book = self.expected_book(&act);
         self.check_act_with(&act, book.as_ref())?;
+        check_end(&act, now)?;
         let deed = act.deed();
         let takes = self.governance.quorums.get(&deed).cloned();
         let takes = takes.ok_or(ActFault::NoQuorum(deed))?;
@@ -132,6 +133,8 @@ impl State {
         match act {
             Act::Thaw(thaw) => self.check_thaw(&thaw.scope),
             Act::Revoke(revoke) => self.check_revoke(revoke.key),
+            Act::Destroy(destroy) => self.check_destroy(destroy.key),
+            Act::Drain(drain) => self.check_drain(drain),
             Act::Adopt(adopt) => {
                 if *self.book.text() == adopt.book {
                     return Err(ActFault::SameBook);
@@ -224,6 +227,8 @@ impl State {
                 }
             }
             Act::Revoke(revoke) => Some(revoke.key),
+            Act::Destroy(destroy) => Some(destroy.key),
+            Act::Drain(drain) => Some(drain.key),
             Act::AddCredential(_)
             | Act::Adopt(_)
             | Act::CancelRecovery(_)
@@ -297,6 +302,8 @@ impl State {
             }
             Act::AddCredential(_)
             | Act::CancelRecovery(_)
+            | Act::Destroy(_)
+            | Act::Drain(_)
             | Act::DropCredential(_)
             | Act::Enrol(_)
             | Act::Govern(_)
@@ -306,6 +313,7 @@ impl State {
             | Act::SetRoles(_)
             | Act::Thaw(_) => self.check_act(&proposed.act)?,
         }
+        check_end(&proposed.act, now)?;
         let votes = counted.into_iter().map(|(_, at)| at).collect();
         Ok(Executed { by: by.clone(), proposal, votes })
     }
@@ -321,6 +329,10 @@ impl State {
         match &proposed.act {
             Act::Thaw(thaw) => {
                 self.stops.remove(&thaw.scope);
+                // Whoever starts a key again wants its own rules back.
+                if let Scope::Key(key) = &thaw.scope {
+                    self.drains.remove(key);
+                }
                 let started: BTreeSet<KeyId> =
                     self.keys.keys().copied().filter(|key| !self.is_stopped(*key)).collect();
                 self.pending.thaw(|key| started.contains(&key));
@@ -329,7 +341,10 @@ impl State {
                 self.revoked.insert(revoke.key);
                 // Whatever else is thawed later: this key stays stopped by a stop of its own.
                 self.stops.add(Scope::Key(revoke.key));
+                self.drains.remove(&revoke.key);
             }
+            Act::Destroy(destroy) => self.intend_removal(entry, destroy.key),
+            Act::Drain(drain) => self.begin_drain(entry, drain)?,
             Act::Adopt(_) => {
                 let book = book_of(&proposed).ok_or_else(unfit)?;
                 self.put_in_force(entry, book);
@@ -369,6 +384,12 @@ impl State {
     pub fn governance(&self) -> &Governance {
         &self.governance
     }
+}
+
+/// Whether what lasts until a moment would still begin before it.
+fn check_end(act: &Act, now: Interval) -> Result<(), ActFault> {
+    let Act::Drain(drain) = act else { return Ok(()) };
+    Ok(drain.plan.check_end(now.possible)?)
 }
 
 /// The book that a proposal would adopt, parsed.

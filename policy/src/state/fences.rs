@@ -10,10 +10,11 @@ use crate::id::KeyId;
 use crate::record::{Entry, FenceAnswered, FenceCause, FenceIntended};
 
 impl State {
-    /// Whether a key may sign for nobody at all: it is stopped, or ended for good.
+    /// Whether a key may sign for nobody at all: it is stopped and not drained, or ended for good.
     pub fn must_be_fenced(&self, key: KeyId) -> bool {
         let made = self.keys.get(&key).is_some_and(|key| key.made.is_some());
-        made && (self.revoked.contains(&key) || self.is_stopped(key))
+        let stopped = self.is_stopped(key) && !self.drains.contains_key(&key);
+        made && (self.revoked.contains(&key) || stopped)
     }
 
     /// What the token is to be told now and no intent says yet. `undone` are keys that were found

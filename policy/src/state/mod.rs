@@ -3,11 +3,13 @@
 //! The same type runs live, in replay, and in an auditor's hands.
 
 mod acts;
+mod drains;
 mod faults;
 mod fences;
 mod orders;
 mod outlook;
 mod recovery;
+mod removals;
 mod suspensions;
 mod votes;
 
@@ -21,11 +23,13 @@ pub use self::faults::{ExecutionFault, ProposalFault, RecoveryFault};
 pub use self::orders::{OrderFault, Signatories};
 pub use self::outlook::{Outlook, Progress};
 pub use self::recovery::Announced;
+pub use self::removals::Tomb;
 pub use self::suspensions::SuspensionFault;
 pub use self::votes::{REASON_MAX, VoteFault};
 use crate::book::{Book, Change};
 use crate::credential::Purpose;
 use crate::decide::{Allowed, Approval, Decision, Facts, KeyFacts, decide};
+use crate::drain::Drain;
 use crate::fences::Fences;
 use crate::governance::Governance;
 use crate::id::{
@@ -75,6 +79,8 @@ pub struct State {
     stops: Stops,
     revoked: BTreeSet<KeyId>,
     fences: Fences,
+    drains: BTreeMap<KeyId, Drain>,
+    tombs: BTreeMap<KeyId, Tomb>,
     /// Stop orders that were used, until they are no longer good.
     used_orders: BTreeSet<(Millis, B128)>,
     ledger: Ledger,
@@ -210,6 +216,12 @@ pub enum Unfoldable {
     /// nothing.
     #[error("record {0}: no stop or thaw asks for this fence")]
     Fence(Sequence),
+    /// A removal that nobody agreed to, or that was done.
+    #[error("record {0}: answers no removal of a key that is due")]
+    Destroyed(Sequence),
+    /// The end of a drain that is none.
+    #[error("record {0}: ends a drain whose time is not over")]
+    Drain(Sequence),
     /// An epoch that is not newer than the one before.
     #[error("record {0}: the epoch is not newer")]
     Epoch(Sequence),
@@ -259,6 +271,8 @@ impl State {
             stops: Stops::default(),
             revoked: BTreeSet::new(),
             fences: Fences::default(),
+            drains: BTreeMap::new(),
+            tombs: BTreeMap::new(),
             used_orders: BTreeSet::new(),
             ledger,
             requests: Requests::default(),
@@ -291,6 +305,8 @@ impl State {
             Record::Frozen(frozen) => self.freeze(entry, frozen)?,
             Record::FenceIntended(intended) => self.intend_fence(entry, intended)?,
             Record::FenceAnswered(answered) => self.answer_fence(entry, answered)?,
+            Record::DestroyAnswered(answered) => self.answer_removal(entry, answered)?,
+            Record::DrainEnded(ended) => self.end_drain(entry, ended)?,
             Record::Signed(signed) => self.sign(entry, signed)?,
             Record::Parked(parked) => self.park(entry, parked)?,
             Record::Voted(voted) => self.vote(entry, voted)?,
@@ -417,6 +433,9 @@ impl State {
             let watched = Watched { counted: rules.counts_unsettled(slot.place), ends, as_safe };
             self.settlements.sign(slot, &signed.charge, watched);
         }
+        if let Some(drain) = self.drains.get_mut(&by.key) {
+            drain.pay(slot, &signed.charge);
+        }
         self.payees.pay(by.key, slot.chain, &signed.first_payments, entry.seq);
         self.last_signed.insert((by.key, by.caller.clone()), entry.seq);
         self.pending.sign((by.caller.clone(), slot), &signed.votes, entry.seq);
@@ -508,6 +527,7 @@ impl State {
         let (stops, ledger, open) = (&self.stops, &self.ledger, &self.open);
         let (labels, payees, revoked) = (&self.labels, &self.payees, &self.revoked);
         let (settlements, prices) = (&self.settlements, &self.prices);
+        let draining = self.draining(asker.key, now);
         Facts {
             now,
             key,
@@ -524,6 +544,7 @@ impl State {
             full,
             approval,
             revoked,
+            draining,
         }
     }
 
@@ -559,7 +580,7 @@ impl State {
     /// so much time went by that charges it relied on may be forgotten.
     pub fn must_look_again(&self, asked: &Asked, votes: &[Sequence], now: Interval) -> bool {
         // What people agreed to has an end of its own.
-        let agreed = !votes.is_empty();
+        let agreed = !votes.is_empty() || self.drains.contains_key(&asked.by.key);
         agreed || self.narrowed > asked.seen || now.sure > asked.at.sure.plus(FADING)
     }
 

@@ -122,6 +122,7 @@ impl State {
             self.used_orders.insert((order.expires, order.order));
         }
         self.stops.add(frozen.scope.clone());
+        self.stop_drains(&frozen.scope);
         // Whoever agreed to start it again had not heard of this stop.
         self.pending.stop(|scope| *scope == frozen.scope);
         self.narrowed = entry.seq;

@@ -121,6 +121,7 @@ impl State {
         self.spent.retain(|(expires, _)| *expires > entry.at.sure);
         self.spent.insert(self.spending(begun));
         self.stops.add(Scope::All);
+        self.stop_drains(&Scope::All);
         self.pending.stop(|_| true);
         self.narrowed = entry.seq;
         let (at, what) = (entry.at.sure, begun.clone());
@@ -147,6 +148,7 @@ impl State {
         let Some(announced) = self.recovery.take() else { return Ok(()) };
         let renewal = announced.what.renewal;
         self.stops.add(Scope::All);
+        self.stop_drains(&Scope::All);
         self.people = People::new(&renewal.people).unwrap_or_default();
         self.governance = renewal.governance;
         // What those before agreed to is theirs no more. Everything stays stopped.

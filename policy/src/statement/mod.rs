@@ -27,6 +27,7 @@ use crate::stops::Scope;
 use crate::time::Millis;
 use crate::utc::rfc3339;
 
+mod drain;
 mod stop;
 mod words;
 
@@ -234,6 +235,11 @@ fn act(state: &State, proposal: &Proposal<'_>, text: &mut Text) {
             let key = key_name(state, revoke.key);
             text.line(format!("act: revoke {key} for good: it will never sign again"));
         }
+        Act::Destroy(destroy) => {
+            let key = key_name(state, destroy.key);
+            text.line(format!("act: destroy {key} in the token: nothing brings it back"));
+        }
+        Act::Drain(drain) => drain::lines(state, drain, text),
         Act::Adopt(adopt) => {
             text.line(format!("act: adopt the book {}", bare(sha256(adopt.book.as_bytes()))));
             let nothing = Change::default();

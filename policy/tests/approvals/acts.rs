@@ -467,7 +467,7 @@ fn an_execution_that_names_other_votes_or_comes_too_early_is_found() {
     assert!(!crate::support::verify(&early, &[]).discrepancies.is_empty());
 }
 
-fn renewal(vault: &Vault) -> (Renewal, Vec<Pen>) {
+pub(crate) fn renewal(vault: &Vault) -> (Renewal, Vec<Pen>) {
     let names = ["nora", "nils", "nina", "noel", "nell"];
     let pens: Vec<Pen> = names.iter().map(|name| Pen::new(name, 1, true)).collect();
     let roles = [Role::Security, Role::Approver, Role::Operator];
@@ -484,7 +484,7 @@ fn renewal(vault: &Vault) -> (Renewal, Vec<Pen>) {
     (renewal, pens)
 }
 
-fn begun(vault: &Vault, renewal: Renewal, pens: &[Pen], safes: u8) -> RecoveryBegun {
+pub(crate) fn begun(vault: &Vault, renewal: Renewal, pens: &[Pen], safes: u8) -> RecoveryBegun {
     let text = statement::recovery(&vault_id(vault), &renewal);
     let safes = (0..safes).map(|n| Pen::new("safe", n, true));
     let signatures = safes.chain(pens.iter().cloned()).map(|pen| Signature {

@@ -15,6 +15,8 @@ mod support;
 mod acts;
 mod alone;
 mod attacks;
+mod drains;
+mod endings;
 mod fences;
 mod laws;
 mod orders;

@@ -93,10 +93,19 @@ pub(crate) fn genesis() -> Genesis {
 
 /// A genesis under another governance, or by people with other pens.
 pub(crate) fn genesis_of(governance: Governance, pens: impl Fn(&str) -> Vec<Pen>) -> Genesis {
+    genesis_with(BOOK, governance, pens)
+}
+
+/// A genesis with another book as well.
+pub(crate) fn genesis_with(
+    book: &str,
+    governance: Governance,
+    pens: impl Fn(&str) -> Vec<Pen>,
+) -> Genesis {
     let people = PEOPLE.map(|(name, roles)| person(name, roles, &pens(name))).to_vec();
     // Older support makes keys in the name of `olga` for `alan`; owners need not be people.
     let mut genesis = Genesis {
-        book: BOOK.into(),
+        book: book.into(),
         environment: Environment::Production,
         format: FORMAT,
         governance: Some(governance),

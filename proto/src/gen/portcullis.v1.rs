@@ -1711,6 +1711,41 @@ pub struct Key {
     /// Why the token would not be told, if it would not.
     #[prost(string, tag = "12")]
     pub fence_refused: ::prost::alloc::string::String,
+    /// If it is drained to another key: what the book calls that one. Ask for it instead.
+    #[prost(string, tag = "20")]
+    pub successor: ::prost::alloc::string::String,
+    /// If it is drained: when that is over, milliseconds since 1970-01-01 UTC.
+    #[prost(uint64, tag = "21")]
+    pub drained_until_ms: u64,
+    /// If people agreed to remove it from the token.
+    #[prost(message, optional, tag = "22")]
+    pub removal: ::core::option::Option<KeyRemoval>,
+}
+/// A key that is removed from the token.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyRemoval {
+    /// Sequence number of the record in which people agreed.
+    #[prost(uint64, tag = "1")]
+    pub agreed_sequence: u64,
+    /// Whether nothing of it is left: looked for by id, label and public point in a session that was
+    /// opened afterwards.
+    #[prost(bool, tag = "2")]
+    pub gone: bool,
+    /// Why the token would not, so far. It is asked again.
+    #[prost(string, tag = "3")]
+    pub refused: ::prost::alloc::string::String,
+    /// What its absence proves.
+    #[prost(enumeration = "RemovalGrade", tag = "4")]
+    pub proves: i32,
+    /// Objects that were removed; 0: they were gone already.
+    #[prost(uint64, tag = "5")]
+    pub objects: u64,
+    /// Which token: manufacturer, model, serial number.
+    #[prost(string, tag = "6")]
+    pub token: ::prost::alloc::string::String,
+    /// Copies of the token that the operator says there are: the key may be in each.
+    #[prost(string, repeated, tag = "7")]
+    pub backups: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Makes a key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2057,6 +2092,10 @@ pub enum KeyState {
     Frozen = 2,
     /// Ended for good.
     Revoked = 3,
+    /// What it holds is brought to safety by a plan that a quorum agreed to; it signs nothing else.
+    Draining = 4,
+    /// Ended for good, and removed from the token.
+    Destroyed = 5,
 }
 impl KeyState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2069,6 +2108,8 @@ impl KeyState {
             Self::Active => "KEY_STATE_ACTIVE",
             Self::Frozen => "KEY_STATE_FROZEN",
             Self::Revoked => "KEY_STATE_REVOKED",
+            Self::Draining => "KEY_STATE_DRAINING",
+            Self::Destroyed => "KEY_STATE_DESTROYED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2078,6 +2119,41 @@ impl KeyState {
             "KEY_STATE_ACTIVE" => Some(Self::Active),
             "KEY_STATE_FROZEN" => Some(Self::Frozen),
             "KEY_STATE_REVOKED" => Some(Self::Revoked),
+            "KEY_STATE_DRAINING" => Some(Self::Draining),
+            "KEY_STATE_DESTROYED" => Some(Self::Destroyed),
+            _ => None,
+        }
+    }
+}
+/// What it proves that a token no longer shows a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RemovalGrade {
+    /// Nothing yet.
+    Unspecified = 0,
+    /// The token says so. What it keeps inside is for its maker to say.
+    Told = 1,
+    /// A software token: a file was unlinked. It proves nothing about copies.
+    Unlinked = 2,
+}
+impl RemovalGrade {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REMOVAL_GRADE_UNSPECIFIED",
+            Self::Told => "REMOVAL_GRADE_TOLD",
+            Self::Unlinked => "REMOVAL_GRADE_UNLINKED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REMOVAL_GRADE_UNSPECIFIED" => Some(Self::Unspecified),
+            "REMOVAL_GRADE_TOLD" => Some(Self::Told),
+            "REMOVAL_GRADE_UNLINKED" => Some(Self::Unlinked),
             _ => None,
         }
     }

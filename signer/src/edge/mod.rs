@@ -17,6 +17,7 @@ mod deadline;
 mod files;
 mod handshakes;
 mod identity;
+mod key_shown;
 mod limits;
 mod loopback;
 mod material;

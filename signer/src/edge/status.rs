@@ -235,6 +235,7 @@ fn code_of(reason: &str) -> Code {
     match reason {
         "KEY_UNKNOWN" => Code::NotFound,
         "REQUEST_ID_REUSED" => Code::Aborted,
+        "KEY_DRAINING" | "OVER_DRAIN_FEES" => Code::FailedPrecondition,
         "FROZEN" | "TOO_MANY_PARKED" | "NOT_APPROVED" | "REJECTED" => Code::FailedPrecondition,
         reason if reason.ends_with("OVER_WINDOW_LIMIT") => Code::FailedPrecondition,
         // These pass by themselves, or when somebody reports.

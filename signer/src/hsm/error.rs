@@ -221,6 +221,15 @@ pub enum HsmError {
         #[source]
         source: Error,
     },
+    /// The key could not be removed.
+    #[error("the token did not destroy an object of key {key}")]
+    Destroy {
+        /// Which.
+        key: KeyId,
+        /// What the module said.
+        #[source]
+        source: Error,
+    },
     /// The key was made otherwise than we asked, and destroyed again.
     #[error("the token made key {key} otherwise than asked: {}", list(drift))]
     Drifted {

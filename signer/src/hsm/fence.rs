@@ -78,7 +78,7 @@ fn write(session: &Session, key: ObjectHandle, may_sign: bool) -> Result<(), Err
 }
 
 /// Whether the token understood and will not, as against a call that failed.
-fn is_refusal(error: &Error) -> bool {
+pub(super) fn is_refusal(error: &Error) -> bool {
     matches!(
         error,
         Error::Pkcs11(

@@ -207,7 +207,7 @@ fn public_point(session: &Session, raw_id: &[u8]) -> Result<Option<PublicPoint>,
     Ok(point.and_then(|point| quirks::ec_point(&point).ok()))
 }
 
-fn ec_point(session: &Session, public: ObjectHandle) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn ec_point(session: &Session, public: ObjectHandle) -> Result<Option<Vec<u8>>, Error> {
     let attributes = session.get_attributes(public, &[AttributeType::EcPoint])?;
     Ok(attributes.into_iter().find_map(|attribute| {
         if let Attribute::EcPoint(point) = attribute { Some(point) } else { None }

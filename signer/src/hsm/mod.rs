@@ -6,6 +6,7 @@
 
 mod alarms;
 mod config;
+mod destroy;
 mod drift;
 mod error;
 mod fence;
@@ -23,8 +24,10 @@ use std::time::Duration;
 
 use cryptoki::session::Session;
 use portcullis_policy::id::{KeyId, KeyLabel};
+use portcullis_policy::record::Grade;
 
 pub use config::{HsmConfig, TokenSelector};
+pub use destroy::{Doomed, Removal};
 pub use drift::Drift;
 pub use error::{HsmError, SignFault};
 pub use fence::FenceAnswer;
@@ -178,6 +181,30 @@ impl Hsm {
     /// The token could not be asked. After [`HsmError::TimedOut`] it may have done it.
     pub async fn fence(&self, keys: BTreeSet<KeyId>, up: bool) -> Result<FenceAnswer, HsmError> {
         manage(&self.fencing, move |session| fence::set(session, &keys, up)).await
+    }
+
+    /// Removes a key's objects, and looks for them in a session that is opened afterwards.
+    ///
+    /// # Errors
+    ///
+    /// The token could not be asked. Some objects may be gone.
+    pub async fn destroy(&self, doomed: Doomed) -> Result<Removal, HsmError> {
+        let wanted = doomed.clone();
+        let removed = manage(&self.fencing, move |session| destroy::remove(session, &wanted));
+        let removed = removed.await?;
+        let Removal::Gone(_) = removed else { return Ok(removed) };
+        let token = Arc::clone(&self.token);
+        let left = manage(&self.fencing, move |_| {
+            let fresh = token.open(Access::Manage)?;
+            destroy::left(&fresh, &doomed)
+        });
+        Ok(left.await?.map_or(removed, Removal::Refused))
+    }
+
+    /// What it proves that this token no longer shows a key.
+    pub fn grade(&self) -> Grade {
+        let files = quirks::keeps_objects_in_files(&self.token.facts().manufacturer);
+        if files { Grade::Unlinked } else { Grade::Told }
     }
 
     /// What the token says of itself.

@@ -28,6 +28,17 @@ pub(super) fn ec_point(value: &[u8]) -> Result<PublicPoint, InvalidPoint> {
     }
 }
 
+/// Both forms of it, to search by.
+pub(super) fn ec_point_forms(point: &PublicPoint) -> [Vec<u8>; 2] {
+    let bare = point.as_bytes();
+    [[&[OCTET_STRING, LENGTH], &bare[..]].concat(), bare.to_vec()]
+}
+
+/// Whether the token is software that keeps each object in a file: to destroy one unlinks it.
+pub(super) fn keeps_objects_in_files(manufacturer: &str) -> bool {
+    !sessions_may_close(manufacturer)
+}
+
 const OCTET_STRING: u8 = 0x04;
 /// [`POINT_BYTES`] in DER's short form.
 const LENGTH: u8 = 0x41;

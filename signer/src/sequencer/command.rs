@@ -8,8 +8,8 @@ use portcullis_policy::book::{Book, Difference};
 use portcullis_policy::fences::FenceOrder;
 use portcullis_policy::id::{BookHash, CallerId, DecisionNumber, KeyId, PersonId, Sequence};
 use portcullis_policy::record::{
-    Adopted, FenceAnswered, Frozen, KeyIntended, Matter, Priced, RecoveryBegun, Settled, Suspended,
-    Voted, Withdrawn,
+    Adopted, DestroyAnswered, FenceAnswered, Frozen, KeyIntended, Matter, Priced, RecoveryBegun,
+    Settled, Suspended, Voted, Withdrawn,
 };
 use portcullis_policy::request::Request;
 use portcullis_policy::state::OrderFault;
@@ -43,6 +43,7 @@ pub(super) enum Command {
     KeyCreated(KeyId, Arc<PublicPoint>, Answer<()>),
     DueFences(BTreeSet<KeyId>, Answer<Vec<FenceOrder>>),
     FencesAnswered(FenceAnswered, Answer<()>),
+    RemovalAnswered(Box<DestroyAnswered>, Answer<()>),
     Matter(Matter, Option<PersonId>, Answer<Standing>),
     Matters(Option<PersonId>, Answer<(Vec<Standing>, usize)>),
     Vote(Box<Voted>, Answer<Standing>),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use portcullis_policy::fences::{FenceOrder, Fences, Told};
 use portcullis_policy::id::KeyId;
-use portcullis_policy::record::{FenceAnswered, Record};
+use portcullis_policy::record::{DestroyAnswered, FenceAnswered, Record};
 
 use super::command::{Answer, reply};
 use super::writer::{Fatal, Writer, done};
@@ -21,8 +21,12 @@ impl Writer {
         undone: &BTreeSet<KeyId>,
         answer: Answer<Vec<FenceOrder>>,
     ) -> Result<(), Fatal> {
+        let (ample, before) = (self.space() == Space::Ample, self.state.head());
+        if ample {
+            self.end_drains()?;
+        }
         let due = self.state.fences_due(undone);
-        if self.space() != Space::Ample {
+        if !ample {
             let unwritten = due.into_iter().map(|intended| FenceOrder {
                 intent: None,
                 up: intended.cause.is_up(),
@@ -31,15 +35,47 @@ impl Writer {
             let orders = self.state.fences().standing().into_iter().chain(unwritten);
             return done(answer, Ok(orders.filter(|order| order.up).collect()));
         }
-        if due.is_empty() {
-            return done(answer, Ok(self.state.fences().standing()));
-        }
         for intended in due {
             self.append(self.clock.now(), Record::FenceIntended(intended), None)?;
         }
-        self.changed = true;
         let orders = self.state.fences().standing();
+        if self.state.head() == before {
+            return done(answer, Ok(orders));
+        }
+        self.changed = true;
         self.after_commit(move |_| reply(answer, Ok(orders)));
+        Ok(())
+    }
+
+    /// Notes which drains are over: from then on their keys are stopped for whoever looks.
+    fn end_drains(&mut self) -> Result<(), Fatal> {
+        let now = self.clock.now();
+        for ended in self.state.drains_over(now) {
+            self.append(now, Record::DrainEnded(ended), None)?;
+            self.gate.end_drain(ended.key);
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    /// What the token said of a key that it was told to remove. What is on record already is not
+    /// written again.
+    pub(super) fn removal_answered(
+        &mut self,
+        answered: DestroyAnswered,
+        answer: Answer<()>,
+    ) -> Result<(), Fatal> {
+        if self.space() != Space::Ample {
+            return done(answer, Err(Refusal::JournalFull));
+        }
+        let tomb = self.state.tombs().get(&answered.key).filter(|tomb| !tomb.is_closed());
+        let news = tomb.filter(|tomb| tomb.answer.as_ref() != Some(&answered.answer));
+        if news.is_none_or(|tomb| tomb.intent != answered.intent) {
+            return done(answer, Ok(()));
+        }
+        self.append(self.clock.now(), Record::DestroyAnswered(Box::new(answered)), None)?;
+        self.changed = true;
+        self.after_commit(move |_| reply(answer, Ok(())));
         Ok(())
     }
 

@@ -31,7 +31,8 @@ use portcullis_policy::credential::Purpose;
 use portcullis_policy::fences::FenceOrder;
 use portcullis_policy::id::{CallerId, DecisionNumber, KeyId, PersonId, Sequence};
 use portcullis_policy::record::{
-    Adopted, FenceAnswered, Frozen, KeyIntended, Matter, RecoveryBegun, Suspended, Voted, Withdrawn,
+    Adopted, DestroyAnswered, FenceAnswered, Frozen, KeyIntended, Matter, RecoveryBegun, Suspended,
+    Voted, Withdrawn,
 };
 use portcullis_policy::request::Request;
 use portcullis_policy::state::{OrderFault, Prepared, VoteFault};
@@ -208,6 +209,11 @@ impl Sequencer {
     /// Notes what the token answered.
     pub async fn fences_answered(&self, answered: FenceAnswered) -> Result<(), Refusal> {
         self.ask(|answer| Command::FencesAnswered(answered, answer)).await
+    }
+
+    /// Notes what the token answered when it was told to remove a key.
+    pub async fn removal_answered(&self, answered: DestroyAnswered) -> Result<(), Refusal> {
+        self.ask(|answer| Command::RemovalAnswered(Box::new(answered), answer)).await
     }
 
     /// Counts a request that could not even be read. The count is recorded within a second.

@@ -17,6 +17,7 @@ use portcullis_policy::time::{Interval, Millis};
 use super::command::{Answer, reply};
 use super::standing::{Outline, Standing};
 use super::writer::{Fatal, Writer, done};
+use crate::gate::Drained;
 use crate::journal::Space;
 use crate::refusal::Refusal;
 
@@ -175,12 +176,18 @@ impl Writer {
         let waiting = self.state.pending().get(&Matter::Proposal(proposal));
         let summary = waiting.map(|one| portcullis_policy::statement::summary(&one.statement));
         let act = waiting.and_then(Waiting::proposed).map(|proposed| &proposed.act);
-        let (mut thawed, mut stopped) = (None, None);
+        let (mut thawed, mut stopped, mut drained) = (None, None, None);
         if let Some(Act::Thaw(thaw)) = act {
             thawed = Some(thaw.scope.clone());
         }
         if let Some(Act::Revoke(revoke)) = act {
             stopped = Some(Scope::Key(revoke.key));
+        }
+        if let Some(Act::Drain(drain)) = act {
+            // What was recorded before it is held back: the plan permits what comes after.
+            stopped = Some(Scope::Key(drain.key));
+            let tags = self.state.keys().get(&drain.key).map(|key| key.tags.clone());
+            drained = Some((drain.key, tags.unwrap_or_default()));
         }
         let sequence = self.append(now, Record::Executed(executed), None)?;
         (self.changed, self.matters_changed) = (true, true);
@@ -192,6 +199,9 @@ impl Writer {
         self.after_commit(move |_| {
             if let Some(scope) = thawed {
                 gate.open(&scope);
+            }
+            if let Some((key, tags)) = drained {
+                gate.drain(key, Drained { from: sequence, tags });
             }
             reply(answer, Ok(done));
         });

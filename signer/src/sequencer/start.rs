@@ -18,7 +18,7 @@ use super::turns::Turns;
 use super::view::View;
 use super::writer::{Fatal, Figures, Writer};
 use crate::clock::{self, Clock};
-use crate::gate::{Gate, Who};
+use crate::gate::{Drained, Gate, Who};
 use crate::journal::{Batch, ReadError, Storage, Stored, Urgency};
 use crate::signature::PublicPoint;
 
@@ -155,7 +155,15 @@ fn gate(state: &State) -> Gate {
         Arc::new(Who { caller: caller.clone(), key: *key, tags })
     };
     let last = state.last_signed().iter();
-    Gate::with(state.stops(), last.map(|((key, caller), at)| (who(key, caller), *at)))
+    let drains = state.drains().map(|(key, drain)| {
+        let tags = state.keys().get(key).map(|key| key.tags.clone()).unwrap_or_default();
+        (*key, Drained { from: drain.from, tags })
+    });
+    Gate::with(
+        state.stops(),
+        drains.collect(),
+        last.map(|((key, caller), at)| (who(key, caller), *at)),
+    )
 }
 
 fn points(state: &State) -> Result<BTreeMap<KeyId, Arc<PublicPoint>>, StartError> {

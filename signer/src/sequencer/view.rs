@@ -10,7 +10,7 @@ use portcullis_policy::governance::Governance;
 use portcullis_policy::id::{KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
 use portcullis_policy::people::People;
 use portcullis_policy::record::Environment;
-use portcullis_policy::state::{Signatories, State};
+use portcullis_policy::state::{Signatories, State, Tomb};
 use portcullis_policy::stops::{Scope, Stops};
 use portcullis_policy::time::Millis;
 
@@ -39,8 +39,21 @@ pub struct View {
     pub stops: Stops,
     /// What the token was told.
     pub fences: Fences,
+    /// Keys that are drained.
+    pub drains: BTreeMap<KeyId, DrainView>,
+    /// Keys that were removed from the token, or are to be.
+    pub tombs: BTreeMap<KeyId, Tomb>,
     /// Stop orders that were used, with their ends.
     pub used_orders: BTreeSet<(Millis, B128)>,
+}
+
+/// A key that is drained.
+#[derive(Clone, Debug)]
+pub struct DrainView {
+    /// What the book calls the key that takes its place, if one does.
+    pub successor: Option<KeyLabel>,
+    /// When it is over, in possible time.
+    pub expires: Millis,
 }
 
 /// A key that was made.
@@ -80,6 +93,11 @@ impl View {
             };
             Some((*id, view))
         });
+        let drains = state.drains().map(|(id, drain)| {
+            let successor = drain.successor().and_then(|id| state.keys().get(&id));
+            let successor = successor.map(|key| key.label.clone());
+            (*id, DrainView { successor, expires: drain.plan.expires })
+        });
         Self {
             vault,
             environment: state.environment(),
@@ -95,6 +113,8 @@ impl View {
             keys: made.collect(),
             stops: state.stops().clone(),
             fences: state.fences().clone(),
+            drains: drains.collect(),
+            tombs: state.tombs().clone(),
             used_orders: state.used_orders().clone(),
         }
     }

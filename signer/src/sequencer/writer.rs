@@ -157,6 +157,9 @@ impl Writer {
             Command::KeyCreated(key, point, answer) => self.key_created(key, &point, answer)?,
             Command::DueFences(undone, answer) => self.due_fences(&undone, answer)?,
             Command::FencesAnswered(answered, answer) => self.fences_answered(answered, answer)?,
+            Command::RemovalAnswered(answered, answer) => {
+                self.removal_answered(*answered, answer)?;
+            }
             Command::Matter(matter, person, answer) => {
                 let standing = self.standing(&matter, person.as_ref());
                 reply(answer, standing.ok_or_else(|| super::people::gone(&matter)));

@@ -1,0 +1,98 @@
+//! Which keys are drained: begun by a quorum, ended by time, by a thaw, and by every stop.
+
+use alloy_primitives::Address;
+
+use super::{State, Unfoldable};
+use crate::act::ActFault;
+use crate::act::Drain as DrainAct;
+use crate::drain::{Drain, DrainPlan, DrainTo, Draining, PlanFault};
+use crate::id::KeyId;
+use crate::record::{DrainEnded, Entry};
+use crate::stops::Scope;
+use crate::time::Interval;
+
+impl State {
+    /// A drain that is under way, over by its own terms or not.
+    pub fn drain_of(&self, key: KeyId) -> Option<&Drain> {
+        self.drains.get(&key)
+    }
+
+    /// All drains that are under way.
+    pub fn drains(&self) -> impl Iterator<Item = (&KeyId, &Drain)> {
+        self.drains.iter()
+    }
+
+    /// Drains whose time is over, and of which no record says so yet.
+    pub fn drains_over(&self, now: Interval) -> Vec<DrainEnded> {
+        let over = self.drains.iter().filter(|(_, drain)| drain.is_over(now.possible));
+        over.map(|(key, _)| DrainEnded { key: *key }).collect()
+    }
+
+    pub(super) fn draining(&self, key: KeyId, now: Interval) -> Option<Draining<'_>> {
+        let drain = self.drains.get(&key).filter(|drain| !drain.is_over(now.possible))?;
+        let successor = drain.successor().and_then(|id| self.keys.get(&id)).map(|key| &key.label);
+        Some(Draining { drain, successor })
+    }
+
+    /// Whether a drain could begin, whenever that is.
+    pub(super) fn check_drain(&self, act: &DrainAct) -> Result<(), ActFault> {
+        // What is stopped until a recovery is over is stopped for this too.
+        if self.recovery.is_some() {
+            return Err(ActFault::Recovering);
+        }
+        let key = self.keys.get(&act.key).and_then(|key| key.made.as_ref());
+        let own = key.ok_or(ActFault::NoKey(act.key))?.address;
+        if self.revoked.contains(&act.key) {
+            return Err(ActFault::Revoked(act.key));
+        }
+        let to = self.drain_to(act.key, &act.plan)?;
+        Ok(act.plan.check(&self.book, own, to)?)
+    }
+
+    /// Where a plan brings everything: a successor must be able to hold it.
+    pub(crate) fn drain_to(&self, old: KeyId, plan: &DrainPlan) -> Result<Address, PlanFault> {
+        let id = match plan.to {
+            DrainTo::Address(address) => return Ok(address),
+            DrainTo::Key(id) => id,
+        };
+        if id == old {
+            return Err(PlanFault::Itself);
+        }
+        let ended = self.revoked.contains(&id) || self.drains.contains_key(&id);
+        let usable = !ended && !self.stops.iter().any(|scope| *scope == Scope::Key(id));
+        let made = self.keys.get(&id).and_then(|key| key.made.as_ref()).filter(|_| usable);
+        made.map(|made| made.address).ok_or(PlanFault::Successor(id))
+    }
+
+    pub(super) fn begin_drain(&mut self, entry: &Entry, act: &DrainAct) -> Result<(), Unfoldable> {
+        let to = self.drain_to(act.key, &act.plan);
+        let to = to.map_err(|_| Unfoldable::Executed(entry.seq))?;
+        // When it is over the key is stopped, whatever it was before.
+        self.stops.add(Scope::Key(act.key));
+        self.drains.insert(act.key, Drain::begin(act.plan.clone(), entry.seq, to));
+        Ok(())
+    }
+
+    pub(super) fn end_drain(
+        &mut self,
+        entry: &Entry,
+        ended: &DrainEnded,
+    ) -> Result<(), Unfoldable> {
+        let drain = self.drains.get(&ended.key);
+        if drain.is_none_or(|drain| !drain.is_over(entry.at.possible)) {
+            return Err(Unfoldable::Drain(entry.seq));
+        }
+        self.drains.remove(&ended.key);
+        self.narrowed = entry.seq;
+        Ok(())
+    }
+
+    /// A stop: it ends every drain that it covers, agreed or under way. Whoever wants to go on asks
+    /// people who have heard of it.
+    pub(super) fn stop_drains(&mut self, scope: &Scope) {
+        let keys = &self.keys;
+        let covers = |id: KeyId| keys.get(&id).is_some_and(|key| scope.covers_key(id, &key.tags));
+        self.drains.retain(|id, _| !covers(*id));
+        self.pending.stop_drains(covers);
+    }
+}
