@@ -5,7 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::connection::ConnectionArgs;
 use crate::output::Format;
 use crate::{
-    approvals, audit, completions, freeze, key, people, policy, report, sign, stop_order, thaw,
+    approvals, audit, completions, drain, freeze, key, people, policy, report, sign, stop_order,
+    thaw,
 };
 
 /// Speaks to a Portcullis signer: keys, signatures, the policy book, the stop, the journal.
@@ -41,6 +42,9 @@ pub(crate) enum Verb {
     Thaw(thaw::ThawArgs),
     /// End a stopped key for good. Takes a quorum.
     Revoke(thaw::RevokeArgs),
+    /// Bring what a key holds to safety, and let it sign nothing else. Takes a quorum.
+    #[command(subcommand)]
+    Drain(drain::DrainVerb),
     /// Remove a revoked key from the token. Takes a quorum, and its delay.
     Destroy(thaw::DestroyArgs),
     /// See what waits for people, vote on it, and do what was agreed.

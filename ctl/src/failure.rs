@@ -15,6 +15,7 @@ use crate::approvals::statement::StatementFault;
 use crate::audit::export::ExportFault;
 use crate::audit::verify::VerifyFault;
 use crate::connection::ConnectionFault;
+use crate::drain::DrainFault;
 use crate::key::ImpactFault;
 use crate::people::PeopleFault;
 use crate::policy::{ExplainFault, FaultyBook};
@@ -123,6 +124,9 @@ pub(crate) enum Failure {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Nothing was drained, or not all of it.
+    #[error(transparent)]
+    Drain(Box<DrainFault>),
     /// Nothing could be told of what a key is used for.
     #[error(transparent)]
     Impact(Box<ImpactFault>),
@@ -146,6 +150,7 @@ boxed!(
     Ssh(SshFault),
     Vote(VoteFault),
     People(PeopleFault),
+    Drain(DrainFault),
     Impact(ImpactFault)
 );
 
@@ -181,6 +186,7 @@ impl Failure {
             | Self::Book(_)
             | Self::Examples(_)
             | Self::Explain(_)
+            | Self::Drain(_)
             | Self::Impact(_)
             | Self::Read { .. }
             | Self::Print(_) => Exit::Failure,
@@ -219,6 +225,7 @@ impl Failure {
             | Self::Book(_)
             | Self::Examples(_)
             | Self::Explain(_)
+            | Self::Drain(_)
             | Self::Impact(_)
             | Self::Read { .. }
             | Self::Print(_) => None,

@@ -10,6 +10,7 @@ mod cli;
 mod collect;
 mod completions;
 mod connection;
+mod drain;
 mod failure;
 mod fence;
 mod freeze;
@@ -23,6 +24,7 @@ mod status;
 mod stop_order;
 mod thaw;
 mod transaction;
+mod written_time;
 
 use std::process::ExitCode;
 
@@ -59,6 +61,7 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Verb::StopOrder(verb) => stop_order::run(verb, connection, output).await,
         Verb::Thaw(args) => thaw::run(args, connection, output).await,
         Verb::Revoke(args) => thaw::revoke(args, connection, output).await,
+        Verb::Drain(verb) => drain::run(verb, connection, output).await,
         Verb::Destroy(args) => thaw::destroy(args, connection, output).await,
         Verb::Approvals(verb) => approvals::run(verb, connection, output).await,
         Verb::People(verb) => people::run(verb, connection, output).await,

@@ -14,22 +14,24 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, B256, U256};
 use portcullis_policy::act::{
-    Act, AddCredential, AdoptBook, CancelRecovery, DropCredential, Enrol, Govern, Reinstate,
-    Remove, Revoke, SetRoles, Thaw,
+    Act, AddCredential, AdoptBook, CancelRecovery, Destroy, Drain, DropCredential, Enrol, Govern,
+    Reinstate, Remove, Revoke, SetRoles, Thaw,
 };
 use portcullis_policy::credential::{
     Assertion, Credential, Evidence, Passkey, PasskeyKey, Purpose, Strength,
 };
+use portcullis_policy::drain::{DrainChain, DrainPlan, DrainTo};
 use portcullis_policy::finding::Reason;
 use portcullis_policy::governance::{Deed, Governance, Recovery, Requirement};
 use portcullis_policy::id::{BookHash, ChainId, DecisionNumber, Epoch, PersonId, Sequence};
 use portcullis_policy::money::{Account, Amount, Asset, Charges, Facet, Line};
 use portcullis_policy::record::{
-    Actor, Adopted, Asked, Choice, Denied, Entry, Environment, Executed, FORMAT, Failed,
-    FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis, INLINE_BYTES_MAX, KeyCreated,
-    KeyIntended, Matter, ParkedRecord, Party, Person, Proposed, Record, RecordedInput,
-    RecordedSlot, Recovered, RecoveryBegun, Renewal, Role, Signature, SignedRecord, Started,
-    Suppressed, Suspended, UnreadableEntry, Voted, Withdrawn, Withheld,
+    Absence, Actor, Adopted, Asked, Choice, Denied, DestroyAnswered, Destruction, DrainEnded,
+    Entry, Environment, Executed, FORMAT, Failed, FenceAnswered, FenceCause, FenceIntended, Frozen,
+    Genesis, Grade, INLINE_BYTES_MAX, KeyCreated, KeyIntended, Matter, ParkedRecord, Party, Person,
+    Proposed, Record, RecordedInput, RecordedSlot, Recovered, RecoveryBegun, Renewal, Role,
+    Signature, SignedRecord, Started, Suppressed, Suspended, UnreadableEntry, Voted, Withdrawn,
+    Withheld,
 };
 use portcullis_policy::request::{Input, sha256};
 use portcullis_policy::stops::Scope;
@@ -127,6 +129,14 @@ fn every_record() -> Vec<Record> {
             intent: Sequence(5),
             refused: [(key(2), "it is not on the token".into())].into(),
         }),
+        destroyed(Destruction::Refused("it will not".into())),
+        destroyed(Destruction::Gone(Absence {
+            backups: vec!["tape 7".into()],
+            grade: Grade::Unlinked,
+            objects: 2,
+            token: "SoftHSM project, SoftHSM v2, 1234".into(),
+        })),
+        Record::DrainEnded(DrainEnded { key: key(1) }),
         Record::Suppressed(Suppressed {
             caller: CALLER.parse().unwrap(),
             code: "FROZEN".into(),
@@ -193,6 +203,17 @@ fn assertion() -> Evidence {
     })
 }
 
+fn destroyed(answer: Destruction) -> Record {
+    let answered = DestroyAnswered { answer, intent: Sequence(5), key: key(1) };
+    Record::DestroyAnswered(Box::new(answered))
+}
+
+fn plan(to: DrainTo) -> DrainPlan {
+    let (fees, tokens) = (Amount::from(7), vec![Address::repeat_byte(0xaa)]);
+    let chains = vec![DrainChain { chain: ChainId(1), fees, native: true, tokens }];
+    DrainPlan { callers: vec![CALLER.parse().unwrap()], chains, expires: Millis(5), to }
+}
+
 /// One of each act.
 fn acts() -> Vec<Act> {
     let (person, credential) = (sam(), passkey().id());
@@ -204,6 +225,9 @@ fn acts() -> Vec<Act> {
         }),
         Act::Adopt(AdoptBook { book: "version = 1\n".into() }),
         Act::CancelRecovery(CancelRecovery {}),
+        Act::Destroy(Destroy { key: key(1) }),
+        Act::Drain(Drain { key: key(1), plan: plan(DrainTo::Key(key(2))) }),
+        Act::Drain(Drain { key: key(1), plan: plan(DrainTo::Address(Address::repeat_byte(0xbb))) }),
         Act::DropCredential(DropCredential {
             credential: credential.clone(),
             person: person.clone(),
@@ -371,7 +395,7 @@ fn every_kind_of_record_is_read_back_as_it_was_written() {
         let named = format!("\"record\":{{\"{}\":", entry.record.kind());
         assert!(String::from_utf8(line).unwrap().contains(&named), "{named}");
     }
-    assert_eq!(kinds.len(), 21);
+    assert_eq!(kinds.len(), 23);
 }
 
 /// Checks the form without the code that wrote it.

@@ -12,6 +12,7 @@ use portcullis_client::wire::ReadJournalRequest;
 use portcullis_policy::book::{Registry, format_amount};
 use portcullis_policy::id::{ChainId, KeyId};
 use portcullis_policy::impact::{Allowance, DAYS, Grant, Survey, Usage, Way};
+use portcullis_policy::money::Asset;
 use portcullis_policy::record::{Entry, Record};
 use portcullis_policy::request::{Input, sha256};
 use portcullis_policy::state::{State, Unfoldable};
@@ -71,6 +72,24 @@ pub(crate) async fn run(
     let impact = Impact { state, id: named.0, survey, usage };
     output.result(&impact.human(), &impact.json())?;
     Ok(Exit::Done)
+}
+
+/// Chain, token and spender of allowances of a key's own account that may stand in tokens, as far
+/// as its signatures tell.
+pub(crate) async fn standing_allowances(
+    connection: &ConnectionArgs,
+    output: &Output,
+    key: KeyId,
+) -> Result<Vec<(ChainId, Address, Address)>, Failure> {
+    let mut fold = Fold::default();
+    fold.read_signer(connection, output).await?;
+    let survey = fold.surveys.get(&key).map(Survey::allowances).unwrap_or_default();
+    let own = survey.into_keys().filter_map(|grant| {
+        let Asset::Token(token) = grant.account.asset else { return None };
+        let in_token = matches!(grant.way, Way::Token | Way::Told) && grant.safe.is_none();
+        in_token.then_some((grant.account.chain, token, grant.spender))
+    });
+    Ok(own.collect())
 }
 
 /// The journal, folded, with every key's use counted on the way.

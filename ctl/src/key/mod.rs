@@ -6,7 +6,7 @@ mod list;
 mod removal;
 mod show;
 
-pub(crate) use impact::ImpactFault;
+pub(crate) use impact::{ImpactFault, standing_allowances};
 
 use clap::Subcommand;
 use portcullis_client::wire::{Key, KeyState};
@@ -44,7 +44,7 @@ pub(crate) async fn run(
     }
 }
 
-fn state(key: &Key) -> &'static str {
+pub(crate) fn state(key: &Key) -> &'static str {
     match key.state() {
         KeyState::Active => "active",
         KeyState::Frozen => "frozen",

@@ -28,6 +28,11 @@ impl Registry {
         self.tokens.get(&(chain, contract))
     }
 
+    /// All registered tokens, by chain and contract.
+    pub fn tokens(&self) -> impl Iterator<Item = (ChainId, Address, &Token)> {
+        self.tokens.iter().map(|((chain, contract), token)| (*chain, *contract, token))
+    }
+
     /// With how many digits after the point amounts of an account are written.
     pub(crate) fn decimals(&self, account: crate::money::Account) -> Option<u8> {
         super::units::decimals(self, account)
@@ -50,20 +55,21 @@ impl Registry {
             || self.tokens.values().any(|token| token.name == name)
     }
 
-    /// The address of this name, if just one has it. For examples: rules are resolved already.
-    pub(crate) fn address_named(&self, name: &str) -> Option<Address> {
+    /// The address of this name, if just one has it. For what people write outside of the book: its
+    /// rules are resolved already.
+    pub fn address_named(&self, name: &str) -> Option<Address> {
         let named = |label: &Label| label.names.iter().any(|(_, one)| one == name);
         let mut found = self.labels.iter().filter(|(_, label)| named(label));
         found.next().map(|(address, _)| *address).filter(|_| found.next().is_none())
     }
 
     /// The chain of this name.
-    pub(crate) fn chain_named(&self, name: &str) -> Option<ChainId> {
+    pub fn chain_named(&self, name: &str) -> Option<ChainId> {
         self.chains.iter().find(|(_, chain)| chain.name == name).map(|(id, _)| *id)
     }
 
-    /// An amount in the unit of any coin or token.
-    pub(crate) fn parse_amount(&self, text: &str) -> Option<Amount> {
+    /// An amount in the unit of any coin or token, in base units. `None`: it is none.
+    pub fn parse_amount(&self, text: &str) -> Option<Amount> {
         let coins: BTreeSet<&str> =
             self.chains.values().map(|chain| chain.native.as_str()).collect();
         let mut units = coin_units(coins.into_iter());

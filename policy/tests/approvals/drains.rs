@@ -102,10 +102,9 @@ fn codes(vault: &mut Vault, ask: &Ask) -> Vec<String> {
 }
 
 fn fault_of(vault: &mut Vault, plan: DrainPlan) -> PlanFault {
-    match propose(vault, "olga", drain(plan)).unwrap_err() {
-        ProposalFault::Act(ActFault::Plan(fault)) => fault,
-        other => panic!("{other:?}"),
-    }
+    let refused = propose(vault, "olga", drain(plan)).unwrap_err();
+    let ProposalFault::Act(ActFault::Plan(fault)) = refused else { panic!("{refused:?}") };
+    fault
 }
 
 #[test]

@@ -321,6 +321,8 @@ proptest! {
                     | Record::RecoveryBegun(_)
                     | Record::FenceIntended(_)
                     | Record::FenceAnswered(_)
+                    | Record::DestroyAnswered(_)
+                    | Record::DrainEnded(_)
                     | Record::Recovered(_) => {}
                 }
             }

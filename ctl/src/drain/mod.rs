@@ -1,0 +1,163 @@
+//! `drain plan | propose | run`: brings what a key holds to safety. The plan is a file that people
+//! read before they vote; the signer holds the key to it, and this program does what it permits.
+
+mod file;
+mod node;
+mod run;
+mod steps;
+
+use std::path::PathBuf;
+
+use alloy_primitives::U256;
+use clap::{Args, Subcommand};
+use portcullis_client::ControlClient;
+use portcullis_policy::act::{Act, Drain};
+use portcullis_policy::book::Book;
+use portcullis_policy::drain::DrainPlan;
+use portcullis_policy::id::CallerId;
+
+use crate::approvals::proposing::Wanted;
+use crate::connection::ConnectionArgs;
+use crate::failure::{Exit, Failure};
+use crate::freeze::reason;
+use crate::output::Output;
+use crate::thaw::key_id;
+use node::NodeFault;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DrainVerb {
+    /// Write a plan for a key, from the book in force: everything on every chain that its rules
+    /// name. Read it, change it, then propose it.
+    Plan(PlanArgs),
+    /// Propose a plan. Takes a quorum; the same again, once people have agreed, begins it.
+    Propose(ProposeArgs),
+    /// Sign and send what the plan permits: tokens first, then allowances and nonces, coin last.
+    /// Run it again to go on after an interruption.
+    Run(run::RunArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    /// The key, by id or label.
+    key: String,
+    /// Where everything goes: the label of its successor, or an address that the book names, as
+    /// "@name" or "0x..".
+    #[arg(long, value_name = "WHERE")]
+    to: String,
+    /// A caller that may ask for the signatures. More than once for more of them.
+    #[arg(long = "caller", value_name = "ID", required = true)]
+    callers: Vec<CallerId>,
+    /// The most that all transactions on a chain may cost in fees, once for each coin: "0.05 ETH".
+    #[arg(long = "fees", value_name = "AMOUNT", required = true)]
+    fees: Vec<String>,
+    /// How long it lasts: at most 30d.
+    #[arg(long = "for", value_name = "TIME", default_value = "2h")]
+    lasts: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ProposeArgs {
+    /// The key, by id or label.
+    key: String,
+    /// The plan.
+    plan: PathBuf,
+    /// Why: 1 to 500 characters. Part of what voters sign.
+    #[arg(long, value_parser = reason)]
+    reason: String,
+}
+
+/// Nothing was drained, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DrainFault {
+    /// A plan that says nothing that could be done.
+    #[error("{path} is faulty: {}", .faults.join("; "), path = path.display())]
+    Faults { path: PathBuf, faults: Vec<String> },
+    /// No TOML, or not such a file.
+    #[error("{path} cannot be read as a drain plan", path = path.display())]
+    Toml { path: PathBuf, source: toml::de::Error },
+    /// The command line asks for a plan that cannot be.
+    #[error("{0}")]
+    Asked(String),
+    /// The book in force cannot be read: another version made it.
+    #[error("the signer's book cannot be understood by this version of portctl")]
+    Book,
+    /// A node failed.
+    #[error("the node of {chain} ({url})")]
+    Node { chain: String, url: String, source: NodeFault },
+    /// A node of another chain.
+    #[error("the node of {chain} ({url}) is of chain {found}, not {wanted}")]
+    Chain { chain: String, url: String, found: u64, wanted: u64 },
+    /// Chains of the plan that nobody gave a node for.
+    #[error("no node for {0}: give --rpc NAME=URL for each chain of the plan")]
+    NoNode(String),
+    /// It is not being drained.
+    #[error("the key is {0}, not draining: portctl drain propose begins a drain")]
+    NotDraining(&'static str),
+    /// A transaction that waits for people, which none of a drain does.
+    #[error("a transaction of the drain was parked: the key is not draining any more")]
+    Parked,
+    /// Something is still there.
+    #[error("not everything was moved: {}; run it again", .0.join("; "))]
+    Left(Vec<String>),
+}
+
+pub(crate) async fn run(
+    verb: DrainVerb,
+    connection: &ConnectionArgs,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    match verb {
+        DrainVerb::Plan(args) => plan(args, connection, output).await,
+        DrainVerb::Propose(args) => propose(args, connection, output).await,
+        DrainVerb::Run(args) => run::run(args, connection, output).await,
+    }
+}
+
+async fn plan(
+    args: PlanArgs,
+    connection: &ConnectionArgs,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let control = connection.control().await?;
+    let (book, key) = (book(&control).await?, control.key(&args.key).await?);
+    let now = control.status().await?.sure_time_ms;
+    let wanted = file::Draft {
+        label: &key.label,
+        to: &args.to,
+        callers: &args.callers,
+        fees: &args.fees,
+        lasts: &args.lasts,
+        now,
+    };
+    let text = wanted.write(&book)?;
+    output.exact(&text, &serde_json::json!({ "plan": text }))?;
+    output.note(&format!("read it, then: portctl drain propose {} FILE --reason TEXT", key.label));
+    Ok(Exit::Done)
+}
+
+async fn propose(
+    args: ProposeArgs,
+    connection: &ConnectionArgs,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let control = connection.control().await?;
+    let key = key_id(&control, &args.key).await?;
+    let plan = read(&control, &args.plan).await?;
+    let wanted = Wanted { act: Act::Drain(Drain { key, plan }), reason: args.reason };
+    wanted.settle(&control, output).await
+}
+
+async fn read(control: &ControlClient, path: &std::path::Path) -> Result<DrainPlan, Failure> {
+    let (book, keys) = (book(control).await?, control.list_keys().await?);
+    file::read(path, &book, &keys)
+}
+
+async fn book(control: &ControlClient) -> Result<Book, Failure> {
+    let text = control.book().await?.book;
+    Ok(Book::parse(&text).map_err(|_| DrainFault::Book)?)
+}
+
+/// Base units, as policy counts them and as chains do.
+fn units(amount: portcullis_policy::money::Amount) -> U256 {
+    amount.units()
+}
