@@ -46,6 +46,7 @@ mod client;
 mod config;
 mod control;
 mod error;
+mod follow;
 mod key;
 mod request_id;
 mod retry;

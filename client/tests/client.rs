@@ -539,6 +539,64 @@ async fn listed_keys_are_parsed_or_the_listing_is_refused() {
     assert!(matches!(error, SignError::Untrusted(_)), "{error:?}");
 }
 
+fn drained_to(successor: &str) -> Status {
+    let saw = [("saw".to_owned(), successor.to_owned())];
+    let details = ErrorDetails::with_error_info("KEY_DRAINING", "portcullis.v1", saw);
+    Status::with_error_details(Code::FailedPrecondition, "denied: not draining", details)
+}
+
+fn listed(number: u8, label: &str) -> v1::SigningKey {
+    v1::SigningKey {
+        key_id: format!("{number:02x}").repeat(16),
+        label: label.into(),
+        address: address(&key(number)).to_vec(),
+        frozen: false,
+    }
+}
+
+#[tokio::test]
+async fn a_drained_key_is_followed_to_its_successor_with_a_transaction_of_its_own() {
+    let script = Scripted::new(|request| match request.key_id.as_str() {
+        "01010101010101010101010101010101" => Err(drained_to("cold")),
+        _ => Ok(answer(wanted(&request).signed(&key(2)))),
+    });
+    let keys = vec![listed(2, "cold"), listed(1, "hot")];
+    let (client, _fake, _pki) = Scripted { keys, ..script }.connect().await;
+    let mut key = client.key_labelled("hot").await.expect("keys").expect("hot");
+    let mut built = Vec::new();
+    let signed = client.sign_transaction_following(&mut key, async |account| {
+        built.push(account);
+        Ok::<_, SignError>(transfer().preimage)
+    });
+    let signed = signed.await.expect("signed by the successor");
+    assert!(matches!(signed, Answer::Signed(_)), "{signed:?}");
+    assert_eq!(key.label, "cold", "and asked first from then on");
+    assert_eq!(built, [address(&self::key(1)), address(&self::key(2))]);
+}
+
+#[tokio::test]
+async fn a_drained_key_without_a_successor_of_ours_is_a_refusal() {
+    for (successor, keys) in [("", vec![listed(1, "hot")]), ("cold", vec![listed(1, "hot")])] {
+        let script = Scripted::new(move |_| Err(drained_to(successor)));
+        let (client, _fake, _pki) = Scripted { keys, ..script }.connect().await;
+        let mut key = client.key_labelled("hot").await.expect("keys").expect("hot");
+        let build = async |_| Ok::<_, SignError>(transfer().preimage);
+        let refused = client.sign_transaction_following(&mut key, build).await;
+        assert_eq!(refused.expect_err("refused").reason(), Some("KEY_DRAINING"));
+        assert_eq!(key.label, "hot");
+    }
+    // Round and round: given up, not followed for ever.
+    let script = Scripted::new(|request| match request.key_id.as_str() {
+        "01010101010101010101010101010101" => Err(drained_to("cold")),
+        _ => Err(drained_to("hot")),
+    });
+    let keys = vec![listed(2, "cold"), listed(1, "hot")];
+    let (client, _fake, _pki) = Scripted { keys, ..script }.connect().await;
+    let mut key = client.key_labelled("hot").await.expect("keys").expect("hot");
+    let build = async |_| Ok::<_, SignError>(transfer().preimage);
+    assert!(client.sign_transaction_following(&mut key, build).await.is_err());
+}
+
 #[tokio::test]
 async fn a_port_nobody_listens_on_says_what_to_check() {
     let pki = Pki::new("test");

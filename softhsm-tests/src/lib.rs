@@ -14,6 +14,7 @@ pub mod anvil;
 pub mod child;
 pub mod crash;
 pub mod curve;
+pub mod erc20;
 pub mod fault;
 pub mod http;
 pub mod ledger;

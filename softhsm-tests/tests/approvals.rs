@@ -27,3 +27,5 @@ mod mission;
 mod orders;
 #[path = "approvals/requests.rs"]
 mod requests;
+#[path = "approvals/sweeps.rs"]
+mod sweeps;

@@ -231,7 +231,7 @@ owners = ["olga"]
 callers = ["spiffe://acme/payouts"]
 chains = ["main"]
 native = { to = ["@safe"], per_tx = "1 ETH", window = "1 ETH / 1h" }
-fees = { per_tx = "0.1 ETH", window = "1 ETH / 1h", max_priority_fee = "5 gwei", counts_as = "native" }
+fees = { per_tx = "1 ETH", window = "1 ETH / 1h", max_priority_fee = "5 wei", counts_as = "native" }
 rate = { per_caller = "unlimited", per_key = "unlimited", parked = 1 }
 "#;
 

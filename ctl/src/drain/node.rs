@@ -1,5 +1,5 @@
-//! A node of a chain, by JSON-RPC over HTTP. What it says decides only what is asked for: the signer
-//! holds every transaction to the plan, whatever a node lies.
+//! A node of a chain, by JSON-RPC over HTTP. What it says decides only what is asked for: the
+//! signer holds every transaction to the plan, whatever a node lies.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! `drain run`: looks at what is left, signs and sends what the plan permits, and looks again, until
-//! nothing is. It keeps no notes: the chain says what was done, so it goes on after any interruption.
+//! `drain run`: looks at what is left, signs and sends what the plan permits, and looks again,
+//! until nothing is. It keeps no notes: the chain says what was done, so it goes on after any
+//! interruption.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

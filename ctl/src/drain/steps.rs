@@ -1,6 +1,6 @@
-//! What a responder does on one chain, in order: tokens away before anything else, then whoever may
-//! take more is stopped from it, then nonces that somebody may still use, and the coin last, because
-//! all else is paid with it.
+//! What a responder does on one chain, in order: tokens away before anything else, then whoever
+//! may take more is stopped from it, then nonces that somebody may still use, and the coin last,
+//! because all else is paid with it.
 
 use alloy_primitives::{Address, B256, U256};
 

@@ -1,0 +1,229 @@
+//! `portctl drain` against a real node: coin and three tokens, an allowance, a transaction that
+//! waits, all to the successor; and what it says when it cannot.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use alloy_primitives::{Address, Bytes, U256};
+use portcullis_client::ClientConfig;
+use portcullis_client::wire::freeze_scope::Scope;
+use portcullis_client::wire::{FenceState, KeyState};
+use portcullis_softhsm_tests::anvil::Anvil;
+use portcullis_softhsm_tests::token::Through;
+use portcullis_softhsm_tests::tx::{self, Kind, Payment};
+use portcullis_softhsm_tests::world::{
+    BookText, CHAIN, Failure, SUPPLIER, USDC, Vault, ether, governed_book,
+};
+use portcullis_softhsm_tests::{erc20, place};
+use serde_json::json;
+
+use crate::fence::until;
+use crate::support::{Scene, eventually, signed};
+
+const SWEEPER: &str = "spiffe://test/reports";
+const DAI: Address = Address::repeat_byte(0xd1);
+const EUR: Address = Address::repeat_byte(0xe0);
+
+fn book() -> String {
+    let asset = |name: &str, address: Address| {
+        format!(
+            "[asset.{name}]\nkind = \"erc20\"\nchain = \"anvil\"\naddress = \"{address:#x}\"\n\
+             decimals = 18\n"
+        )
+    };
+    let text = governed_book();
+    let tables = format!("{}{}{}", text.tables, asset("DAI", DAI), asset("EUR", EUR));
+    let text = BookText { tables, ..text }.to_string();
+    let limits = "window = \"5_000 USDC / 1h\"";
+    let allowance = "allowance = { spender = \"@suppliers\", per_tx = \"1_000 USDC\" }";
+    text.replacen(limits, &format!("{limits}, {allowance}"), 1)
+}
+
+fn settings(name: &str, config: &ClientConfig) -> String {
+    format!(
+        "{name}endpoint = {:?}\nca = {:?}\ncertificate = {:?}\nprivate_key = {:?}\n",
+        config.endpoint, config.ca, config.certificate, config.private_key
+    )
+}
+
+/// As a person of security, and as the sweeper.
+fn command(scene: &Scene, arguments: &[&str]) -> Result<Command, Failure> {
+    let folder = scene.vault.folder.path();
+    let person = scene.vault.person(&scene.server, "sam")?;
+    let service = scene.vault.service(&scene.server, SWEEPER)?;
+    let text = settings("", &person) + &settings("[data_plane]\n", &service);
+    fs::write(folder.join("portctl.toml"), text)?;
+    let mut command = Command::new(place::binary("portctl")?);
+    command.args(arguments).args(["--output", "json"]).current_dir(folder);
+    Ok(command)
+}
+
+fn portctl(scene: &Scene, arguments: &[&str]) -> Result<Output, Failure> {
+    Ok(command(scene, arguments)?.output()?)
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn call(nonce: u64, token: Address, data: String) -> Result<Vec<u8>, Failure> {
+    let mut payment = Payment::new(CHAIN, nonce, token, U256::ZERO);
+    payment.data = Bytes::from(alloy_primitives::hex::decode(data)?);
+    Ok(tx::preimage(&payment.unsigned(Kind::Eip1559)))
+}
+
+/// Freezes, plans, proposes, votes, begins.
+async fn drained(scene: &Scene) -> Result<String, Failure> {
+    let sam = scene.vault.control(&scene.server, "sam").await?;
+    sam.freeze(Scope::Key("hot".into()), "we think the key is out").await?;
+    until(&sam, "hot", FenceState::Fenced).await?;
+    let written = portctl(
+        scene,
+        &["drain", "plan", "hot", "--to", "cold", "--caller", SWEEPER, "--fees", "0.5 ETH"],
+    )?;
+    assert!(written.status.success(), "{}", said(&written));
+    let plan: serde_json::Value = serde_json::from_slice(&written.stdout)?;
+    let text = plan.pointer("/plan").and_then(|text| text.as_str()).ok_or("no plan")?.to_owned();
+    fs::write(scene.vault.folder.path().join("drain.toml"), &text)?;
+    let propose = ["drain", "propose", "hot", "drain.toml", "--reason", "we think the key is out"];
+    let proposed = portctl(scene, &propose)?;
+    assert_eq!(proposed.status.code(), Some(4), "{}", said(&proposed));
+    let proposal: serde_json::Value = serde_json::from_slice(&proposed.stdout)?;
+    let id = proposal.pointer("/approval/id").and_then(|id| id.as_str()).ok_or("no id")?;
+    for name in ["sue", "sid", "alan"] {
+        let control = scene.vault.control(&scene.server, name).await?;
+        scene.vault.pens.vote(&control, id, name, true).await?;
+    }
+    let begun = portctl(scene, &propose)?;
+    assert!(begun.status.success(), "{}", said(&begun));
+    assert_eq!(sam.key("hot").await?.state(), KeyState::Draining);
+    until(&sam, "hot", FenceState::Open).await?;
+    Ok(text)
+}
+
+#[tokio::test]
+async fn a_drain_moves_coin_and_three_tokens_takes_back_an_allowance_and_replaces_what_waits()
+-> Result<(), Failure> {
+    let node = Anvil::start()?;
+    let scene = Scene::of(Vault::governed(Through::Real, &book())?).await?;
+    let hot = scene.key.address;
+    node.set_balance(hot, ether(100))?;
+    for (token, units) in [(USDC, 5_000_000_u64), (DAI, 7), (EUR, 9)] {
+        erc20::place(&node, token)?;
+        erc20::give(&node, token, hot, U256::from(units))?;
+    }
+    let cold = scene.cold_key().await?;
+    let payouts = scene.payouts().await?;
+    // An allowance that stands, and a payment that waits in the node.
+    let approve =
+        format!("095ea7b3{:0>64x}{:0>64x}", U256::from_be_slice(&SUPPLIER[..]), 1_000_000);
+    let granted = signed(scene.sign(&payouts, &call(0, USDC, approve)?).await);
+    node.receipt(node.send(&tx::for_node(&granted.raw_transaction)?)?)?;
+    assert_eq!(erc20::allowance(&node, USDC, [hot, SUPPLIER])?, U256::from(1_000_000));
+    node.call("evm_setAutomine", json!([false]))?;
+    let payment =
+        Payment::new(CHAIN, 1, SUPPLIER, ether(1) / U256::from(2)).unsigned(Kind::Eip1559);
+    let waiting = signed(scene.sign(&payouts, &tx::preimage(&payment)).await);
+    node.send(&tx::for_node(&waiting.raw_transaction)?)?;
+
+    drained(&scene).await?;
+    let rpc = format!("anvil=http://{}", node.address());
+    let run = ["drain", "run", "hot", "drain.toml", "--rpc", &rpc];
+    let dry = portctl(&scene, &[&run[..], &["--dry-run"]].concat())?;
+    assert!(dry.status.success() && said(&dry).contains("would send 5 USDC to"), "{}", said(&dry));
+    assert_eq!(erc20::balance(&node, USDC, hot)?, U256::from(5_000_000), "nothing was sent");
+
+    // The node mines again only once what waited was replaced.
+    let mut running = command(&scene, &run)?;
+    let running = running.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let waits = json!([waiting.transaction_hash.to_string()]);
+    eventually("the payment that waits to be replaced", async || {
+        Ok(node.call("eth_getTransactionByHash", waits.clone())?.is_null())
+    })
+    .await?;
+    node.call("evm_setAutomine", json!([true]))?;
+    node.call("evm_mine", json!([]))?;
+    let ran = running.wait_with_output()?;
+    assert!(ran.status.success(), "{}", said(&ran));
+    for (token, units) in [(USDC, 5_000_000_u64), (DAI, 7), (EUR, 9)] {
+        assert_eq!(erc20::balance(&node, token, hot)?, U256::ZERO, "{}", said(&ran));
+        assert_eq!(erc20::balance(&node, token, cold.address)?, U256::from(units));
+    }
+    assert_eq!(erc20::allowance(&node, USDC, [hot, SUPPLIER])?, U256::ZERO);
+    assert_eq!(node.balance(SUPPLIER)?, U256::ZERO, "the payment that waited was replaced");
+    let left = node.balance(hot)?;
+    assert!(left < ether(1) / U256::from(1_000), "{left}: {}", said(&ran));
+    assert!(node.balance(cold.address)? > ether(99), "{}", said(&ran));
+
+    // Again: nothing is left to do. More came in: it is moved too.
+    let again = portctl(&scene, &run)?;
+    assert!(again.status.success(), "{}", said(&again));
+    let nothing: serde_json::Value = serde_json::from_slice(&again.stdout)?;
+    assert_eq!(nothing.pointer("/transactions"), Some(&json!([])), "{}", said(&again));
+    node.set_balance(hot, ether(1))?;
+    let third = portctl(&scene, &run)?;
+    assert!(third.status.success(), "{}", said(&third));
+    assert!(node.balance(hot)? < ether(1) / U256::from(1_000));
+    scene.journal().await.map(drop)
+}
+
+#[tokio::test]
+async fn a_drain_says_what_it_cannot_do_and_goes_on_where_it_stopped() -> Result<(), Failure> {
+    let node = Anvil::start()?;
+    let scene = Scene::of(Vault::governed(Through::Real, &book())?).await?;
+    let hot = scene.key.address;
+    node.set_balance(hot, ether(10))?;
+    for token in [USDC, DAI, EUR] {
+        erc20::place(&node, token)?;
+    }
+    erc20::give(&node, USDC, hot, U256::from(5))?;
+    scene.cold_key().await?;
+    let rpc = format!("anvil=http://{}", node.address());
+    let plan = scene.vault.folder.path().join("drain.toml");
+    let early = "to = \"cold\"\nuntil = 2030-01-01T00:00:00Z\ncallers = [\"x\"]\n\
+                 [chain.anvil]\nfees = \"1 ETH\"\nnative = true\n";
+    fs::write(&plan, early)?;
+    let run = ["drain", "run", "hot", "drain.toml", "--rpc", &rpc, "--no-allowances"];
+    let active = portctl(&scene, &run)?;
+    assert!(said(&active).contains("the key is active, not draining"), "{}", said(&active));
+    for (words, wrong) in [
+        (
+            "no node for anvil",
+            ["drain", "run", "hot", "drain.toml", "--rpc", "other=http://127.0.0.1:1"],
+        ),
+        (
+            "could not be asked",
+            ["drain", "run", "hot", "drain.toml", "--rpc", "anvil=http://127.0.0.1:1"],
+        ),
+    ] {
+        drained_once(&scene, &plan).await?;
+        let ran = portctl(&scene, &wrong)?;
+        assert!(!ran.status.success() && said(&ran).contains(words), "{}", said(&ran));
+    }
+
+    // The token fails on the chain: the coin goes to safety all the same, and it is said.
+    erc20::place_stuck(&node, USDC)?;
+    let ran = portctl(&scene, &run)?;
+    assert!(!ran.status.success(), "{}", said(&ran));
+    assert!(said(&ran).contains("cannot send"), "{}", said(&ran));
+    assert!(said(&ran).contains("not everything was moved"), "{}", said(&ran));
+    assert!(node.balance(hot)? < ether(1) / U256::from(1_000), "{}", said(&ran));
+
+    // It was mended, and there is coin to pay with.
+    erc20::place(&node, USDC)?;
+    node.set_balance(hot, ether(1))?;
+    let ran = portctl(&scene, &run)?;
+    assert!(ran.status.success(), "{}", said(&ran));
+    assert_eq!(erc20::balance(&node, USDC, hot)?, U256::ZERO);
+    scene.journal().await.map(drop)
+}
+
+async fn drained_once(scene: &Scene, plan: &Path) -> Result<(), Failure> {
+    let sam = scene.vault.control(&scene.server, "sam").await?;
+    if sam.key("hot").await?.state() != KeyState::Draining {
+        let text = drained(scene).await?;
+        fs::write(plan, text)?;
+    }
+    Ok(())
+}
