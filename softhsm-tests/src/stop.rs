@@ -4,6 +4,7 @@
 //!
 //! What is judged, and why no more can be known from outside, is said in `check.rs`.
 
+pub mod bench;
 mod callers;
 pub mod check;
 mod ground;
