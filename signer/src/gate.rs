@@ -9,8 +9,8 @@
 //! not handed over yet: that poll takes the gate again first, and if a stop covers one of them, the
 //! whole reply is dropped instead of being polled.
 //!
-//! What a stop found waiting is withheld for good, also when the stop is thawed before anybody looks
-//! at it again: its acknowledgement has said so. Whoever asked may ask again.
+//! What a stop found waiting is withheld for good, also when the stop is thawed before anybody
+//! looks at it again: its acknowledgement has said so. Whoever asked may ask again.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
