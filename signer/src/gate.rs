@@ -8,12 +8,15 @@
 //! A peer that leaves no room in its window makes hyper keep the bytes for a later poll. They are
 //! not handed over yet: that poll takes the gate again first, and if a stop covers one of them, the
 //! whole reply is dropped instead of being polled.
+//!
+//! What a stop found waiting is withheld for good, also when the stop is thawed before anybody
+//! looks at it again: its acknowledgement has said so. Whoever asked may ask again.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use parking_lot::lock_api::ArcRwLockReadGuard;
@@ -60,8 +63,16 @@ impl Barrier {
 /// What passed and what waits.
 #[derive(Debug, Default)]
 struct Traffic {
-    waiting: BTreeMap<Sequence, Arc<Who>>,
+    waiting: BTreeMap<Sequence, Arc<Waiting>>,
     released: BTreeMap<Arc<Who>, Sequence>,
+}
+
+/// A recorded signature that is not handed over.
+#[derive(Debug)]
+struct Waiting {
+    who: Arc<Who>,
+    /// The first stop that found it so. Set under the gate's writing lock, and read under it.
+    withheld: OnceLock<Scope>,
 }
 
 /// Whose signature it is, as far as stops can tell.
@@ -117,11 +128,13 @@ impl Gate {
         barrier.drains.retain(|key, drained| !scope.covers_key(*key, &drained.tags));
         let traffic = self.traffic.lock();
         let released = traffic.released.iter().filter(|(who, _)| who.subject().is_in(scope));
-        let withheld = traffic.waiting.values().filter(|who| who.subject().is_in(scope)).count();
-        Closed {
-            last_released: released.map(|(_, at)| *at).max().unwrap_or_default(),
-            withheld: u64::try_from(withheld).unwrap_or(u64::MAX),
+        let last_released = released.map(|(_, at)| *at).max().unwrap_or_default();
+        let mut withheld = 0_u64;
+        for waiting in traffic.waiting.values().filter(|one| one.who.subject().is_in(scope)) {
+            withheld = withheld.saturating_add(1);
+            waiting.withheld.get_or_init(|| scope.clone());
         }
+        Closed { last_released, withheld }
     }
 
     /// A stop that closed the gate has its place in the order: whatever thaws it comes after.
@@ -164,8 +177,9 @@ impl Gate {
 
     /// A recorded signature's place at the gate.
     pub fn ticket(&self, who: Arc<Who>, sequence: Sequence) -> Arc<Ticket> {
-        self.traffic.lock().waiting.insert(sequence, who.clone());
-        Arc::new(Ticket { gate: self.clone(), who, sequence })
+        let waiting = Arc::new(Waiting { who, withheld: OnceLock::new() });
+        self.traffic.lock().waiting.insert(sequence, waiting.clone());
+        Arc::new(Ticket { gate: self.clone(), waiting, sequence })
     }
 
     /// Stops in force.
@@ -178,7 +192,7 @@ impl Gate {
 #[derive(Debug)]
 pub struct Ticket {
     gate: Gate,
-    who: Arc<Who>,
+    waiting: Arc<Waiting>,
     sequence: Sequence,
 }
 
@@ -194,7 +208,7 @@ impl Ticket {
     pub fn pass(self: Arc<Self>) -> Result<(), Stopped> {
         HELD.with_borrow_mut(|held| {
             let Held::During(poll) = held else { return Err(Stopped(Scope::All)) };
-            match poll.barrier(&self.gate).covering(&self.who, self.sequence) {
+            match self.stop_in(poll.barrier(&self.gate)) {
                 Some(scope) => Err(Stopped(scope.clone())),
                 None => {
                     poll.passed.push(self);
@@ -202,6 +216,12 @@ impl Ticket {
                 }
             }
         })
+    }
+
+    /// The stop that keeps it: one in force, or one that found it waiting.
+    fn stop_in<'a>(&'a self, barrier: &'a Barrier) -> Option<&'a Scope> {
+        let in_force = barrier.covering(&self.waiting.who, self.sequence);
+        in_force.or_else(|| self.waiting.withheld.get())
     }
 
     /// The record's place in the journal.
@@ -212,7 +232,7 @@ impl Ticket {
     fn released(&self) {
         let mut traffic = self.gate.traffic.lock();
         traffic.waiting.remove(&self.sequence);
-        let last = traffic.released.entry(self.who.clone()).or_default();
+        let last = traffic.released.entry(self.waiting.who.clone()).or_default();
         *last = self.sequence.max(*last);
     }
 }
@@ -258,12 +278,11 @@ impl ThisPoll {
         self.guard.insert(kept.unwrap_or_else(|| gate.barrier.read_arc()))
     }
 
-    /// Whether a stop covers what passed in an earlier poll and was not handed over in it.
+    /// Whether a stop keeps what passed in an earlier poll and was not handed over in it.
     fn is_stopped(&mut self) -> bool {
         let passed = std::mem::take(&mut self.passed);
-        let stopped = passed.iter().any(|ticket| {
-            self.barrier(&ticket.gate).covering(&ticket.who, ticket.sequence).is_some()
-        });
+        let stopped =
+            passed.iter().any(|ticket| ticket.stop_in(self.barrier(&ticket.gate)).is_some());
         self.passed = passed;
         stopped
     }
@@ -528,6 +547,25 @@ mod tests {
         assert!(in_a_poll(|| ticket.clone().pass()).is_err());
         gate.recorded(&Scope::All);
         assert!(in_a_poll(|| ticket.clone().pass()).is_err(), "recorded, and still a stop");
+    }
+
+    #[test]
+    fn what_a_stop_found_waiting_stays_withheld_when_it_is_thawed() {
+        let (gate, sent) = (Gate::default(), Arc::new(AtomicBool::new(false)));
+        let scope = Scope::Caller("a".parse().unwrap());
+        let (waiting, pulled) =
+            (gate.ticket(who("a"), Sequence(5)), gate.ticket(who("a"), Sequence(6)));
+        let mut reply = std::pin::pin!(UntilEndOfPoll::new(late(&pulled, &sent)));
+        assert!(poll(reply.as_mut()).is_pending());
+        assert_eq!(gate.close(&scope), Closed { last_released: Sequence(0), withheld: 2 });
+        gate.recorded(&scope);
+        gate.open(&scope);
+        assert_eq!(in_a_poll(|| waiting.clone().pass()), Err(Stopped(scope)));
+        assert_eq!(poll(reply.as_mut()), Poll::Ready(None));
+        assert!(!sent.load(Ordering::SeqCst));
+        // What is recorded after the thaw is nobody's to keep.
+        let fresh = gate.ticket(who("a"), Sequence(9));
+        assert!(in_a_poll(|| fresh.clone().pass()).is_ok());
     }
 
     #[test]

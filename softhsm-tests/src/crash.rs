@@ -11,7 +11,7 @@
 
 mod judge;
 mod load;
-mod token;
+pub(crate) mod token;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use portcullis_client::wire::Approval;
+use portcullis_client::wire::{Approval, CastVoteRequest};
 use portcullis_client::{CallError, ControlClient};
 use serde_json::json;
 
@@ -91,6 +91,25 @@ impl Pens {
         Ok(self.cast(control, &approval, name, approve).await??)
     }
 
+    /// Signs what was read: the vote as it is sent.
+    pub fn vote_on(
+        &self,
+        approval: &Approval,
+        name: &str,
+        approve: bool,
+    ) -> Result<CastVoteRequest, Failure> {
+        let text = Self::ballot(&approval.statement, name, approve);
+        let evidence = json!({ "ssh": self.sign(name, VOTE, &text)? });
+        Ok(CastVoteRequest {
+            id: approval.id.clone(),
+            voter: name.into(),
+            credential_id: self.fingerprint(name)?,
+            approve,
+            reason: String::new(),
+            evidence_json: evidence.to_string(),
+        })
+    }
+
     /// Signs what was read, and casts the vote; what the signer says of it.
     pub async fn cast(
         &self,
@@ -99,16 +118,7 @@ impl Pens {
         name: &str,
         approve: bool,
     ) -> Result<Result<(u64, Approval), CallError>, Failure> {
-        let text = Self::ballot(&approval.statement, name, approve);
-        let evidence = json!({ "ssh": self.sign(name, VOTE, &text)? });
-        let request = portcullis_client::wire::CastVoteRequest {
-            id: approval.id.clone(),
-            voter: name.into(),
-            credential_id: self.fingerprint(name)?,
-            approve,
-            reason: String::new(),
-            evidence_json: evidence.to_string(),
-        };
+        let request = self.vote_on(approval, name, approve)?;
         Ok(control.cast_vote(request).await)
     }
 }

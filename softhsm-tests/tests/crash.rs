@@ -16,6 +16,7 @@ use std::time::Duration;
 use portcullis_policy::verify::Verifier;
 use portcullis_softhsm_tests::crash::{self, Plan};
 use portcullis_softhsm_tests::server::Server;
+use portcullis_softhsm_tests::stop;
 use portcullis_softhsm_tests::token::Through;
 use portcullis_softhsm_tests::world::{
     BookText, Failure, PAYOUTS, Vault, ether, payment, reason, sign,
@@ -47,6 +48,28 @@ async fn killed_at_random_under_load_it_keeps_every_promise() -> Result<(), Fail
     assert_eq!(figures.cycles, 5);
     assert!(figures.signatures > 0 && figures.cut_off > 0 && figures.repeated > 0, "{figures:?}");
     assert!(figures.asked_again > 0 && figures.replacements > 0, "{figures:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_befalls_the_signer_nothing_is_released_after_a_stop_was_acknowledged()
+-> Result<(), Failure> {
+    let plan = stop::Plan {
+        freezes: 40,
+        freezes_each: 40,
+        halt: Duration::from_millis(400),
+        hang: Duration::from_millis(600),
+        at_most: Duration::from_secs(600),
+        seed: 20_261_130,
+    };
+    let figures = stop::run(plan, |_| {}).await?;
+    assert!(figures.violations.is_empty(), "{:#?}", figures.violations);
+    // And there was something to be found.
+    assert!(figures.freezes >= 40 && figures.under_traffic >= 10, "{figures:?}");
+    assert!(figures.withheld > 0 && figures.asked_while_stopped > 0, "{figures:?}");
+    assert!(figures.thaws > 10 && figures.signatures > 100, "{figures:?}");
+    let troubled = &figures.troubled;
+    assert!(troubled.kills > 0 && troubled.halts > 0 && troubled.hangs > 0, "{figures:?}");
     Ok(())
 }
 

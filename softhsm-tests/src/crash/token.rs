@@ -9,12 +9,12 @@ use crate::token::Token;
 
 /// The files and their bytes.
 #[derive(Debug)]
-pub(super) struct TokenCopy {
+pub(crate) struct TokenCopy {
     files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 impl TokenCopy {
-    pub(super) fn of(token: &Token) -> io::Result<Self> {
+    pub(crate) fn of(token: &Token) -> io::Result<Self> {
         let mut files = BTreeMap::new();
         read(&token.objects(), &mut files)?;
         Ok(Self { files })
@@ -22,7 +22,7 @@ impl TokenCopy {
 
     /// Whether a file is shorter than it was: written anew, and not to its end. What is in it
     /// changes at each login, its length does not.
-    pub(super) fn is_torn(&self) -> io::Result<bool> {
+    pub(crate) fn is_torn(&self) -> io::Result<bool> {
         for (path, bytes) in &self.files {
             if path.extension().is_some_and(|end| end == "object") {
                 let now = fs::read(path)?;
@@ -34,7 +34,7 @@ impl TokenCopy {
         Ok(false)
     }
 
-    pub(super) fn restore(&self) -> io::Result<()> {
+    pub(crate) fn restore(&self) -> io::Result<()> {
         self.files.iter().try_for_each(|(path, bytes)| fs::write(path, bytes))
     }
 }

@@ -1,25 +1,20 @@
 //! The wire itself, for what no well-meaning client would send: no certificate, no request id.
 
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use portcullis_client::KeyRef;
 use portcullis_client::wire as v1;
+use portcullis_softhsm_tests::dial::Dial;
 use portcullis_softhsm_tests::pki::Issued;
 use portcullis_softhsm_tests::world::Failure;
-use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -72,19 +67,8 @@ pub(crate) async fn open(
 }
 
 fn dial(address: SocketAddr, authority: &Path, identity: Option<&Issued>) -> Result<Dial, Failure> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(authority)?)?;
-    let tls = rustls::ClientConfig::builder().with_root_certificates(roots);
-    let mut tls = match identity {
-        None => tls.with_no_client_auth(),
-        Some(issued) => {
-            let certificate = CertificateDer::from_pem_file(&issued.certificate)?;
-            let key = PrivateKeyDer::from_pem_file(&issued.private_key)?;
-            tls.with_client_auth_cert(vec![certificate], key)?
-        }
-    };
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Dial { address, tls: TlsConnector::from(Arc::new(tls)) })
+    let identity = identity.map(|issued| (&*issued.certificate, &*issued.private_key));
+    Dial::new(address, authority, identity)
 }
 
 /// A client that sends whatever it is given.
@@ -122,30 +106,5 @@ impl Service<Request<Body>> for Bare {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         Box::pin(self.0.send_request(request))
-    }
-}
-
-#[derive(Clone)]
-struct Dial {
-    address: SocketAddr,
-    tls: TlsConnector,
-}
-
-impl Service<Uri> for Dial {
-    type Response = TokioIo<TlsStream<TcpStream>>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _uri: Uri) -> Self::Future {
-        let Self { address, tls } = self.clone();
-        Box::pin(async move {
-            let tcp = TcpStream::connect(address).await?;
-            let name = ServerName::IpAddress(address.ip().into());
-            Ok(TokioIo::new(tls.connect(name, tcp).await?))
-        })
     }
 }
