@@ -23,6 +23,7 @@ mod status;
 mod stop_order;
 mod thaw;
 mod transaction;
+mod unsettled;
 
 use std::process::ExitCode;
 

@@ -268,11 +268,33 @@ fn a_freeze_sends_its_one_scope_and_prints_what_it_stopped() {
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.out.starts_with(&format!("stopped               {words}\n")), "{}", ran.out);
         assert!(ran.out.contains("last released before  record 40"), "{}", ran.out);
+        assert!(ran.out.contains("\n40      hot  spiffe://acme/pay  1      18     transaction"));
+        assert!(ran.out.contains("typed data until 2023-11-14T22:28:20.000Z"), "{}", ran.out);
+        assert!(
+            ran.out.contains("and 7 older ones in scope\nsender of hot: 0x2222"),
+            "{}",
+            ran.out
+        );
         assert_eq!(rig.seen()[0], format!("{scope} odd traffic"));
         // A slip of the hand is told, after the stop and never instead of it.
         let warned = ran.err.contains("warning: the book in force has no caller pay");
         assert_eq!(warned, words == "caller pay", "{}", ran.err);
     }
+}
+
+#[test]
+fn what_a_stop_cannot_call_back_is_told_to_programs_too() {
+    let ran = tell(Script::default(), &["freeze", "hot", "--reason", "x", "--output", "json"]);
+    let answer = ran.json();
+    let (transaction, permit) = (&answer["unsettled"][0], &answer["unsettled"][1]);
+    assert_eq!(transaction["nonce"], "18");
+    assert_eq!(transaction["form"], "transaction");
+    assert_eq!(transaction["digest"], format!("0x{}", "33".repeat(32)));
+    assert_eq!(transaction["callers"][0], "spiffe://acme/pay");
+    assert_eq!(permit["nonce"], serde_json::Value::Null);
+    assert_eq!(permit["form"], "typed_data");
+    assert_eq!(permit["ends_at_ms"], 1_700_000_900_000_u64);
+    assert_eq!(answer["unsettled_more"], 7);
 }
 
 #[test]

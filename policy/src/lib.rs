@@ -44,6 +44,7 @@ pub mod tree;
 pub mod tx;
 pub mod typed;
 pub mod unseen;
+pub mod unsettled;
 pub mod utc;
 pub mod value;
 pub mod verify;

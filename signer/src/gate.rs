@@ -37,6 +37,13 @@ struct Traffic {
     released: BTreeMap<Arc<Who>, Sequence>,
 }
 
+impl Traffic {
+    fn waiting_in(&self, scope: &Scope) -> impl Iterator<Item = Sequence> {
+        let waiting = self.waiting.iter().filter(|(_, who)| who.subject().is_in(scope));
+        waiting.map(|(sequence, _)| *sequence)
+    }
+}
+
 /// Whose signature it is, as far as stops can tell.
 #[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Who {
@@ -55,13 +62,13 @@ impl Who {
 }
 
 /// What a stop found.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Closed {
     /// The last signature in scope that was released; of those that an earlier process recorded,
     /// the last that may have been.
     pub last_released: Sequence,
-    /// Recorded signatures in scope that were not released, and now are not.
-    pub withheld: u64,
+    /// Recorded signatures in scope that were not released, and now are not: their records.
+    pub unreleased: BTreeSet<Sequence>,
 }
 
 impl Gate {
@@ -84,11 +91,16 @@ impl Gate {
         stops.add(scope.clone());
         let traffic = self.traffic.lock();
         let released = traffic.released.iter().filter(|(who, _)| who.subject().is_in(scope));
-        let withheld = traffic.waiting.values().filter(|who| who.subject().is_in(scope)).count();
         Closed {
             last_released: released.map(|(_, at)| *at).max().unwrap_or_default(),
-            withheld: u64::try_from(withheld).unwrap_or(u64::MAX),
+            unreleased: traffic.waiting_in(scope).collect(),
         }
+    }
+
+    /// Recorded signatures in a scope that were not released: their records. Behind a stop they are
+    /// not released any more.
+    pub fn unreleased(&self, scope: &Scope) -> BTreeSet<Sequence> {
+        self.traffic.lock().waiting_in(scope).collect()
     }
 
     /// A stop that closed the gate has its place in the order: whatever thaws it comes after.
@@ -317,6 +329,11 @@ mod tests {
         Arc::new(Who { caller: caller.parse().unwrap(), key, tags: BTreeSet::new() })
     }
 
+    fn found(last_released: u64, unreleased: &[u64]) -> Closed {
+        let unreleased = unreleased.iter().map(|one| Sequence(*one)).collect();
+        Closed { last_released: Sequence(last_released), unreleased }
+    }
+
     fn in_a_poll<T>(work: impl FnOnce() -> T) -> T {
         let _end = EndOfPoll::begin(Vec::new());
         let said = work();
@@ -349,7 +366,7 @@ mod tests {
         let mut reply = std::pin::pin!(UntilEndOfPoll::new(late(&ticket, &sent)));
         assert!(poll(reply.as_mut()).is_pending());
         let closed = gate.close(&Scope::Caller("a".parse().unwrap()));
-        assert_eq!(closed, Closed { last_released: Sequence(0), withheld: 1 });
+        assert_eq!(closed, found(0, &[5]));
         assert_eq!(poll(reply.as_mut()), Poll::Ready(None));
         assert!(!sent.load(Ordering::SeqCst));
     }
@@ -364,7 +381,7 @@ mod tests {
         assert_eq!(poll(reply.as_mut()), Poll::Ready(Some(())));
         assert!(sent.load(Ordering::SeqCst));
         let closed = gate.close(&Scope::All);
-        assert_eq!(closed, Closed { last_released: Sequence(5), withheld: 0 });
+        assert_eq!(closed, found(5, &[]));
     }
 
     #[test]
@@ -373,7 +390,7 @@ mod tests {
         let ours = gate.ticket(who("a"), Sequence(5));
         let other = gate.ticket(who("b"), Sequence(6));
         let closed = gate.close(&Scope::Caller("a".parse().unwrap()));
-        assert_eq!(closed, Closed { last_released: Sequence(0), withheld: 1 });
+        assert_eq!(closed, found(0, &[5]));
         assert!(in_a_poll(|| ours.clone().pass()).is_err());
         assert!(in_a_poll(|| other.clone().pass()).is_ok());
     }
@@ -392,7 +409,7 @@ mod tests {
             assert!(early.is_err(), "acknowledged while a hand-over was under way");
         });
         let closed = stopped.recv().unwrap();
-        assert_eq!(closed, Closed { last_released: Sequence(9), withheld: 0 });
+        assert_eq!(closed, found(9, &[]));
     }
 
     #[test]

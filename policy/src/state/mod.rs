@@ -9,6 +9,7 @@ mod orders;
 mod outlook;
 mod recovery;
 mod suspensions;
+mod unsettled;
 mod votes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,7 @@ use crate::statement;
 use crate::stops::Stops;
 use crate::time::{Interval, Millis};
 use crate::tree::leaf_hash;
+use crate::unsettled::Unsettled;
 
 /// Everything a vault knows.
 #[derive(Clone, Debug)]
@@ -71,6 +73,7 @@ pub struct State {
     labels: BTreeMap<KeyLabel, KeyId>,
     payees: Payees,
     settlements: Settlements,
+    unsettled: Unsettled,
     prices: Prices,
     stops: Stops,
     revoked: BTreeSet<KeyId>,
@@ -255,6 +258,7 @@ impl State {
             labels: BTreeMap::new(),
             payees: Payees::default(),
             settlements: Settlements::default(),
+            unsettled: Unsettled::default(),
             prices: Prices::default(),
             stops: Stops::default(),
             revoked: BTreeSet::new(),
@@ -384,7 +388,10 @@ impl State {
 
     fn settle(&mut self, entry: &Entry, settled: &Settled) -> Result<(), Unfoldable> {
         let told = self.settlements.settle(settled, entry.at);
-        told.map_err(|fault| Unfoldable::Settled(entry.seq, fault))
+        told.map_err(|fault| Unfoldable::Settled(entry.seq, fault))?;
+        let (key, chain) = (settled.key, settled.chain);
+        self.unsettled.settle(key, chain, self.settlements.mined(key, chain));
+        Ok(())
     }
 
     fn price(&mut self, entry: &Entry, priced: &Priced) -> Result<(), Unfoldable> {
@@ -410,6 +417,8 @@ impl State {
         }
         self.settlements.advance(entry.at.sure);
         self.settlements.used(slot);
+        let mined = self.settlements.mined(slot.key, slot.chain);
+        self.unsettled.sign(signed, slot, (entry.seq, entry.at.sure), mined);
         self.open.note_charged(slot);
         let rules = self.keys.get(&by.key).and_then(|key| self.book.rules(&key.label));
         if let Some(rules) = rules.filter(|_| signed.repeats.is_none()) {

@@ -1859,7 +1859,7 @@ pub struct FreezeRequest {
     pub reason: ::prost::alloc::string::String,
 }
 /// The stop holds.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FreezeResponse {
     /// Sequence number of the stop's record.
     #[prost(uint64, tag = "1")]
@@ -1873,6 +1873,56 @@ pub struct FreezeResponse {
     /// False if the gate is closed but the record could not be written: fenced, not recorded.
     #[prost(bool, tag = "4")]
     pub recorded: bool,
+    /// What no stop calls back: the newest signatures in scope that were released, or may have been,
+    /// and that may still take effect: no watcher told that they are settled. Newest first, at most
+    /// 256, as of the stop's record. Empty if that could not be written.
+    #[prost(message, repeated, tag = "5")]
+    pub unsettled: ::prost::alloc::vec::Vec<UnsettledSignature>,
+    /// How many more there are in scope, as far as they are remembered.
+    #[prost(uint64, tag = "6")]
+    pub unsettled_more: u64,
+    /// Whether even older ones may be unsettled: 32,768 are remembered, and of more the newest.
+    #[prost(bool, tag = "7")]
+    pub unsettled_incomplete: bool,
+}
+/// A signature that somebody holds, or may, and that may still take effect.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnsettledSignature {
+    /// The key's id.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// Its label.
+    #[prost(string, tag = "2")]
+    pub label: ::prost::alloc::string::String,
+    /// Its address, 20 bytes. A transaction is found on the chain by this sender and its nonce: its
+    /// hash depends on the signature, which the signer does not keep.
+    #[prost(bytes = "vec", tag = "3")]
+    pub address: ::prost::alloc::vec::Vec<u8>,
+    /// For whom it was signed, who asked first before the others.
+    #[prost(string, repeated, tag = "4")]
+    pub callers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The chain's id; 0 if typed data names none.
+    #[prost(uint64, tag = "5")]
+    pub chain_id: u64,
+    /// The nonce that it uses up: another transaction of this nonce, mined first, makes it void.
+    /// Absent: typed data or a message, which no nonce of the account makes void.
+    #[prost(uint64, optional, tag = "6")]
+    pub nonce: ::core::option::Option<u64>,
+    /// What was signed, 32 bytes: the hash that the signature is over.
+    #[prost(bytes = "vec", tag = "7")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// What that is.
+    #[prost(enumeration = "SignedForm", tag = "8")]
+    pub form: i32,
+    /// Sequence number of the record that signed it first.
+    #[prost(uint64, tag = "9")]
+    pub sequence: u64,
+    /// When, milliseconds since 1970-01-01 UTC.
+    #[prost(uint64, tag = "10")]
+    pub signed_at_ms: u64,
+    /// From when on it can surely not be used, milliseconds since 1970-01-01 UTC. Absent: not known.
+    #[prost(uint64, optional, tag = "11")]
+    pub ends_at_ms: ::core::option::Option<u64>,
 }
 /// Adopts a book.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2124,6 +2174,47 @@ impl FenceState {
             "FENCE_STATE_FENCED" => Some(Self::Fenced),
             "FENCE_STATE_OPENING" => Some(Self::Opening),
             "FENCE_STATE_REFUSED" => Some(Self::Refused),
+            _ => None,
+        }
+    }
+}
+/// What a signature is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SignedForm {
+    /// Not said.
+    Unspecified = 0,
+    /// A transaction.
+    Transaction = 1,
+    /// An EIP-7702 authorization, which uses up a nonce too.
+    Authorization = 2,
+    /// EIP-712 typed data: a permit, an order, a Safe's transaction.
+    TypedData = 3,
+    /// A sign-in message of EIP-4361.
+    Message = 4,
+}
+impl SignedForm {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SIGNED_FORM_UNSPECIFIED",
+            Self::Transaction => "SIGNED_FORM_TRANSACTION",
+            Self::Authorization => "SIGNED_FORM_AUTHORIZATION",
+            Self::TypedData => "SIGNED_FORM_TYPED_DATA",
+            Self::Message => "SIGNED_FORM_MESSAGE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SIGNED_FORM_UNSPECIFIED" => Some(Self::Unspecified),
+            "SIGNED_FORM_TRANSACTION" => Some(Self::Transaction),
+            "SIGNED_FORM_AUTHORIZATION" => Some(Self::Authorization),
+            "SIGNED_FORM_TYPED_DATA" => Some(Self::TypedData),
+            "SIGNED_FORM_MESSAGE" => Some(Self::Message),
             _ => None,
         }
     }

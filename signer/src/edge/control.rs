@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status};
 use super::readers::{Pages, Readers};
 use super::reports;
 use super::signing::peer;
+use super::unsettled;
 use crate::clock::Clock;
 use crate::fencer::Fencer;
 use crate::health::Health;
@@ -190,6 +191,9 @@ impl ControlService for Control {
             last_released_sequence: frozen.last_released.0,
             withheld: frozen.withheld,
             recorded: frozen.sequence.is_some(),
+            unsettled: frozen.unsettled.newest.iter().map(unsettled::entry).collect(),
+            unsettled_more: frozen.unsettled.more,
+            unsettled_incomplete: frozen.unsettled.incomplete,
         }))
     }
 

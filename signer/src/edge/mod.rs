@@ -47,6 +47,7 @@ pub mod sign_stream;
 pub mod signing;
 mod status;
 pub mod stop_orders;
+mod unsettled;
 mod waiting;
 mod watching;
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use portcullis_policy::book::Change;
 use portcullis_policy::id::{KeyId, PersonId, Sequence};
-use portcullis_policy::record::{Entry, Frozen, KeyCreated, KeyIntended, Record};
-use portcullis_policy::state::{OrderFault, Prepared};
+use portcullis_policy::record::{Entry, KeyCreated, KeyIntended, Record};
+use portcullis_policy::state::Prepared;
 use portcullis_policy::stops::Subject;
-use tokio::sync::oneshot;
+use portcullis_policy::unsettled::Wanted;
 
-use super::command::{Answer, NewBook, Report, reply};
+use super::command::{Answer, NewBook, RecordedStop, Report, Urgent, reply};
 use super::writer::{Fatal, Writer, done};
 use crate::gate::Who;
 use crate::journal::Space;
@@ -17,11 +17,8 @@ use crate::refusal::Refusal;
 use crate::signature::PublicPoint;
 
 impl Writer {
-    pub(super) fn freeze(
-        &mut self,
-        frozen: Frozen,
-        answer: oneshot::Sender<Result<(Sequence, u64), OrderFault>>,
-    ) -> Result<(), Fatal> {
+    pub(super) fn freeze(&mut self, stop: Urgent) -> Result<(), Fatal> {
+        let Urgent::Freeze { frozen, mut unreleased, answer } = stop;
         let now = self.clock.now();
         if let Err(fault) = self.state.signatories().check(&frozen, now) {
             // Used a moment ago, by somebody else: what closed the gate is taken back, unless that
@@ -42,7 +39,12 @@ impl Writer {
         let sequence = self.append(now, Record::Frozen(frozen), None)?;
         self.gate.recorded(&scope);
         (self.changed, self.matters_changed) = (true, true);
-        self.after_commit(move |_| drop(answer.send(Ok((sequence, under_way)))));
+        // What was recorded since the gate closed was not released either.
+        unreleased.append(&mut self.gate.unreleased(&scope));
+        let wanted = Wanted { scope: &scope, unreleased: &unreleased, most: UNSETTLED_MAX };
+        let unsettled = self.state.unsettled(&wanted, now);
+        let recorded = RecordedStop { sequence, under_way, unsettled };
+        self.after_commit(move |_| drop(answer.send(Ok(recorded))));
         Ok(())
     }
 
@@ -157,3 +159,6 @@ impl Writer {
         Ok(())
     }
 }
+
+/// Signatures that a stop's answer lists: more than anybody races by hand, and 80 KB of JSON.
+const UNSETTLED_MAX: usize = 256;

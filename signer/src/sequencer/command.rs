@@ -13,6 +13,7 @@ use portcullis_policy::record::{
 };
 use portcullis_policy::request::Request;
 use portcullis_policy::state::OrderFault;
+use portcullis_policy::unsettled::Listing;
 use tokio::sync::oneshot;
 
 use super::Charged;
@@ -80,7 +81,22 @@ pub enum Report {
 /// Wakes the writer up for a stop, which waits in a lane of its own: see [`Lanes`].
 #[derive(Debug)]
 pub(super) enum Urgent {
-    Freeze(Frozen, oneshot::Sender<Result<(Sequence, u64), OrderFault>>),
+    Freeze {
+        frozen: Frozen,
+        /// Records whose signatures the gate kept from being released.
+        unreleased: BTreeSet<Sequence>,
+        answer: oneshot::Sender<Result<RecordedStop, OrderFault>>,
+    },
+}
+
+/// A stop that is on record.
+#[derive(Debug)]
+pub(super) struct RecordedStop {
+    pub(super) sequence: Sequence,
+    /// Requests in scope that were under way.
+    pub(super) under_way: u64,
+    /// What no stop calls back.
+    pub(super) unsettled: Listing,
 }
 
 /// What the writer takes from. Stops go before everything that is queued, however much that is.

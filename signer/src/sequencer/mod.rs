@@ -37,6 +37,7 @@ use portcullis_policy::request::Request;
 use portcullis_policy::state::{OrderFault, Prepared, VoteFault};
 use portcullis_policy::statement;
 use portcullis_policy::time::Interval;
+use portcullis_policy::unsettled::Listing;
 use tokio::sync::{oneshot, watch};
 
 pub use self::command::Report;
@@ -80,7 +81,7 @@ pub struct ParkedAnswer {
 }
 
 /// The acknowledgement of a stop.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FrozenAnswer {
     /// The record; `None` if it could not be written: fenced, not recorded.
     pub sequence: Option<Sequence>,
@@ -88,6 +89,8 @@ pub struct FrozenAnswer {
     pub last_released: Sequence,
     /// Signatures in scope that were ready or under way.
     pub withheld: u64,
+    /// What no stop calls back. Empty if nothing was recorded.
+    pub unsettled: Listing,
 }
 
 /// The way to the writer.
@@ -152,14 +155,18 @@ impl Sequencer {
     async fn stop(&self, frozen: Frozen) -> Result<FrozenAnswer, OrderFault> {
         let closed = self.gate.close(&frozen.scope);
         let (answer, recorded) = oneshot::channel();
-        let recorded = match self.queue.stop(Urgent::Freeze(frozen, answer)) {
+        let waiting = u64::try_from(closed.unreleased.len()).unwrap_or(u64::MAX);
+        let stop = Urgent::Freeze { frozen, unreleased: closed.unreleased, answer };
+        let recorded = match self.queue.stop(stop) {
             Ok(()) => recorded.await.ok().transpose()?,
             Err(Ended) => None,
         };
+        let under_way = recorded.as_ref().map_or(0, |recorded| recorded.under_way);
         Ok(FrozenAnswer {
-            sequence: recorded.map(|(sequence, _)| sequence),
+            sequence: recorded.as_ref().map(|recorded| recorded.sequence),
             last_released: closed.last_released,
-            withheld: closed.withheld.saturating_add(recorded.map_or(0, |(_, open)| open)),
+            withheld: waiting.saturating_add(under_way),
+            unsettled: recorded.map(|recorded| recorded.unsettled).unwrap_or_default(),
         })
     }
 

@@ -117,12 +117,12 @@ impl Writer {
     /// Records the stops that wait, and whatever came before them, before anything else is done.
     fn stop_first(&mut self, urgent: &Receiver<Urgent>) -> Result<(), Fatal> {
         let mut any = false;
-        while let Ok(Urgent::Freeze(frozen, answer)) = urgent.try_recv() {
+        while let Ok(stop) = urgent.try_recv() {
             if !std::mem::replace(&mut any, true) {
                 // Ordinary records first, so that they take none of the room kept for stops.
                 self.commit_all()?;
             }
-            self.freeze(frozen, answer)?;
+            self.freeze(stop)?;
         }
         if any { self.commit(Urgency::Emergency) } else { Ok(()) }
     }
