@@ -15,7 +15,9 @@ use crate::checks::{
 };
 use crate::effect::{self, Effect};
 use crate::finding::{Findings, Rule, Seen};
-use crate::id::{BookHash, DecisionNumber, Digest, KeyId, KeyLabel, PersonId, Sequence, Tag};
+use crate::id::{
+    BookHash, ChainId, DecisionNumber, Digest, KeyId, KeyLabel, PersonId, Sequence, Tag,
+};
 use crate::ledger::{Ledger, Repeat};
 use crate::limits;
 use crate::money::Charges;
@@ -244,6 +246,8 @@ pub struct KeyFacts<'a> {
     pub address: Address,
     /// Its tags.
     pub tags: &'a BTreeSet<Tag>,
+    /// The chains that it may ever sign for.
+    pub chains: &'a BTreeSet<ChainId>,
 }
 
 impl Facts<'_> {
@@ -292,7 +296,9 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
         findings.note(Rule::KeyUsable, Seen::Words(request.asker().key.to_string().into()), false);
         return Verdict::refused(findings);
     };
-    check_standing(facts, &key, request, &mut findings);
+    if !check_standing(facts, &key, request, &mut findings) {
+        return Verdict::refused(findings);
+    }
     let rules = book.rules(key.label);
     findings.note(Rule::KeyHasRules, Seen::Words(key.label.shared()), rules.is_some());
     let Some(rules) = rules else { return Verdict::refused(findings) };

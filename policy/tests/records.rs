@@ -103,10 +103,13 @@ fn every_record() -> Vec<Record> {
         }),
         Record::KeyIntended(KeyIntended {
             by: "olga".parse().unwrap(),
+            chains: BTreeSet::from([ChainId(1), ChainId(10)]),
+            environment: Environment::Production,
             key: key(1),
             label: "hot".parse().unwrap(),
             owner: "alan".parse().unwrap(),
             purpose: "payouts".into(),
+            review_by: Millis(1_900_000_000_000),
             tags: BTreeSet::from(["b".parse().unwrap(), "a".parse().unwrap()]),
         }),
         Record::KeyCreated(KeyCreated {

@@ -183,6 +183,17 @@ pub fn hot_key() -> v1::Key {
         trouble: String::new(),
         fence: v1::FenceState::Open.into(),
         fence_refused: String::new(),
+        chains: vec![1, 10],
+        environment: "staging".into(),
+        review_by_ms: 1_800_000_000_000,
+        review_overdue: false,
+        age_ms: 3 * 86_400_000,
+        callers: vec!["spiffe://acme/pay".into()],
+        used_by: vec![v1::KeyUse {
+            caller: "spiffe://acme/pay".into(),
+            sequence: 40,
+            at_ms: 1_763_924_008_000,
+        }],
     }
 }
 
@@ -194,6 +205,8 @@ fn lost_key() -> v1::Key {
         trouble: "absent from the token".into(),
         fence: v1::FenceState::Refused.into(),
         fence_refused: "it is not on the token".into(),
+        review_overdue: true,
+        used_by: Vec::new(),
         ..hot_key()
     }
 }

@@ -18,6 +18,7 @@ use super::{
     shared,
 };
 use crate::id::{BookHash, CallerId, ChainId, PersonId};
+use crate::record::Environment;
 
 /// Reads a book, or says everything that is wrong with it.
 pub(super) fn parse(text: &str) -> Result<Book, Faults> {
@@ -44,6 +45,7 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
         version.fault("a book of another version", "this program reads version = 1");
         return None;
     }
+    let environment = read_environment(root);
     let mut names = Names::default();
     read_chains(root, &mut names);
     read_tokens(root, &mut names);
@@ -66,6 +68,7 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
         things,
         text: text.to_owned(),
         hash: BookHash::of(text),
+        environment,
         registry: names.registry,
         callers: names.callers.into_iter().map(owners).collect(),
         groups: names.groups.into_iter().map(group).collect(),
@@ -73,6 +76,14 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
         prices: shared::prices(root, &shared)?,
         shared,
     })
+}
+
+/// `environment = "production"`.
+fn read_environment(root: &Fields<'_>) -> Environment {
+    let field = root.optional("environment");
+    let known = field.filter(|field| closed_word(field, "environment", ENVIRONMENTS));
+    let word = known.and_then(|field| field.word());
+    word.and_then(|word| Environment::named(word.text)).unwrap_or(Environment::Development)
 }
 
 /// `[chain.NAME]`.
@@ -345,11 +356,23 @@ fn unreadable() -> Fault {
 
 const ROOT: Vocabulary = Vocabulary {
     known: &[
-        "version", "chain", "asset", "address", "list", "contract", "group", "caller", "key",
-        "limit", "prices",
+        "version",
+        "environment",
+        "chain",
+        "asset",
+        "address",
+        "list",
+        "contract",
+        "group",
+        "caller",
+        "key",
+        "limit",
+        "prices",
     ],
     later: &[],
 };
+const ENVIRONMENTS: Vocabulary =
+    Vocabulary { known: &["development", "staging", "production"], later: &[] };
 const CHAIN: Vocabulary = Vocabulary { known: &["id", "native", "l1_fee"], later: &[] };
 const ASSET: Vocabulary =
     Vocabulary { known: &["kind", "chain", "address", "decimals"], later: &[] };

@@ -69,6 +69,13 @@ impl Environment {
             Self::Production => "production",
         }
     }
+
+    /// The one that people call this.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Development, Self::Staging, Self::Production]
+            .into_iter()
+            .find(|environment| environment.name() == word)
+    }
 }
 
 /// The process started.
@@ -97,6 +104,10 @@ pub struct Started {
 pub struct KeyIntended {
     /// Who asked for it.
     pub by: PersonId,
+    /// The chains that it may ever sign for, whatever a book says.
+    pub chains: BTreeSet<ChainId>,
+    /// What it was made for: the vault's own.
+    pub environment: Environment,
     /// Its id.
     pub key: KeyId,
     /// Its name in books.
@@ -105,6 +116,8 @@ pub struct KeyIntended {
     pub owner: PersonId,
     /// What it is for.
     pub purpose: String,
+    /// By when somebody looks whether it is still needed, and as it is. Nothing happens by itself.
+    pub review_by: Millis,
     /// Its tags.
     pub tags: BTreeSet<Tag>,
 }

@@ -30,8 +30,8 @@ use crate::decide::{Allowed, Approval, Decision, Facts, KeyFacts, decide};
 use crate::fences::Fences;
 use crate::governance::Governance;
 use crate::id::{
-    BookHash, CallerId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId, RequestId,
-    Sequence, Tag, VaultId,
+    BookHash, CallerId, ChainId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId,
+    RequestId, Sequence, Tag, VaultId,
 };
 use crate::ledger::{FADING, Ledger};
 use crate::payees::Payees;
@@ -83,7 +83,7 @@ pub struct State {
     ledger: Ledger,
     requests: Requests,
     pending: Pending,
-    last_signed: BTreeMap<(KeyId, CallerId), Sequence>,
+    last_signed: BTreeMap<(KeyId, CallerId), (Sequence, Millis)>,
     open: Reservations,
     last_number: DecisionNumber,
     unreported: BTreeSet<DecisionNumber>,
@@ -101,6 +101,10 @@ pub struct Key {
     pub purpose: String,
     /// Who answers for it.
     pub owner: PersonId,
+    /// The chains that it may ever sign for.
+    pub chains: BTreeSet<ChainId>,
+    /// By when somebody looks whether it is still needed.
+    pub review_by: Millis,
     /// What became of it; `None` while only intended.
     pub made: Option<Made>,
 }
@@ -157,11 +161,11 @@ pub enum Unfoldable {
     /// Sure time went back.
     #[error("record {0}: sure time goes back")]
     Time(Sequence),
-    /// A book that was recorded does not parse.
-    #[error("record {0}: the recorded book has faults")]
+    /// A book that was recorded does not parse, or is of another environment.
+    #[error("record {0}: the recorded book has faults, or is of another environment")]
     Book(Sequence),
     /// A key is named that was not intended, or is intended or made twice, or shares a label or an
-    /// address.
+    /// address, or is of another environment.
     #[error("record {0}: does not fit the keys recorded before it")]
     Key(Sequence),
     /// A slot that is no number.
@@ -231,7 +235,8 @@ impl State {
         if *format != FORMAT {
             return Err(Unfoldable::Format { found: *format });
         }
-        let book = Book::parse(book).map_err(|_| Unfoldable::Book(entry.seq))?;
+        let book = Book::parse_for(book, *environment);
+        let book = book.map_err(|_| Unfoldable::Book(entry.seq))?;
         let people = People::new(people).ok_or(Unfoldable::People(entry.seq))?;
         let governance = governance.clone().unwrap_or_default();
         let unfit = |why| Unfoldable::Governance(entry.seq, why);
@@ -328,7 +333,8 @@ impl State {
 
     fn intend_key(&mut self, entry: &Entry, intended: &KeyIntended) -> Result<(), Unfoldable> {
         let made = |key: &Key| key.label == intended.label && key.made.is_some();
-        if self.keys.contains_key(&intended.key) || self.keys.values().any(made) {
+        let foreign = intended.environment != self.environment;
+        if foreign || self.keys.contains_key(&intended.key) || self.keys.values().any(made) {
             return Err(Unfoldable::Key(entry.seq));
         }
         let key = Key {
@@ -336,6 +342,8 @@ impl State {
             tags: intended.tags.clone(),
             purpose: intended.purpose.clone(),
             owner: intended.owner.clone(),
+            chains: intended.chains.clone(),
+            review_by: intended.review_by,
             made: None,
         };
         self.keys.insert(intended.key, key);
@@ -367,6 +375,9 @@ impl State {
             Some(book) => book,
             None => Arc::new(Book::parse(&adopted.book).map_err(|_| Unfoldable::Book(entry.seq))?),
         };
+        if book.environment() != self.environment {
+            return Err(Unfoldable::Book(entry.seq));
+        }
         self.put_in_force(entry, book);
         Ok(())
     }
@@ -427,7 +438,7 @@ impl State {
             self.settlements.sign(slot, &signed.charge, watched);
         }
         self.payees.pay(by.key, slot.chain, &signed.first_payments, entry.seq);
-        self.last_signed.insert((by.key, by.caller.clone()), entry.seq);
+        self.last_signed.insert((by.key, by.caller.clone()), (entry.seq, entry.at.sure));
         self.pending.sign((by.caller.clone(), slot), &signed.votes, entry.seq);
         let horizon = entry.at.sure.minus(self.ledger.memory());
         self.requests.bind(by, signed.asked.digest, stamp, horizon);
@@ -672,8 +683,8 @@ impl State {
         &self.unreported
     }
 
-    /// The last signature recorded for each caller of each key.
-    pub fn last_signed(&self) -> &BTreeMap<(KeyId, CallerId), Sequence> {
+    /// The last signature recorded for each caller of each key, and when that was.
+    pub fn last_signed(&self) -> &BTreeMap<(KeyId, CallerId), (Sequence, Millis)> {
         &self.last_signed
     }
 
@@ -691,7 +702,8 @@ impl State {
 impl Key {
     fn facts(&self) -> Option<KeyFacts<'_>> {
         let made = self.made.as_ref()?;
-        Some(KeyFacts { label: &self.label, address: made.address, tags: &self.tags })
+        let (address, chains) = (made.address, &self.chains);
+        Some(KeyFacts { label: &self.label, address, tags: &self.tags, chains })
     }
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn genesis_of(governance: Governance, pens: impl Fn(&str) -> Vec<Pen>
     // Older support makes keys in the name of `olga` for `alan`; owners need not be people.
     let mut genesis = Genesis {
         book: BOOK.into(),
-        environment: Environment::Production,
+        environment: Environment::Development,
         format: FORMAT,
         governance: Some(governance),
         people,

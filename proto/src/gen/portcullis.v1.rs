@@ -1672,7 +1672,7 @@ pub mod people_service_server {
     }
 }
 /// A key as people see it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Key {
     /// Immutable id: 32 lower-case hexadecimal digits.
     #[prost(string, tag = "1")]
@@ -1711,6 +1711,40 @@ pub struct Key {
     /// Why the token would not be told, if it would not.
     #[prost(string, tag = "12")]
     pub fence_refused: ::prost::alloc::string::String,
+    /// The chains that it may ever sign for, whatever the book says: their ids.
+    #[prost(uint64, repeated, tag = "13")]
+    pub chains: ::prost::alloc::vec::Vec<u64>,
+    /// What it was made for: the vault's own environment.
+    #[prost(string, tag = "14")]
+    pub environment: ::prost::alloc::string::String,
+    /// By when somebody looks whether it is still needed, milliseconds since 1970-01-01 UTC.
+    #[prost(uint64, tag = "15")]
+    pub review_by_ms: u64,
+    /// Whether that time has passed, by the signer's clock. It stops nothing.
+    #[prost(bool, tag = "16")]
+    pub review_overdue: bool,
+    /// How long ago it was made, milliseconds, by the signer's clock.
+    #[prost(uint64, tag = "17")]
+    pub age_ms: u64,
+    /// Callers that the book in force lets use it.
+    #[prost(string, repeated, tag = "18")]
+    pub callers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Callers that it ever signed for.
+    #[prost(message, repeated, tag = "19")]
+    pub used_by: ::prost::alloc::vec::Vec<KeyUse>,
+}
+/// The last signature of a key for one caller.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyUse {
+    /// For whom.
+    #[prost(string, tag = "1")]
+    pub caller: ::prost::alloc::string::String,
+    /// Sequence number of its record.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// When, milliseconds since 1970-01-01 UTC.
+    #[prost(uint64, tag = "3")]
+    pub at_ms: u64,
 }
 /// Makes a key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1721,15 +1755,25 @@ pub struct CreateKeyRequest {
     /// Tags.
     #[prost(string, repeated, tag = "2")]
     pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// What it is for.
+    /// What it is for, in a word: "payments", "canary". At least one character.
     #[prost(string, tag = "3")]
     pub purpose: ::prost::alloc::string::String,
     /// The person who answers for it. Empty: the person asking.
     #[prost(string, tag = "4")]
     pub owner: ::prost::alloc::string::String,
+    /// "development", "staging" or "production": the vault's own, or nothing is made.
+    #[prost(string, tag = "5")]
+    pub environment: ::prost::alloc::string::String,
+    /// The chains that it may ever sign for, whatever a book says: 1 to 64 ids, none of them 0.
+    #[prost(uint64, repeated, tag = "6")]
+    pub chains: ::prost::alloc::vec::Vec<u64>,
+    /// By when somebody looks whether it is still needed: milliseconds since 1970-01-01 UTC, later
+    /// than now and within three years.
+    #[prost(uint64, tag = "7")]
+    pub review_by_ms: u64,
 }
 /// The key that was made.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateKeyResponse {
     /// The key.
     #[prost(message, optional, tag = "1")]
@@ -1753,7 +1797,7 @@ pub struct GetKeyRequest {
     pub key: ::prost::alloc::string::String,
 }
 /// One key.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetKeyResponse {
     /// The key.
     #[prost(message, optional, tag = "1")]

@@ -4,22 +4,22 @@
 use std::sync::Arc;
 
 use portcullis_policy::book::Book;
-use portcullis_policy::fences::Told;
-use portcullis_policy::id::{BookHash, KeyId, VaultId};
+use portcullis_policy::id::{BookHash, VaultId};
 use portcullis_policy::record::{Actor, Adopted, Frozen, Role};
 use portcullis_policy::stops::Scope;
 use portcullis_proto::v1::control_service_server::ControlService;
 use portcullis_proto::v1::key_service_server::KeyService;
 use portcullis_proto::v1::{
     AdoptBookRequest, AdoptBookResponse, BookFault, CheckBookRequest, CheckBookResponse,
-    CreateKeyRequest, CreateKeyResponse, FenceState, FreezeRequest, FreezeResponse, FreezeScope,
+    CreateKeyRequest, CreateKeyResponse, FreezeRequest, FreezeResponse, FreezeScope,
     GetBookRequest, GetBookResponse, GetKeyRequest, GetKeyResponse, GetStatusRequest,
-    GetStatusResponse, Key, KeyState, ListKeysRequest, ListKeysResponse, ReadJournalRequest,
+    GetStatusResponse, Key, ListKeysRequest, ListKeysResponse, ReadJournalRequest,
     ReportPricesRequest, ReportPricesResponse, ReportSettlementRequest, ReportSettlementResponse,
     freeze_scope,
 };
 use tonic::{Request, Response, Status};
 
+use super::key_entry::{self, Seen};
 use super::readers::{Pages, Readers};
 use super::reports;
 use super::signing::peer;
@@ -30,7 +30,7 @@ use crate::health::Health;
 use crate::keys::{KeyOrder, Keys};
 use crate::refusal::Refusal;
 use crate::roster::{self, Present};
-use crate::sequencer::{KeyView, Report, Sequencer, View};
+use crate::sequencer::{Report, Sequencer, View};
 use crate::throttle::Acts;
 use crate::words;
 
@@ -67,6 +67,12 @@ impl Control {
         Ok(roster::active(&self.sequencer.view(), peer.identity().name(), roles)?)
     }
 
+    /// What keys are told with.
+    async fn seen<'a>(&'a self, view: &'a View) -> Result<Seen<'a>, Refusal> {
+        let (uses, now) = (self.sequencer.uses().await?, self.clock.now().sure);
+        Ok(Seen { view, keys: &self.keys, uses, now })
+    }
+
     fn scope(&self, scope: Option<FreezeScope>) -> Result<Scope, Refusal> {
         let view = self.sequencer.view();
         let missing = |problem: &str| Refusal::BadField { field: "scope", problem: problem.into() };
@@ -94,28 +100,6 @@ impl Control {
             freeze_scope::Scope::All(false) => Err(missing("all must be true")),
         }
     }
-
-    fn key(&self, view: &View, id: KeyId, key: &KeyView) -> Key {
-        let state = match (view.revoked.contains(&id), key.stopped) {
-            (true, _) => KeyState::Revoked,
-            (false, true) => KeyState::Frozen,
-            (false, false) => KeyState::Active,
-        };
-        Key {
-            key_id: id.to_string(),
-            label: key.label.to_string(),
-            address: key.address.to_vec(),
-            public_point: hex::decode(&key.point).unwrap_or_default(),
-            state: state.into(),
-            tags: key.tags.iter().map(ToString::to_string).collect(),
-            purpose: key.purpose.clone(),
-            owner: key.owner.to_string(),
-            created_at_ms: key.created_at.0,
-            trouble: self.keys.trouble(id).unwrap_or_default(),
-            fence: fence(view, &id, key).into(),
-            fence_refused: refused(view, &id),
-        }
-    }
 }
 
 #[tonic::async_trait]
@@ -131,7 +115,8 @@ impl KeyService for Control {
         let made = tokio::spawn(async move { keys.create(order).await });
         let id = made.await.map_err(|_| Refusal::ShuttingDown)??;
         let view = self.sequencer.view();
-        let made = view.keys.get(&id).map(|key| self.key(&view, id, key));
+        let seen = self.seen(&view).await?;
+        let made = view.keys.get(&id).map(|key| seen.entry(id, key));
         Ok(Response::new(CreateKeyResponse { key: made }))
     }
 
@@ -141,8 +126,8 @@ impl KeyService for Control {
     ) -> Result<Response<ListKeysResponse>, Status> {
         let _present = self.present(&request, ANYBODY)?;
         let view = self.sequencer.view();
-        let keys = view.keys.iter().map(|(id, key)| self.key(&view, *id, key));
-        let mut keys: Vec<Key> = keys.collect();
+        let seen = self.seen(&view).await?;
+        let mut keys: Vec<Key> = view.keys.iter().map(|(id, key)| seen.entry(*id, key)).collect();
         keys.sort_by(|left, right| left.label.cmp(&right.label));
         Ok(Response::new(ListKeysResponse { keys }))
     }
@@ -156,7 +141,8 @@ impl KeyService for Control {
         let Some((id, key)) = view.key_named(&name) else {
             return Err(Refusal::NotFound { kind: "key", name }.into());
         };
-        Ok(Response::new(GetKeyResponse { key: Some(self.key(&view, id, key)) }))
+        let seen = self.seen(&view).await?;
+        Ok(Response::new(GetKeyResponse { key: Some(seen.entry(id, key)) }))
     }
 }
 
@@ -305,7 +291,7 @@ impl ControlService for Control {
 fn checked(text: &str, view: &View) -> CheckBookResponse {
     let book_hash = BookHash::of(text).0.to_vec();
     let mut response = CheckBookResponse { book_hash, ..CheckBookResponse::default() };
-    match Book::parse(text) {
+    match Book::parse_for(text, view.environment) {
         Ok(new) => {
             let difference = view.book.difference(&new);
             let mut people = view.people.iter().map(|(_, member)| &member.person);
@@ -313,6 +299,7 @@ fn checked(text: &str, view: &View) -> CheckBookResponse {
             if new.needs_watcher() && !watched {
                 response.warnings.push(WATCHED_BY_NOBODY.into());
             }
+            response.warnings.extend(key_entry::rules_in_vain(view, &new));
             response.wider = difference.wider;
             response.narrower = difference.narrower;
         }
@@ -328,23 +315,6 @@ fn checked(text: &str, view: &View) -> CheckBookResponse {
         }
     }
     response
-}
-
-fn fence(view: &View, id: &KeyId, key: &KeyView) -> FenceState {
-    match (key.stopped, view.fences.of(id).map(|fence| (fence.up, &fence.told))) {
-        (false, None | Some((false, Told::Done))) => FenceState::Open,
-        (true, Some((true, Told::Done))) => FenceState::Fenced,
-        (_, Some((_, Told::Refused(_)))) => FenceState::Refused,
-        (true, None | Some((false, _) | (true, Told::Nothing))) => FenceState::Closing,
-        (false, Some((true, _) | (false, Told::Nothing))) => FenceState::Opening,
-    }
-}
-
-fn refused(view: &View, id: &KeyId) -> String {
-    match view.fences.of(id).map(|fence| &fence.told) {
-        Some(Told::Refused(why)) => why.clone(),
-        None | Some(Told::Nothing | Told::Done) => String::new(),
-    }
 }
 
 fn wire_scope(scope: &Scope) -> FreezeScope {

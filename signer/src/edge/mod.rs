@@ -40,6 +40,7 @@ pub use trust::{Reloaded, Trust, TrustStatus, TrustTrouble};
 
 pub mod approvals;
 pub mod control;
+mod key_entry;
 pub mod readers;
 pub mod release;
 mod reports;

@@ -79,6 +79,11 @@ impl From<Refusal> for Status {
                 let details = info("LABEL_TAKEN", [("label", label)]);
                 said(Code::AlreadyExists, message, details)
             }
+            Refusal::WrongEnvironment { given, vault } => {
+                let details =
+                    info("WRONG_ENVIRONMENT", [("given", given.into()), ("vault", vault.into())]);
+                said(Code::FailedPrecondition, message, details)
+            }
             Refusal::FaultyBook(faults) => faulty_book(message, &faults),
             Refusal::Vote(fault) => by_people(&message, fault.code(), &fault),
             Refusal::Proposal(fault) => by_people(&message, fault.code(), &fault),

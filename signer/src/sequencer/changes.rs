@@ -7,6 +7,7 @@ use portcullis_policy::id::{KeyId, PersonId, Sequence};
 use portcullis_policy::record::{Entry, KeyCreated, KeyIntended, Record};
 use portcullis_policy::state::Prepared;
 use portcullis_policy::stops::Subject;
+use portcullis_policy::time::Span;
 use portcullis_policy::unsettled::Wanted;
 
 use super::command::{Answer, NewBook, RecordedStop, Report, Urgent, reply};
@@ -134,7 +135,13 @@ impl Writer {
             let taken = Refusal::LabelTaken(intended.label.to_string());
             return done(answer, Err(taken));
         }
-        self.append(self.clock.now(), Record::KeyIntended(intended), None)?;
+        let now = self.clock.now();
+        let review = intended.review_by;
+        if review <= now.possible || review > now.possible.plus(REVIEW_MAX) {
+            let problem = "a time later than now, and within three years".into();
+            return done(answer, Err(Refusal::BadField { field: "review_by_ms", problem }));
+        }
+        self.append(now, Record::KeyIntended(intended), None)?;
         self.after_commit(move |_| reply(answer, Ok(())));
         Ok(())
     }
@@ -159,6 +166,9 @@ impl Writer {
         Ok(())
     }
 }
+
+/// A key that nobody looks at for longer is forgotten: three years, with a leap day.
+const REVIEW_MAX: Span = Span(1_096 * 86_400_000);
 
 /// Signatures that a stop's answer lists: more than anybody races by hand, and 80 KB of JSON.
 const UNSETTLED_MAX: usize = 256;

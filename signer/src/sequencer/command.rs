@@ -1,6 +1,6 @@
 //! Everything the writer can be asked. Closed: a new command must find its place in the order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -13,6 +13,7 @@ use portcullis_policy::record::{
 };
 use portcullis_policy::request::Request;
 use portcullis_policy::state::OrderFault;
+use portcullis_policy::time::Millis;
 use portcullis_policy::unsettled::Listing;
 use tokio::sync::oneshot;
 
@@ -54,6 +55,7 @@ pub(super) enum Command {
     BeginRecovery(Box<RecoveryBegun>, Answer<Announcement>),
     FinishRecovery(Sequence, Answer<Sequence>),
     Note(CallerId, KeyId, &'static str),
+    Uses(Answer<Uses>),
     /// Nothing but the end of a sleep.
     Wake,
     Finish,
@@ -68,6 +70,9 @@ pub(super) struct NewBook {
     pub(super) base: BookHash,
     pub(super) difference: Difference,
 }
+
+/// The last signature of each key for each caller, and when that was.
+pub type Uses = BTreeMap<(KeyId, CallerId), (Sequence, Millis)>;
 
 /// What somebody outside tells.
 #[derive(Debug)]

@@ -40,8 +40,8 @@ use portcullis_policy::time::Interval;
 use portcullis_policy::unsettled::Listing;
 use tokio::sync::{oneshot, watch};
 
-pub use self::command::Report;
 use self::command::{Answer, Command, Ended, NewBook, Senders, Urgent};
+pub use self::command::{Report, Uses};
 use self::people::NewProposal;
 pub use self::people::{Announcement, Done};
 pub use self::proof::{Recorded, Reserved, Signed};
@@ -175,7 +175,7 @@ impl Sequencer {
     pub async fn adopt(&self, adopted: Adopted) -> Result<(Sequence, Vec<String>), Refusal> {
         // In force when its turn has come: the one before may have changed that.
         let view = self.view.clone();
-        let read = move || NewBook::read(adopted, &view.load_full().book);
+        let read = move || NewBook::read(adopted, &view.load_full());
         let (new, turn) = self.adopting.take(read).await?;
         let new = Box::new(new?);
         self.ask_in(turn, |answer| Command::Adopt(new, answer)).await
@@ -215,6 +215,11 @@ impl Sequencer {
     /// Notes what the token answered.
     pub async fn fences_answered(&self, answered: FenceAnswered) -> Result<(), Refusal> {
         self.ask(|answer| Command::FencesAnswered(answered, answer)).await
+    }
+
+    /// Whom each key last signed for, and when.
+    pub async fn uses(&self) -> Result<Uses, Refusal> {
+        self.ask(Command::Uses).await
     }
 
     /// Counts a request that could not even be read. The count is recorded within a second.
@@ -276,7 +281,7 @@ impl Sequencer {
             return self.ask(|answer| Command::Propose(new, answer)).await;
         };
         let view = self.view.clone();
-        let read = move || prepare(&text, &view.load_full().book);
+        let read = move || prepare(&text, &view.load_full());
         let (prepared, turn) = self.adopting.take(read).await?;
         let new = Box::new(NewProposal { by, act, reason, prepared: Some(prepared?) });
         self.ask_in(turn, |answer| Command::Propose(new, answer)).await
@@ -374,8 +379,10 @@ impl Sequencer {
 }
 
 impl NewBook {
-    fn read(adopted: Adopted, in_force: &Book) -> Result<Self, Refusal> {
-        let book = Book::parse(&adopted.book).map_err(Refusal::FaultyBook)?;
+    fn read(adopted: Adopted, view: &View) -> Result<Self, Refusal> {
+        let in_force = &view.book;
+        let book = Book::parse_for(&adopted.book, view.environment);
+        let book = book.map_err(Refusal::FaultyBook)?;
         let difference = in_force.difference(&book);
         if !difference.is_narrowing() {
             return Err(Refusal::Widens(difference.wider));
@@ -384,8 +391,9 @@ impl NewBook {
     }
 }
 
-fn prepare(text: &str, in_force: &Book) -> Result<Prepared, Refusal> {
-    let book = Book::parse(text).map_err(Refusal::FaultyBook)?;
+fn prepare(text: &str, view: &View) -> Result<Prepared, Refusal> {
+    let in_force = &view.book;
+    let book = Book::parse_for(text, view.environment).map_err(Refusal::FaultyBook)?;
     let change = Arc::new(in_force.change(&book));
     Ok(Prepared { book: Arc::new(book), base: in_force.hash(), change })
 }

@@ -155,7 +155,7 @@ fn gate(state: &State) -> Gate {
         Arc::new(Who { caller: caller.clone(), key: *key, tags })
     };
     let last = state.last_signed().iter();
-    Gate::with(state.stops(), last.map(|((key, caller), at)| (who(key, caller), *at)))
+    Gate::with(state.stops(), last.map(|((key, caller), (at, _))| (who(key, caller), *at)))
 }
 
 fn points(state: &State) -> Result<BTreeMap<KeyId, Arc<PublicPoint>>, StartError> {

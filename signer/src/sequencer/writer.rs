@@ -175,6 +175,7 @@ impl Writer {
                 let key = self.counted_under(key);
                 self.flood.note(&caller, key, code, self.clock.now().sure);
             }
+            Command::Uses(answer) => reply(answer, Ok(self.state.last_signed().clone())),
             Command::Wake => {}
             Command::Finish => return Ok(true),
         }
