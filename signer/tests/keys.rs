@@ -102,7 +102,7 @@ impl Vault {
 }
 
 fn order(label: &str) -> KeyOrder {
-    let review_by_ms = Clock::genesis().now().sure.0 + 86_400_000;
+    let review_by_ms = Clock::genesis().now().sure.plus(Span(86_400_000)).0;
     let request = CreateKeyRequest {
         label: label.into(),
         purpose: "payments".into(),
