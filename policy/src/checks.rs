@@ -32,8 +32,8 @@ pub(crate) fn check_readable(request: &Request, effects: &[Effect], out: &mut Fi
 /// More effects of one request are not read by people.
 const EFFECTS_MAX: usize = 64;
 
-/// Who asks, for which key, under which name: nothing of what. `false`: the key was not made for the
-/// chain, so that no rule of a book matters.
+/// Who asks, for which key, under which name: nothing of what. `false`: the key was not made for
+/// the chain, so that no rule of a book matters.
 pub(crate) fn check_standing(
     facts: &Facts<'_>,
     key: &KeyFacts<'_>,

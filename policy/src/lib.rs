@@ -14,6 +14,7 @@ mod checks;
 pub mod credential;
 pub mod decide;
 pub mod effect;
+mod elsewhere;
 pub mod examples;
 mod exposure;
 pub mod fences;

@@ -25,11 +25,11 @@ use portcullis_policy::governance::{Deed, Governance, Recovery, Requirement};
 use portcullis_policy::id::{BookHash, ChainId, DecisionNumber, Epoch, PersonId, Sequence};
 use portcullis_policy::money::{Account, Amount, Asset, Charges, Facet, Line};
 use portcullis_policy::record::{
-    Actor, Adopted, Asked, Choice, Denied, Entry, Environment, Executed, FORMAT, Failed,
-    FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis, INLINE_BYTES_MAX, KeyCreated,
-    KeyIntended, Matter, ParkedRecord, Party, Person, Proposed, Record, RecordedInput,
+    Actor, Adopted, Asked, Choice, DenialBurst, Denied, Entry, Environment, Executed, FORMAT,
+    Failed, FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis, INLINE_BYTES_MAX,
+    KeyCreated, KeyIntended, Matter, ParkedRecord, Party, Person, Proposed, Record, RecordedInput,
     RecordedSlot, Recovered, RecoveryBegun, Renewal, Role, Signature, SignedRecord, Started,
-    Suppressed, Suspended, UnreadableEntry, Voted, Withdrawn, Withheld,
+    Suppressed, Suspended, Trigger, UnreadableEntry, UsedElsewhere, Voted, Withdrawn, Withheld,
 };
 use portcullis_policy::request::{Input, sha256};
 use portcullis_policy::stops::Scope;
@@ -137,9 +137,30 @@ fn every_record() -> Vec<Record> {
             key: key(1),
         }),
     ];
+    records.extend(by_triggers());
     records.extend(decisions());
     records.extend(by_people());
     records
+}
+
+fn by_triggers() -> Vec<Record> {
+    let burst = DenialBurst { denials: 9, within: Span(60_000) };
+    let used = UsedElsewhere {
+        by: "wanda".parse().unwrap(),
+        chain: ChainId(1),
+        nonce: "7".into(),
+        signed: "1".into(),
+    };
+    let caller = Scope::Caller(CALLER.parse().unwrap());
+    let frozen = |trigger, scope| {
+        let (by, reason) = (Actor::Trigger(trigger), "by itself".into());
+        Record::Frozen(Frozen { by, reason, scope })
+    };
+    vec![
+        frozen(Trigger::BadSignature, Scope::Key(key(1))),
+        frozen(Trigger::Denials(burst), caller),
+        frozen(Trigger::UsedElsewhere(used), Scope::Key(key(1))),
+    ]
 }
 
 fn sam() -> PersonId {

@@ -19,8 +19,9 @@ pub use self::request::{
     SignedRecord, Suppressed, Withheld,
 };
 pub use self::vault::{
-    Actor, Adopted, Environment, FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis,
-    KeyCreated, KeyIntended, Order, Priced, Settled, SettledAllowance, Signature, Started,
+    Actor, Adopted, DenialBurst, Environment, FenceAnswered, FenceCause, FenceIntended, Frozen,
+    Genesis, KeyCreated, KeyIntended, Order, Priced, Settled, SettledAllowance, Signature, Started,
+    Trigger, UsedElsewhere,
 };
 use crate::canonical;
 use crate::id::{DecisionNumber, Sequence};

@@ -40,7 +40,7 @@ use crate::people::People;
 use crate::prices::{NotPriced, Prices};
 use crate::record::{
     Adopted, Asked, Entry, Environment, FORMAT, Genesis, KeyCreated, KeyIntended, Matter, Priced,
-    Record, Settled, SignedRecord, Started,
+    Record, RecordedInput, Settled, SignedRecord, Started,
 };
 use crate::request::{Asker, Request};
 use crate::reservation::{Open, Reservations};
@@ -428,6 +428,9 @@ impl State {
         }
         self.settlements.advance(entry.at.sure);
         self.settlements.used(slot);
+        if matches!(signed.asked.input, RecordedInput::Delegation(_)) {
+            self.settlements.elsewhere.delegate(slot.key, slot.chain);
+        }
         let mined = self.settlements.mined(slot.key, slot.chain);
         self.unsettled.sign(signed, slot, (entry.seq, entry.at.sure), mined);
         self.open.note_charged(slot);

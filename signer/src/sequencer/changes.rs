@@ -100,9 +100,13 @@ impl Writer {
             return done(answer, Err(Refusal::JournalFull));
         }
         let now = self.clock.now();
+        let mut stopped = false;
         let (record, told) = match report {
             Report::Settled(settled) => {
                 let told = self.state.settlements().check(&settled, now).map(drop);
+                if let Err(fault) = told {
+                    stopped = self.check_elsewhere(&settled, fault, now)?;
+                }
                 let told = told.map_err(|fault| (fault.field(), fault.to_string()));
                 (Record::Settled(settled), told)
             }
@@ -113,7 +117,13 @@ impl Writer {
             }
         };
         if let Err((field, problem)) = told {
-            return done(answer, Err(Refusal::BadField { field, problem }));
+            let refused = Err(Refusal::BadField { field, problem });
+            if !stopped {
+                return done(answer, refused);
+            }
+            // Once the stop is on record.
+            self.after_commit(move |_| reply(answer, refused));
+            return Ok(());
         }
         let sequence = self.append(now, record, None)?;
         self.after_commit(move |_| reply(answer, Ok(sequence)));

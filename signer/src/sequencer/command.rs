@@ -8,8 +8,8 @@ use portcullis_policy::book::{Book, Difference};
 use portcullis_policy::fences::FenceOrder;
 use portcullis_policy::id::{BookHash, CallerId, DecisionNumber, KeyId, PersonId, Sequence};
 use portcullis_policy::record::{
-    Adopted, FenceAnswered, Frozen, KeyIntended, Matter, Priced, RecoveryBegun, Settled, Suspended,
-    Voted, Withdrawn,
+    Adopted, DenialBurst, FenceAnswered, Frozen, KeyIntended, Matter, Priced, RecoveryBegun,
+    Settled, Suspended, Voted, Withdrawn,
 };
 use portcullis_policy::request::Request;
 use portcullis_policy::state::OrderFault;
@@ -56,6 +56,7 @@ pub(super) enum Command {
     FinishRecovery(Sequence, Answer<Sequence>),
     Note(CallerId, KeyId, &'static str),
     Uses(Answer<Uses>),
+    Arm(Option<DenialBurst>),
     /// Nothing but the end of a sleep.
     Wake,
     Finish,

@@ -3,6 +3,7 @@
 //!
 //! This handle queues commands for that thread and waits for its answers. It holds no rule.
 
+mod books;
 mod changes;
 mod command;
 mod decisions;
@@ -15,6 +16,7 @@ mod start;
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test")]
 mod tests;
+mod triggers;
 mod turns;
 mod under_way;
 mod view;
@@ -26,20 +28,21 @@ use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 use portcullis_policy::act::Act;
-use portcullis_policy::book::Book;
 use portcullis_policy::credential::Purpose;
 use portcullis_policy::fences::FenceOrder;
 use portcullis_policy::id::{CallerId, DecisionNumber, KeyId, PersonId, Sequence};
 use portcullis_policy::record::{
-    Adopted, FenceAnswered, Frozen, KeyIntended, Matter, RecoveryBegun, Suspended, Voted, Withdrawn,
+    Adopted, DenialBurst, FenceAnswered, Frozen, KeyIntended, Matter, RecoveryBegun, Suspended,
+    Voted, Withdrawn,
 };
 use portcullis_policy::request::Request;
-use portcullis_policy::state::{OrderFault, Prepared, VoteFault};
+use portcullis_policy::state::{OrderFault, VoteFault};
 use portcullis_policy::statement;
 use portcullis_policy::time::Interval;
 use portcullis_policy::unsettled::Listing;
 use tokio::sync::{oneshot, watch};
 
+use self::books::prepare;
 use self::command::{Answer, Command, Ended, NewBook, Senders, Urgent};
 pub use self::command::{Report, Uses};
 use self::people::NewProposal;
@@ -217,6 +220,11 @@ impl Sequencer {
         self.ask(|answer| Command::FencesAnswered(answered, answer)).await
     }
 
+    /// Says how many refusals of one caller are too many. `None`: none ever are.
+    pub fn arm(&self, bound: Option<DenialBurst>) {
+        let _ended_already = self.queue.send(Command::Arm(bound)).is_err();
+    }
+
     /// Whom each key last signed for, and when.
     pub async fn uses(&self) -> Result<Uses, Refusal> {
         self.ask(Command::Uses).await
@@ -376,24 +384,4 @@ impl Sequencer {
         self.queue.send(command(answer)).map_err(|_| Refusal::ShuttingDown)?;
         Ok(wait)
     }
-}
-
-impl NewBook {
-    fn read(adopted: Adopted, view: &View) -> Result<Self, Refusal> {
-        let in_force = &view.book;
-        let book = Book::parse_for(&adopted.book, view.environment);
-        let book = book.map_err(Refusal::FaultyBook)?;
-        let difference = in_force.difference(&book);
-        if !difference.is_narrowing() {
-            return Err(Refusal::Widens(difference.wider));
-        }
-        Ok(Self { adopted, book: Arc::new(book), base: in_force.hash(), difference })
-    }
-}
-
-fn prepare(text: &str, view: &View) -> Result<Prepared, Refusal> {
-    let in_force = &view.book;
-    let book = Book::parse_for(text, view.environment).map_err(Refusal::FaultyBook)?;
-    let change = Arc::new(in_force.change(&book));
-    Ok(Prepared { book: Arc::new(book), base: in_force.hash(), change })
 }

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::command::{Answer, Command, Lanes, Urgent, reply};
 use super::decisions::Pending;
 use super::flood::Flood;
+use super::triggers::Bursts;
 use super::view::View;
 use crate::clock::Clock;
 use crate::gate::Gate;
@@ -43,6 +44,7 @@ pub(super) struct Writer {
     pub(super) batch: Batch,
     pub(super) answers: Vec<AfterCommit>,
     pub(super) flood: Flood,
+    pub(super) bursts: Bursts,
     pub(super) changed: bool,
     /// Whether something that waits for people has changed.
     pub(super) matters_changed: bool,
@@ -172,10 +174,14 @@ impl Writer {
             Command::BeginRecovery(begun, answer) => self.begin_recovery(*begun, answer)?,
             Command::FinishRecovery(begun, answer) => self.finish_recovery(begun, answer)?,
             Command::Note(caller, key, code) => {
-                let key = self.counted_under(key);
-                self.flood.note(&caller, key, code, self.clock.now().sure);
+                let (key, now) = (self.counted_under(key), self.clock.now());
+                self.flood.note(&caller, key, code, now.sure);
+                if self.space() == Space::Ample {
+                    self.count_denial(&caller, now)?;
+                }
             }
             Command::Uses(answer) => reply(answer, Ok(self.state.last_signed().clone())),
+            Command::Arm(bound) => self.bursts.arm(bound),
             Command::Wake => {}
             Command::Finish => return Ok(true),
         }
