@@ -14,11 +14,10 @@ use super::spelling::{plain_name, symbol};
 use super::units::coin_units;
 use super::words::{Vocabulary, quoted};
 use super::{
-    Addresses, Book, CallerEntry, Chain, ContractKind, Fault, Faults, Token, TokenKind, rules,
-    shared,
+    Addresses, Book, CallerEntry, Chain, ContractKind, Fault, Faults, Token, TokenKind,
+    environment, rules, shared,
 };
 use crate::id::{BookHash, CallerId, ChainId, PersonId};
-use crate::record::Environment;
 
 /// Reads a book, or says everything that is wrong with it.
 pub(super) fn parse(text: &str) -> Result<Book, Faults> {
@@ -45,7 +44,7 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
         version.fault("a book of another version", "this program reads version = 1");
         return None;
     }
-    let environment = read_environment(root);
+    let environment = environment::environment(root);
     let mut names = Names::default();
     read_chains(root, &mut names);
     read_tokens(root, &mut names);
@@ -76,14 +75,6 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
         prices: shared::prices(root, &shared)?,
         shared,
     })
-}
-
-/// `environment = "production"`.
-fn read_environment(root: &Fields<'_>) -> Environment {
-    let field = root.optional("environment");
-    let known = field.filter(|field| closed_word(field, "environment", ENVIRONMENTS));
-    let word = known.and_then(|field| field.word());
-    word.and_then(|word| Environment::named(word.text)).unwrap_or(Environment::Development)
 }
 
 /// `[chain.NAME]`.
@@ -371,8 +362,6 @@ const ROOT: Vocabulary = Vocabulary {
     ],
     later: &[],
 };
-const ENVIRONMENTS: Vocabulary =
-    Vocabulary { known: &["development", "staging", "production"], later: &[] };
 const CHAIN: Vocabulary = Vocabulary { known: &["id", "native", "l1_fee"], later: &[] };
 const ASSET: Vocabulary =
     Vocabulary { known: &["kind", "chain", "address", "decimals"], later: &[] };

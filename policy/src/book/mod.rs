@@ -10,6 +10,7 @@ mod calls;
 mod check;
 mod compare;
 mod diff;
+mod environment;
 mod file;
 mod key;
 mod limits;
