@@ -10,6 +10,7 @@ use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::fence::{self, Fenced};
 use crate::output::{Output, fields};
+use crate::unsettled;
 
 #[derive(Args, Debug)]
 pub(crate) struct FreezeArgs {
@@ -55,7 +56,7 @@ pub(crate) async fn run(
     let control = connection.control().await?;
     let stopped = control.freeze(scope.clone(), &args.reason).await?;
     let name = name(&scope);
-    let human = fields(&[
+    let acknowledged = fields(&[
         ("stopped", output.alarm(&name)),
         ("record", stopped.sequence.to_string()),
         (
@@ -74,17 +75,21 @@ pub(crate) async fn run(
         "sequence": stopped.sequence,
         "last_released_sequence": stopped.last_released_sequence,
         "withheld": stopped.withheld,
+        "unsettled": stopped.unsettled.iter().map(unsettled::json).collect::<Vec<_>>(),
+        "unsettled_more": stopped.unsettled_more,
+        "unsettled_incomplete": stopped.unsettled_incomplete,
         "fence": fence,
         })
     };
     // Whoever reads wants the acknowledgement at once, a program everything in one.
-    output.human(&human)?;
+    output.human(&acknowledged)?;
     let fenced = fence::follow(&control, &scope).await;
     output.json(&json(fenced.as_ref().map(Fenced::json).unwrap_or_default()))?;
     if let Some(fenced) = &fenced {
         output.human(&fenced.done())?;
         fenced.warnings().iter().for_each(|line| output.note(line));
     }
+    output.human(&unsettled::human(&stopped))?;
     if let Scope::Caller(caller) = &scope {
         note_unknown(caller, &control, output).await;
     }

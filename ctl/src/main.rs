@@ -24,6 +24,7 @@ mod status;
 mod stop_order;
 mod thaw;
 mod transaction;
+mod unsettled;
 mod written_time;
 
 use std::process::ExitCode;

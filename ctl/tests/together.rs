@@ -151,10 +151,13 @@ impl Vault {
         let mut vault = Self::new();
         vault.push(Record::KeyIntended(KeyIntended {
             by: id("ada"),
+            chains: BTreeSet::new(),
+            environment: Environment::Development,
             key: KEY,
             label: "hot".parse().expect("label"),
             owner: id("ada"),
             purpose: "payments".into(),
+            review_by: Millis(1 << 50),
             tags: BTreeSet::new(),
         }));
         let point = key(1).verifying_key().to_encoded_point(false);

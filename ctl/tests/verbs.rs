@@ -51,15 +51,21 @@ fn keys_are_listed_in_aligned_columns_with_checksummed_addresses_and_troubles_on
         ran.out,
         format!(
             "LABEL                ID                                ADDRESS{}\
-             STATE    TOKEN    PURPOSE   TAGS\n\
+             STATE    TOKEN    AGE  LAST USED                 CALLERS            PURPOSE   \
+             TAGS\n\
              a-rather-long-label  ffffffffffffffffffffffffffffffff  {address}  trouble  refused  \
-             payments  eu,treasury\n\
+             3d   never                     spiffe://acme/pay  payments  eu,treasury\n\
              hot{pad}  000102030405060708090a0b0c0d0e0f  {address}  \
-             active   signs    payments  eu,treasury\n",
+             active   signs    3d   2025-11-23T18:53:28.000Z  spiffe://acme/pay  payments  \
+             eu,treasury\n",
             " ".repeat(37),
         )
     );
-    assert_eq!(ran.err, "key a-rather-long-label may not sign: absent from the token\n");
+    assert_eq!(
+        ran.err,
+        "key a-rather-long-label may not sign: absent from the token\n\
+         key a-rather-long-label: its review was due 2027-01-15T08:00:00.000Z; ada answers for it\n"
+    );
 }
 
 #[test]
@@ -71,6 +77,11 @@ fn a_listed_key_as_json_has_every_field() {
     assert_eq!(listed[1]["created_at"], "2025-11-23T18:53:27.042Z");
     assert_eq!(listed[0]["state"], "frozen");
     assert_eq!(listed[0]["trouble"], "absent from the token");
+    assert_eq!(listed[0]["last_used_at"], serde_json::Value::Null);
+    assert_eq!((&listed[0]["review_overdue"], &listed[0]["age_days"]), (&json!(true), &json!(3)));
+    assert_eq!(listed[1]["last_used_at"], "2025-11-23T18:53:28.000Z");
+    assert_eq!(listed[1]["used_by"][0]["caller"], "spiffe://acme/pay");
+    assert_eq!(listed[1]["chains"], json!([1, 10]));
 }
 
 #[test]
@@ -88,13 +99,22 @@ fn a_key_is_made_with_what_was_said() {
         "canary",
         "--owner",
         "eve",
+        "--chain",
+        "1",
+        "--chain",
+        "8453",
+        "--environment",
+        "staging",
+        "--review-by",
+        "2027-03-31",
         "--output",
         "json",
     ]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(ran.json()["label"], "cold");
     let asked = &rig.seen()[0];
-    for part in ["\"cold\"", "[\"eu\", \"x\"]", "\"canary\"", "\"eve\""] {
+    let said = ["\"cold\"", "[\"eu\", \"x\"]", "\"canary\"", "\"eve\"", "\"staging\""];
+    for part in said.into_iter().chain(["[1, 8453]", "1806451200000"]) {
         assert!(asked.contains(part), "{part}: {asked}");
     }
 }
@@ -104,7 +124,8 @@ fn a_key_is_shown_and_an_unknown_one_is_a_failure() {
     let rig = Script::default().run();
     let ran = rig.portctl(&["key", "show", "hot"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.out.contains("created       2025-11-23T18:53:27.042Z"), "{}", ran.out);
+    assert!(ran.out.contains("created       2025-11-23T18:53:27.042Z, 3d ago"), "{}", ran.out);
+    assert!(ran.out.contains("2025-11-23T18:53:28.000Z for spiffe://acme/pay, record 40"));
     let ran = rig.portctl(&["key", "show", "hto"]);
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     assert!(ran.err.contains("NOT_FOUND"), "{}", ran.err);
@@ -268,11 +289,33 @@ fn a_freeze_sends_its_one_scope_and_prints_what_it_stopped() {
         assert_eq!(ran.code, 0, "{ran:?}");
         assert!(ran.out.starts_with(&format!("stopped               {words}\n")), "{}", ran.out);
         assert!(ran.out.contains("last released before  record 40"), "{}", ran.out);
+        assert!(ran.out.contains("\n40      hot  spiffe://acme/pay  1      18     transaction"));
+        assert!(ran.out.contains("typed data until 2023-11-14T22:28:20.000Z"), "{}", ran.out);
+        assert!(
+            ran.out.contains("and 7 older ones in scope\nsender of hot: 0x2222"),
+            "{}",
+            ran.out
+        );
         assert_eq!(rig.seen()[0], format!("{scope} odd traffic"));
         // A slip of the hand is told, after the stop and never instead of it.
         let warned = ran.err.contains("warning: the book in force has no caller pay");
         assert_eq!(warned, words == "caller pay", "{}", ran.err);
     }
+}
+
+#[test]
+fn what_a_stop_cannot_call_back_is_told_to_programs_too() {
+    let ran = tell(Script::default(), &["freeze", "hot", "--reason", "x", "--output", "json"]);
+    let answer = ran.json();
+    let (transaction, permit) = (&answer["unsettled"][0], &answer["unsettled"][1]);
+    assert_eq!(transaction["nonce"], "18");
+    assert_eq!(transaction["form"], "transaction");
+    assert_eq!(transaction["digest"], format!("0x{}", "33".repeat(32)));
+    assert_eq!(transaction["callers"][0], "spiffe://acme/pay");
+    assert_eq!(permit["nonce"], serde_json::Value::Null);
+    assert_eq!(permit["form"], "typed_data");
+    assert_eq!(permit["ends_at_ms"], 1_700_000_900_000_u64);
+    assert_eq!(answer["unsettled_more"], 7);
 }
 
 #[test]
@@ -300,6 +343,20 @@ fn mistakes_in_the_command_line_exit_with_2_and_connect_nowhere() {
         &["sign", "--key", "hot", "--hex", "0x00", "--request-id", "no blanks"],
         &["key"],
         &["key", "create"],
+        &["key", "create", "cold", "--purpose", "x", "--environment", "staging", "--chain", "1"],
+        &[
+            "key",
+            "create",
+            "cold",
+            "--purpose",
+            "x",
+            "--environment",
+            "staging",
+            "--chain",
+            "1",
+            "--review-by",
+            "2027-02-29",
+        ],
         &["audit", "export"],
         &["--output", "yaml", "status"],
         &["thaw"],

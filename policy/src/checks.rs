@@ -32,13 +32,14 @@ pub(crate) fn check_readable(request: &Request, effects: &[Effect], out: &mut Fi
 /// More effects of one request are not read by people.
 const EFFECTS_MAX: usize = 64;
 
-/// Who asks, for which key, under which name: nothing of what.
+/// Who asks, for which key, under which name: nothing of what. `false`: the key was not made for
+/// the chain, so that no rule of a book matters.
 pub(crate) fn check_standing(
     facts: &Facts<'_>,
     key: &KeyFacts<'_>,
     request: &Request,
     out: &mut Findings,
-) {
+) -> bool {
     let asker = request.asker();
     let subject = Subject { key: asker.key, tags: key.tags, caller: &asker.caller };
     if facts.revoked.contains(&asker.key) {
@@ -56,6 +57,11 @@ pub(crate) fn check_standing(
     out.note(Rule::ExpectedAddress, Seen::Address(asker.expected), meant);
     let same = facts.bound.is_none_or(|digest| digest == request.digest());
     out.note(Rule::RequestId, Seen::Words(asker.request.shared()), same);
+    let own = key.chains.contains(&request.chain());
+    if !own {
+        out.note(Rule::KeyChain, Seen::Chain(request.chain()), false);
+    }
+    own
 }
 
 pub(crate) fn check_caller_and_chain(

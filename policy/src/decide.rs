@@ -16,7 +16,9 @@ use crate::checks::{
 use crate::drain::{self, Draining};
 use crate::effect::{self, Effect};
 use crate::finding::{Findings, Rule, Seen};
-use crate::id::{BookHash, DecisionNumber, Digest, KeyId, KeyLabel, PersonId, Sequence, Tag};
+use crate::id::{
+    BookHash, ChainId, DecisionNumber, Digest, KeyId, KeyLabel, PersonId, Sequence, Tag,
+};
 use crate::ledger::{Ledger, Repeat};
 use crate::limits;
 use crate::money::Charges;
@@ -247,6 +249,8 @@ pub struct KeyFacts<'a> {
     pub address: Address,
     /// Its tags.
     pub tags: &'a BTreeSet<Tag>,
+    /// The chains that it may ever sign for.
+    pub chains: &'a BTreeSet<ChainId>,
 }
 
 impl Facts<'_> {
@@ -295,7 +299,9 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
         findings.note(Rule::KeyUsable, Seen::Words(request.asker().key.to_string().into()), false);
         return Verdict::refused(findings);
     };
-    check_standing(facts, &key, request, &mut findings);
+    if !check_standing(facts, &key, request, &mut findings) {
+        return Verdict::refused(findings);
+    }
     if let Some(draining) = &facts.draining {
         let asked = (key.address, request);
         let charge = drain::judge(book, (facts, draining), asked, &mut findings);

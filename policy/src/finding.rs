@@ -75,6 +75,8 @@ pub enum Rule {
     ExpectedAddress,
     /// The request id does not stand for another digest.
     RequestId,
+    /// The key was made for the chain.
+    KeyChain,
     /// The book has rules for the key.
     KeyHasRules,
     /// The key's rules name the caller.
@@ -179,6 +181,7 @@ impl Rule {
             Self::KeyUsable => "KEY_UNKNOWN",
             Self::ExpectedAddress => "ADDRESS_MISMATCH",
             Self::RequestId => "REQUEST_ID_REUSED",
+            Self::KeyChain => "CHAIN_NOT_OF_KEY",
             Self::KeyHasRules => "NO_RULE",
             Self::CallerAllowed => "CALLER_NOT_ALLOWED",
             Self::ChainAllowed => "CHAIN_NOT_ALLOWED",
@@ -239,6 +242,7 @@ impl fmt::Display for Rule {
             Self::KeyUsable => out.write_str("key exists"),
             Self::ExpectedAddress => out.write_str("expected address"),
             Self::RequestId => out.write_str("request id"),
+            Self::KeyChain => out.write_str("chains that the key was made for"),
             Self::KeyHasRules => out.write_str("key has rules"),
             Self::CallerAllowed => out.write_str("callers"),
             Self::ChainAllowed => out.write_str("chains"),

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 
+use crate::elsewhere::Elsewhere;
 use crate::id::{ChainId, KeyId};
 use crate::ledger::{Place, Slot};
 use crate::money::{Account, Amount, Asset, Charges, Facet, Total};
@@ -26,6 +27,7 @@ pub struct Settlements {
     mined: BTreeMap<(KeyId, ChainId), u64>,
     /// The nonce after the highest that was ever signed.
     next: BTreeMap<(KeyId, ChainId), u64>,
+    pub(crate) elsewhere: Elsewhere,
     /// When the chain was read that the last report tells of, where a report said so.
     read: BTreeMap<(KeyId, ChainId), Millis>,
     pending: BTreeMap<Slot, Pending>,
@@ -100,8 +102,8 @@ pub enum NotSettled {
     Backwards(u64),
     /// More was mined than was ever signed here.
     #[error(
-        "no nonce from {0} on was ever signed here: if it is mined, the key was used elsewhere; \
-         freeze it"
+        "no nonce from {0} on was ever signed here: somebody else signs with the key, so it is \
+         stopped; move its funds with another key"
     )]
     Elsewhere(u64),
     /// Read at a time that is yet to come.
@@ -149,6 +151,12 @@ impl Settlements {
             let next = self.next.entry((slot.key, slot.chain)).or_default();
             *next = nonce.saturating_add(1).max(*next);
         }
+    }
+
+    /// Whether a report of this nonce, which is [`NotSettled::Elsewhere`], tells of more than is
+    /// known already.
+    pub fn is_news(&self, key: KeyId, chain: ChainId, nonce: u64) -> bool {
+        self.elsewhere.is_news(key, chain, nonce)
     }
 
     /// Notes what was signed: if it is counted, what it moves, and every grant that its charge
@@ -255,7 +263,7 @@ impl Settlements {
         if nonce < mined {
             return Err(NotSettled::Backwards(mined));
         }
-        if nonce > next {
+        if nonce > next && self.elsewhere.proves(key, chain) {
             return Err(NotSettled::Elsewhere(next));
         }
         match (settled.read_at, self.read.get(&(key, chain))) {

@@ -12,15 +12,41 @@ pub fn rfc3339(millis: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z")
 }
 
+/// When a day begins that is written as `2027-03-31`, milliseconds since 1970-01-01 UTC. `None`:
+/// there is no such day, or it lies before 1970 or past the year 9999.
+pub fn first_of_day(text: &str) -> Option<u64> {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let parts: Vec<&str> = text.split('-').collect();
+    let [year, month, day] = parts[..] else { return None };
+    if (text.len(), digits, year.len(), month.len()) != (10, 8, 4, 2) {
+        return None;
+    }
+    let year: u64 = year.parse().ok().filter(|year| *year >= 1970)?;
+    let (month, day): (usize, u64) = (month.parse().ok()?, day.parse().ok()?);
+    let years: u64 = (1970..year).map(|year| if leap(year) { 366 } else { 365 }).sum();
+    let lengths = lengths(year);
+    let length = lengths.get(month.checked_sub(1)?)?;
+    if day == 0 || day > *length {
+        return None;
+    }
+    let before: u64 = lengths.iter().take(month.checked_sub(1)?).sum();
+    let days = years.checked_add(before)?.checked_add(day)?.checked_sub(1)?;
+    days.checked_mul(86_400_000)
+}
+
+/// Days of each month.
+fn lengths(year: u64) -> [u64; 12] {
+    let february = if leap(year) { 29 } else { 28 };
+    [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+}
+
 /// Year, month and day of a number of days since 1970. Counts years; at most 8030 of them.
 fn civil(mut days: u64) -> (u64, usize, u64) {
     let mut year = 1970_u64;
     while let Some(rest) = days.checked_sub(if leap(year) { 366 } else { 365 }) {
         (days, year) = (rest, year.saturating_add(1));
     }
-    let february = if leap(year) { 29 } else { 28 };
-    let lengths = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    for (month, length) in (1..).zip(lengths) {
+    for (month, length) in (1..).zip(lengths(year)) {
         match days.checked_sub(length) {
             Some(rest) => days = rest,
             None => return (year, month, days.saturating_add(1)),
@@ -51,6 +77,30 @@ mod tests {
             (MILLIS_MAX, "9999-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(rfc3339(millis), text);
+        }
+    }
+
+    #[test]
+    fn a_day_is_read_as_it_is_printed_and_one_that_is_none_is_not() {
+        for day in ["1970-01-01", "2000-02-29", "2027-03-31", "2100-02-28", "9999-12-31"] {
+            let millis = first_of_day(day).unwrap();
+            assert_eq!(rfc3339(millis), format!("{day}T00:00:00.000Z"));
+        }
+        for none in [
+            "2100-02-29",
+            "2027-13-01",
+            "2027-00-10",
+            "2027-04-31",
+            "2027-1-011",
+            "27-03-31",
+            "1969-12-31",
+            "2027-03-00",
+            "2027-03-31Z",
+            "+027-03-31",
+            "",
+            "2027/03/31",
+        ] {
+            assert_eq!(first_of_day(none), None, "{none}");
         }
     }
 

@@ -666,7 +666,8 @@ fn probes() -> Vec<Request> {
 fn outcome(book: &Book, request: &Request) -> u8 {
     let (stops, ledger, open) = (Stops::default(), Ledger::default(), Reservations::default());
     let (hot, tags, revoked) = (label("hot"), BTreeSet::new(), BTreeSet::new());
-    let key = KeyFacts { label: &hot, address: request.asker().expected, tags: &tags };
+    let (address, chains) = (request.asker().expected, BTreeSet::from([request.chain()]));
+    let key = KeyFacts { label: &hot, address, tags: &tags, chains: &chains };
     let facts = Facts {
         now: support::at(support::DAWN),
         key: Some(key),

@@ -133,6 +133,7 @@ fn native_cases() -> Vec<Case> {
         }),
         case("a chain that the key may not use", &Tx { chain: 3, ..pay(wei) }),
         case("a chain that nobody knows", &Tx { chain: 4_444, ..pay(wei) }),
+        case("a chain that the key was not made for", &Tx { chain: 11, ..pay(wei) }),
         case("a key without a native rule", &pay(wei)).with(3),
     ]
 }
@@ -453,11 +454,12 @@ fn every_decision_is_the_one_in_the_table() {
     assert_eq!(codes, all, "a rule that no line of the table shows");
 }
 
-const RULES: [Rule; 29] = [
+const RULES: [Rule; 30] = [
     Rule::NotFrozen,
     Rule::KeyUsable,
     Rule::ExpectedAddress,
     Rule::RequestId,
+    Rule::KeyChain,
     Rule::KeyHasRules,
     Rule::CallerAllowed,
     Rule::ChainAllowed,
@@ -490,7 +492,8 @@ const RULES: [Rule; 29] = [
 fn known(rule: Rule) -> Rule {
     match rule {
         Rule::NotFrozen | Rule::KeyUsable | Rule::ExpectedAddress | Rule::RequestId => rule,
-        Rule::KeyHasRules | Rule::CallerAllowed | Rule::ChainAllowed | Rule::NoOverflow => rule,
+        Rule::KeyChain | Rule::KeyHasRules | Rule::CallerAllowed | Rule::ChainAllowed => rule,
+        Rule::NoOverflow => rule,
         Rule::Understood | Rule::NotDenied | Rule::NativeTo | Rule::NativePerTx => rule,
         Rule::NativeWindow(_) | Rule::FeesAllowed | Rule::FeesPerTx | Rule::FeesWindow(_) => rule,
         Rule::MaxPriorityFee | Rule::TokenAllowed | Rule::TokenTo | Rule::TokenFrom => rule,

@@ -26,12 +26,12 @@ use portcullis_policy::governance::{Deed, Governance, Recovery, Requirement};
 use portcullis_policy::id::{BookHash, ChainId, DecisionNumber, Epoch, PersonId, Sequence};
 use portcullis_policy::money::{Account, Amount, Asset, Charges, Facet, Line};
 use portcullis_policy::record::{
-    Absence, Actor, Adopted, Asked, Choice, Denied, DestroyAnswered, Destruction, DrainEnded,
-    Entry, Environment, Executed, FORMAT, Failed, FenceAnswered, FenceCause, FenceIntended, Frozen,
-    Genesis, Grade, INLINE_BYTES_MAX, KeyCreated, KeyIntended, Matter, ParkedRecord, Party, Person,
-    Proposed, Record, RecordedInput, RecordedSlot, Recovered, RecoveryBegun, Renewal, Role,
-    Signature, SignedRecord, Started, Suppressed, Suspended, UnreadableEntry, Voted, Withdrawn,
-    Withheld,
+    Absence, Actor, Adopted, Asked, Choice, DenialBurst, Denied, DestroyAnswered, Destruction,
+    DrainEnded, Entry, Environment, Executed, FORMAT, Failed, FenceAnswered, FenceCause,
+    FenceIntended, Frozen, Genesis, Grade, INLINE_BYTES_MAX, KeyCreated, KeyIntended, Matter,
+    ParkedRecord, Party, Person, Proposed, Record, RecordedInput, RecordedSlot, Recovered,
+    RecoveryBegun, Renewal, Role, Signature, SignedRecord, Started, Suppressed, Suspended, Trigger,
+    UnreadableEntry, UsedElsewhere, Voted, Withdrawn, Withheld,
 };
 use portcullis_policy::request::{Input, sha256};
 use portcullis_policy::stops::Scope;
@@ -105,10 +105,13 @@ fn every_record() -> Vec<Record> {
         }),
         Record::KeyIntended(KeyIntended {
             by: "olga".parse().unwrap(),
+            chains: BTreeSet::from([ChainId(1), ChainId(10)]),
+            environment: Environment::Production,
             key: key(1),
             label: "hot".parse().unwrap(),
             owner: "alan".parse().unwrap(),
             purpose: "payouts".into(),
+            review_by: Millis(1_900_000_000_000),
             tags: BTreeSet::from(["b".parse().unwrap(), "a".parse().unwrap()]),
         }),
         Record::KeyCreated(KeyCreated {
@@ -144,9 +147,30 @@ fn every_record() -> Vec<Record> {
             key: key(1),
         }),
     ];
+    records.extend(by_triggers());
     records.extend(decisions());
     records.extend(by_people());
     records
+}
+
+fn by_triggers() -> Vec<Record> {
+    let burst = DenialBurst { denials: 9, within: Span(60_000) };
+    let used = UsedElsewhere {
+        by: "wanda".parse().unwrap(),
+        chain: ChainId(1),
+        nonce: "7".into(),
+        signed: "1".into(),
+    };
+    let caller = Scope::Caller(CALLER.parse().unwrap());
+    let frozen = |trigger, scope| {
+        let (by, reason) = (Actor::Trigger(trigger), "by itself".into());
+        Record::Frozen(Frozen { by, reason, scope })
+    };
+    vec![
+        frozen(Trigger::BadSignature, Scope::Key(key(1))),
+        frozen(Trigger::Denials(burst), caller),
+        frozen(Trigger::UsedElsewhere(used), Scope::Key(key(1))),
+    ]
 }
 
 fn sam() -> PersonId {

@@ -549,6 +549,18 @@ const DAMAGE: &[Damage] = &[
         let Record::Adopted(adopted) = &mut entries[at].record else { panic!() };
         adopted.book.push_str("limits = \"none\"");
     }),
+    ("a book of another environment", |entries| {
+        let at = nth(entries, "adopted", 0);
+        let Record::Adopted(adopted) = &mut entries[at].record else { panic!() };
+        let named = "version = 1\nenvironment = \"production\"\n";
+        adopted.book = adopted.book.replacen("version = 1\n", named, 1);
+        assert!(adopted.book.contains("production"));
+    }),
+    ("a key for another environment", |entries| {
+        let at = nth(entries, "key_intended", 0);
+        let Record::KeyIntended(intended) = &mut entries[at].record else { panic!() };
+        intended.environment = portcullis_policy::record::Environment::Production;
+    }),
     ("a key made by somebody who may not", |entries| {
         let at = nth(entries, "key_intended", 0);
         let Record::KeyIntended(intended) = &mut entries[at].record else { panic!() };

@@ -14,8 +14,11 @@ mod support;
 use alloy_primitives::{Address, U256};
 use portcullis_policy::id::ChainId;
 use portcullis_policy::money::Amount;
-use portcullis_policy::record::{Record, Settled, SettledAllowance};
+use portcullis_policy::record::{
+    Actor, Frozen, Record, Settled, SettledAllowance, Trigger, UsedElsewhere,
+};
 use portcullis_policy::settlement::NotSettled;
+use portcullis_policy::stops::Scope;
 use portcullis_policy::time::{Interval, Millis};
 use portcullis_policy::value::Value;
 use support::parts::{FEES, HEAD, contract, encoded, eth, key_head, token, typed, uint};
@@ -275,7 +278,7 @@ fn a_nonce_that_was_never_signed_is_proof_of_use_elsewhere_and_settles_nothing()
     vault.sign(&pay(1)).unwrap();
     vault.restart();
     assert_eq!(check(&vault, 3), Some(NotSettled::Elsewhere(2)));
-    assert!(NotSettled::Elsewhere(2).to_string().contains("used elsewhere"));
+    assert!(NotSettled::Elsewhere(2).to_string().contains("somebody else signs"));
     vault.write(Record::Settled(settled(2, None, None)));
     vault.sign(&pay(3)).unwrap();
     assert_eq!(refused(&mut vault, &pay(1_000_000)), ["NONCE_TOO_FAR_AHEAD"]);
@@ -304,4 +307,37 @@ fn a_settlement_told_by_somebody_who_is_no_watcher_is_found_by_the_verifier() {
     let found = vault.verify().discrepancies;
     assert_eq!(found.len(), 1);
     assert!(found[0].what.contains("settlement reported by somebody who may not"), "{found:?}");
+}
+
+#[test]
+fn a_key_that_is_used_elsewhere_is_stopped_once_for_each_nonce_that_tells_more() {
+    let mut vault = vault("", "", "");
+    vault.sign(&pay(0)).unwrap();
+    let told = settled(7, None, None);
+    let elsewhere = vault.state.settlements().check(&told, vault.now);
+    assert_eq!(elsewhere, Err(NotSettled::Elsewhere(1)));
+    assert!(vault.state.settlements().is_news(key(1), ChainId(1), 7));
+    let used = UsedElsewhere {
+        by: "wanda".parse().unwrap(),
+        chain: ChainId(1),
+        nonce: "7".into(),
+        signed: "1".into(),
+    };
+    vault.write(Record::Frozen(Frozen {
+        by: Actor::Trigger(Trigger::UsedElsewhere(used)),
+        reason: "used elsewhere".into(),
+        scope: Scope::Key(key(1)),
+    }));
+    for _ in ["as it ran", "after a restart"] {
+        assert_eq!(refused(&mut vault, &pay(1)), ["FROZEN"]);
+        let settlements = vault.state.settlements();
+        assert!(!settlements.is_news(key(1), ChainId(1), 7));
+        assert!(settlements.is_news(key(1), ChainId(1), 8));
+        vault.restart();
+    }
+    assert!(vault.verify().discrepancies.is_empty());
+}
+
+fn pay(nonce: u64) -> Ask {
+    Ask::of(&Tx { nonce, value: U256::ONE, to: Some(ONE), ..Tx::default() })
 }

@@ -124,6 +124,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let cut = opened.cut.map_or(0, |cut| cut.bytes);
     let started = sequencer::start(Box::new(storage), cut)?;
     let Started { sequencer, clock, writer, unfinished_keys } = started;
+    sequencer.arm(config.triggers.denials()?);
     let fencer = Arc::new(Fencer::new(sequencer.clone(), hsm.clone()));
     let keys = Arc::new(Keys::new(sequencer.clone(), hsm.clone(), fencer.clone()));
     keys.check(&unfinished_keys).await?;

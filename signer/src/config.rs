@@ -6,6 +6,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portcullis_policy::record::DenialBurst;
+use portcullis_policy::time::Span;
 use serde::Deserialize;
 
 use crate::edge::TrustFiles;
@@ -32,6 +34,37 @@ pub struct Config {
     pub stop_orders: Option<StopOrders>,
     /// Health and metrics, on loopback only.
     pub loopback: Loopback,
+    /// What the signer stops by itself, besides what it always does.
+    #[serde(default)]
+    pub triggers: Triggers,
+}
+
+/// What the signer stops by itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Triggers {
+    /// So many refusals of one caller. Absent: however many.
+    denials: Option<NonZeroU32>,
+    /// Within so long: "1m".
+    within: Option<String>,
+}
+
+impl Triggers {
+    /// How many refusals of one caller are too many. `None`: none ever are.
+    ///
+    /// # Errors
+    ///
+    /// One of the two is missing, or the time is none.
+    pub fn denials(&self) -> Result<Option<DenialBurst>, ConfigError> {
+        match (self.denials, &self.within) {
+            (None, None) => Ok(None),
+            (Some(denials), Some(within)) => {
+                let within = Span::parse(within).ok_or(ConfigError::Triggers)?;
+                Ok(Some(DenialBurst { denials: denials.get().into(), within }))
+            }
+            (Some(_), None) | (None, Some(_)) => Err(ConfigError::Triggers),
+        }
+    }
 }
 
 /// The token.
@@ -126,6 +159,11 @@ pub enum ConfigError {
     /// The PIN's source is not named, or named twice.
     #[error("[hsm] must name the PIN's source in exactly one way: pin_file or pin_credential")]
     Pin,
+    /// Half of a trigger.
+    #[error(
+        "[triggers] has denials and within together, or neither: denials = 200, within = \"1m\""
+    )]
+    Triggers,
 }
 
 impl Config {
@@ -145,6 +183,7 @@ impl Config {
         if backups.len() > BACKUPS_MAX || !backups.iter().all(|words| clear(&words)) {
             return Err(ConfigError::Backups);
         }
+        config.triggers.denials()?;
         Ok(config)
     }
 

@@ -75,6 +75,13 @@ struct Waiting {
     withheld: OnceLock<Scope>,
 }
 
+impl Traffic {
+    fn waiting_in(&self, scope: &Scope) -> impl Iterator<Item = (Sequence, &Waiting)> {
+        let waiting = self.waiting.iter().filter(|(_, one)| one.who.subject().is_in(scope));
+        waiting.map(|(sequence, one)| (*sequence, &**one))
+    }
+}
+
 /// Whose signature it is, as far as stops can tell.
 #[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Who {
@@ -93,13 +100,13 @@ impl Who {
 }
 
 /// What a stop found.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Closed {
     /// The last signature in scope that was released; of those that an earlier process recorded,
     /// the last that may have been.
     pub last_released: Sequence,
-    /// Recorded signatures in scope that were not released, and now are not.
-    pub withheld: u64,
+    /// Recorded signatures in scope that were not released, and now are not: their records.
+    pub unreleased: BTreeSet<Sequence>,
 }
 
 impl Gate {
@@ -129,12 +136,18 @@ impl Gate {
         let traffic = self.traffic.lock();
         let released = traffic.released.iter().filter(|(who, _)| who.subject().is_in(scope));
         let last_released = released.map(|(_, at)| *at).max().unwrap_or_default();
-        let mut withheld = 0_u64;
-        for waiting in traffic.waiting.values().filter(|one| one.who.subject().is_in(scope)) {
-            withheld = withheld.saturating_add(1);
+        let mut unreleased = BTreeSet::new();
+        for (sequence, waiting) in traffic.waiting_in(scope) {
+            unreleased.insert(sequence);
             waiting.withheld.get_or_init(|| scope.clone());
         }
-        Closed { last_released, withheld }
+        Closed { last_released, unreleased }
+    }
+
+    /// Recorded signatures in a scope that were not released: their records. Behind a stop they are
+    /// not released any more.
+    pub fn unreleased(&self, scope: &Scope) -> BTreeSet<Sequence> {
+        self.traffic.lock().waiting_in(scope).map(|(sequence, _)| sequence).collect()
     }
 
     /// A stop that closed the gate has its place in the order: whatever thaws it comes after.
@@ -387,6 +400,11 @@ mod tests {
         Arc::new(Who { caller: caller.parse().unwrap(), key, tags: BTreeSet::new() })
     }
 
+    fn found(last_released: u64, unreleased: &[u64]) -> Closed {
+        let unreleased = unreleased.iter().map(|one| Sequence(*one)).collect();
+        Closed { last_released: Sequence(last_released), unreleased }
+    }
+
     fn in_a_poll<T>(work: impl FnOnce() -> T) -> T {
         let _end = EndOfPoll::begin(Vec::new());
         let said = work();
@@ -419,7 +437,7 @@ mod tests {
         let mut reply = std::pin::pin!(UntilEndOfPoll::new(late(&ticket, &sent)));
         assert!(poll(reply.as_mut()).is_pending());
         let closed = gate.close(&Scope::Caller("a".parse().unwrap()));
-        assert_eq!(closed, Closed { last_released: Sequence(0), withheld: 1 });
+        assert_eq!(closed, found(0, &[5]));
         assert_eq!(poll(reply.as_mut()), Poll::Ready(None));
         assert!(!sent.load(Ordering::SeqCst));
     }
@@ -434,7 +452,7 @@ mod tests {
         assert_eq!(poll(reply.as_mut()), Poll::Ready(Some(())));
         assert!(sent.load(Ordering::SeqCst));
         let closed = gate.close(&Scope::All);
-        assert_eq!(closed, Closed { last_released: Sequence(5), withheld: 0 });
+        assert_eq!(closed, found(5, &[]));
     }
 
     #[test]
@@ -481,7 +499,7 @@ mod tests {
         let ours = gate.ticket(who("a"), Sequence(5));
         let other = gate.ticket(who("b"), Sequence(6));
         let closed = gate.close(&Scope::Caller("a".parse().unwrap()));
-        assert_eq!(closed, Closed { last_released: Sequence(0), withheld: 1 });
+        assert_eq!(closed, found(0, &[5]));
         assert!(in_a_poll(|| ours.clone().pass()).is_err());
         assert!(in_a_poll(|| other.clone().pass()).is_ok());
     }
@@ -500,7 +518,7 @@ mod tests {
             assert!(early.is_err(), "acknowledged while a hand-over was under way");
         });
         let closed = stopped.recv().unwrap();
-        assert_eq!(closed, Closed { last_released: Sequence(9), withheld: 0 });
+        assert_eq!(closed, found(9, &[]));
     }
 
     #[test]
@@ -557,7 +575,7 @@ mod tests {
             (gate.ticket(who("a"), Sequence(5)), gate.ticket(who("a"), Sequence(6)));
         let mut reply = std::pin::pin!(UntilEndOfPoll::new(late(&pulled, &sent)));
         assert!(poll(reply.as_mut()).is_pending());
-        assert_eq!(gate.close(&scope), Closed { last_released: Sequence(0), withheld: 2 });
+        assert_eq!(gate.close(&scope), found(0, &[5, 6]));
         gate.recorded(&scope);
         gate.open(&scope);
         assert_eq!(in_a_poll(|| waiting.clone().pass()), Err(Stopped(scope)));

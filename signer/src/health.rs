@@ -41,6 +41,7 @@ impl Health {
     /// What somebody should look at, a line each.
     pub fn attention(&self) -> Vec<String> {
         let mut lines = self.keys.troubles();
+        lines.extend(self.hsm.alarms());
         for (plane, trust) in &self.trust {
             lines.extend(trust.troubles().iter().map(|trouble| format!("{plane}: {trouble}")));
         }

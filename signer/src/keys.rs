@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use portcullis_policy::fences::Told;
-use portcullis_policy::id::{KeyId, KeyLabel, PersonId, Tag};
-use portcullis_policy::record::{Actor, Destruction, Frozen, KeyIntended};
+use portcullis_policy::id::{ChainId, KeyId, KeyLabel, PersonId, Tag};
+use portcullis_policy::record::{Actor, Destruction, Environment, Frozen, KeyIntended};
 use portcullis_policy::state::Tomb;
 use portcullis_policy::stops::Scope;
+use portcullis_policy::time::Millis;
 use portcullis_proto::v1::CreateKeyRequest;
 
 use crate::fencer::{Expected, Fencer};
@@ -51,13 +52,17 @@ pub struct KeyOrder {
     tags: BTreeSet<Tag>,
     purpose: String,
     owner: PersonId,
+    environment: Environment,
+    chains: BTreeSet<ChainId>,
+    review_by: Millis,
     by: PersonId,
 }
 
 impl KeyOrder {
     /// Reads the fields of a request by this person.
     pub fn parse(request: CreateKeyRequest, by: &PersonId) -> Result<Self, Refusal> {
-        let CreateKeyRequest { label, tags, purpose, owner } = request;
+        let CreateKeyRequest { label, tags, purpose, owner, environment, chains, review_by_ms } =
+            request;
         let label = label.parse().map_err(|error| Refusal::bad_name("label", &error))?;
         if tags.len() > TAGS_MAX {
             let problem = format!("at most {TAGS_MAX} tags");
@@ -67,8 +72,20 @@ impl KeyOrder {
         let tags = tags.map_err(|error| Refusal::bad_name("tags", &error))?;
         let owner = if owner.is_empty() { Ok(by.clone()) } else { owner.parse() };
         let owner = owner.map_err(|error| Refusal::bad_name("owner", &error))?;
+        let bad = |field, problem: &str| Refusal::BadField { field, problem: problem.into() };
+        if purpose.is_empty() {
+            return Err(bad("purpose", "say what it is for, in a word"));
+        }
         words::plain("purpose", &purpose, PURPOSE_CHARS_MAX)?;
-        Ok(Self { label, tags, purpose, owner, by: by.clone() })
+        let environment = Environment::named(&environment);
+        let which = "is development, staging or production";
+        let environment = environment.ok_or_else(|| bad("environment", which))?;
+        if chains.is_empty() || chains.len() > CHAINS_MAX || chains.contains(&0) {
+            return Err(bad("chains", "name 1 to 64 chains by their ids: it signs for no others"));
+        }
+        let (chains, by) = (chains.into_iter().map(ChainId).collect(), by.clone());
+        let review_by = Millis(review_by_ms);
+        Ok(Self { label, tags, purpose, owner, environment, chains, review_by, by })
     }
 }
 
@@ -89,14 +106,28 @@ impl Keys {
     /// Makes a key: intent on record, then the token, which also proves it by a signature, then the
     /// outcome on record.
     pub async fn create(&self, order: KeyOrder) -> Result<KeyId, Refusal> {
-        let known = self.sequencer.view().people.get(&order.owner).is_some();
-        if !known {
+        let view = self.sequencer.view();
+        if order.environment != view.environment {
+            let (given, vault) = (order.environment.name(), view.environment.name());
+            return Err(Refusal::WrongEnvironment { given, vault });
+        }
+        if view.people.get(&order.owner).is_none() {
             let name = order.owner.to_string();
             return Err(Refusal::NotFound { kind: "person", name });
         }
         let key = KeyId::from_bytes(rand_bytes()?);
-        let KeyOrder { label, tags, purpose, owner, by } = order;
-        let intended = KeyIntended { by, key, label: label.clone(), owner, purpose, tags };
+        let KeyOrder { label, tags, purpose, owner, environment, chains, review_by, by } = order;
+        let intended = KeyIntended {
+            by,
+            chains,
+            environment,
+            key,
+            label: label.clone(),
+            owner,
+            purpose,
+            review_by,
+            tags,
+        };
         self.sequencer.intend_key(intended).await?;
         let begun = Begun::new(self, key);
         let made = self.token.create_key(&key, &label).await;
@@ -374,6 +405,9 @@ pub fn rand_bytes<const N: usize>() -> Result<[u8; N], Refusal> {
 
 /// Tags a key may have.
 const TAGS_MAX: usize = 16;
+
+/// Chains that one key may be made for.
+const CHAINS_MAX: usize = 64;
 
 /// Length of a purpose.
 const PURPOSE_CHARS_MAX: usize = 200;

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use portcullis_policy::id::{KeyId, KeyLabel};
+use portcullis_policy::record::{Actor, Frozen, Trigger};
 use portcullis_policy::request::{Asker, Request};
+use portcullis_policy::stops::Scope;
 
 use crate::clock::Deadline;
 use crate::edge::signing::RawRequest;
@@ -86,6 +88,9 @@ impl Pipeline {
             Err(fault) => {
                 let code = fault_code(&fault);
                 self.sequencer.fail(number, code).await?;
+                if matches!(fault, SignFault::BadSignature { .. }) {
+                    self.stop_key(key).await;
+                }
                 // The stop went round the queue and was in the token before this was.
                 let fenced = matches!(fault, SignFault::KeyFenced { .. });
                 if let Some(scope) = self.sequencer.view().stop_of(&key).filter(|_| fenced) {
@@ -94,6 +99,20 @@ impl Pipeline {
                 Err(Refusal::Token { code, retry_after: fault.retry_after() })
             }
         }
+    }
+
+    /// Stops a key whose token answered wrongly: what else it may sign for whom is not known.
+    /// Everything else goes on.
+    async fn stop_key(&self, key: KeyId) {
+        let scope = Scope::Key(key);
+        if self.sequencer.view().stops.iter().any(|stop| *stop == scope) {
+            return;
+        }
+        let by = Actor::Trigger(Trigger::BadSignature);
+        let reason = "the token gave a signature that does not verify for this key".to_owned();
+        let answer = self.sequencer.freeze(Frozen { by, reason, scope }).await;
+        let recorded = answer.sequence.is_some();
+        tracing::error!(%key, recorded, "stopped: the token gave a wrong signature");
     }
 
     /// Forgets signatures that nobody asked for again. Call it every minute.

@@ -105,6 +105,14 @@ pub enum Refusal {
     /// A label that is taken.
     #[error("a key is already called {0:?}")]
     LabelTaken(String),
+    /// A key that is wanted for another environment.
+    #[error("this vault is of {vault}, and no key for {given} is made in it: ask that vault")]
+    WrongEnvironment {
+        /// What it is wanted for.
+        given: &'static str,
+        /// What the vault is for.
+        vault: &'static str,
+    },
     /// A book with faults.
     #[error("the book has {} fault(s)", .0.0.len())]
     FaultyBook(portcullis_policy::book::Faults),

@@ -26,9 +26,12 @@ use portcullis::journal::{Batch, Memory, Storage};
 use portcullis::keys::{KeyOrder, Keys};
 use portcullis::pin::PinSource;
 use portcullis::sequencer::{self, Sequencer};
-use portcullis_policy::id::{BookHash, Epoch, KeyId, PersonId, Sequence};
-use portcullis_policy::record::{Entry, Environment, FORMAT, Genesis, Person, Record, Role};
+use portcullis_policy::id::{BookHash, ChainId, Epoch, KeyId, PersonId, Sequence};
+use portcullis_policy::record::{
+    Entry, Environment, FORMAT, Genesis, KeyIntended, Person, Record, Role,
+};
 use portcullis_policy::stops::Scope;
+use portcullis_policy::time::Span;
 use portcullis_proto::v1::CreateKeyRequest;
 use testing::{PIN, SOFTHSM, Tokens, in_own_process, raw_session, sessions};
 
@@ -99,7 +102,15 @@ impl Vault {
 }
 
 fn order(label: &str) -> KeyOrder {
-    let request = CreateKeyRequest { label: label.into(), ..CreateKeyRequest::default() };
+    let review_by_ms = Clock::genesis().now().sure.plus(Span(86_400_000)).0;
+    let request = CreateKeyRequest {
+        label: label.into(),
+        purpose: "payments".into(),
+        environment: "development".into(),
+        chains: vec![1],
+        review_by_ms,
+        ..CreateKeyRequest::default()
+    };
     KeyOrder::parse(request, &olga()).unwrap()
 }
 
@@ -241,4 +252,43 @@ fn a_key_that_is_being_made_is_no_stranger_and_one_that_was_given_up_is_half_mad
             assert!(vault.keys.troubles().join("\n").contains("unknown"));
         },
     );
+}
+
+#[test]
+fn what_a_creation_left_that_did_not_end_is_told_and_is_no_key() {
+    opened("what_a_creation_left_that_did_not_end_is_told_and_is_no_key", async |vault| {
+        let session = raw();
+        let kept = vault.make("kept").await;
+        let lost = KeyId::from_bytes([7; 16]);
+        let nothing = KeyId::from_bytes([8; 16]);
+        for (key, label) in [(lost, "lost"), (nothing, "nothing")] {
+            vault.sequencer.intend_key(intended(key, label)).await.unwrap();
+        }
+        // The process died between the token's work and the record; of the other, before both.
+        generate(&session, lost, Some(lost));
+        vault.keys.check(&BTreeSet::from([lost, nothing])).await.unwrap();
+        let troubles = vault.keys.troubles();
+        assert_eq!(troubles.len(), 1, "{troubles:?}");
+        assert!(troubles[0].contains("left by a creation that did not end"), "{troubles:?}");
+        let view = vault.sequencer.view();
+        assert_eq!(view.keys.keys().collect::<Vec<_>>(), [&kept], "none of them came to be");
+        assert!(!vault.is_frozen(kept));
+        // Its label is free: nobody is kept from making the key that was meant.
+        let again = vault.make("lost").await;
+        assert_ne!(again, lost);
+    });
+}
+
+fn intended(key: KeyId, label: &str) -> KeyIntended {
+    KeyIntended {
+        by: olga(),
+        chains: BTreeSet::from([ChainId(1)]),
+        environment: Environment::Development,
+        key,
+        label: label.parse().unwrap(),
+        owner: olga(),
+        purpose: "payments".into(),
+        review_by: Clock::genesis().now().sure.plus(Span(86_400_000)),
+        tags: BTreeSet::new(),
+    }
 }

@@ -77,6 +77,18 @@ pub struct Settings {
     pub stop_orders: Loopback,
     /// Health and metrics.
     pub loopback: Loopback,
+    /// What the signer stops by itself; none: what it always does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub triggers: Option<Triggers>,
+}
+
+/// How many refusals of one caller stop it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Triggers {
+    /// So many,
+    pub denials: u32,
+    /// within so long: "1m".
+    pub within: String,
 }
 
 /// How the signer reaches its token.
@@ -142,6 +154,7 @@ impl Settings {
             control_plane,
             stop_orders,
             loopback,
+            triggers: None,
         }
     }
 }

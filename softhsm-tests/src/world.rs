@@ -181,7 +181,7 @@ impl Vault {
     pub fn unsigned(through: Through, book: &str, quorums: &str) -> Result<Self, Failure> {
         let folder = Self::prepared(through)?;
         fs::write(folder.folder.path().join("book.toml"), book)?;
-        let mut text = "environment = \"production\"\nbook = \"book.toml\"\n".to_owned();
+        let mut text = "environment = \"development\"\nbook = \"book.toml\"\n".to_owned();
         for (person, role) in OTHERS {
             text.push_str(&entry(person, role, &[]));
         }
@@ -251,6 +251,9 @@ impl Vault {
             tags: vec!["web".into()],
             purpose: "payments".into(),
             owner: String::new(),
+            environment: "development".into(),
+            chains: vec![CHAIN],
+            review_by_ms: in_a_year(),
         };
         let key = self.control(server, "olga").await?.create_key(request).await?;
         Ok(KeyRef { id: key.key_id.parse()?, address: Address::try_from(&key.address[..])? })
@@ -377,6 +380,13 @@ fn entry(person: &str, role: &str, credentials: &[String]) -> String {
         "[[person]]\nid = \"{person}\"\nroles = [\"{role}\"]\ncontrol = \"{control}\"\n\
          credentials = {credentials:?}\n"
     )
+}
+
+/// When a key that is made now is to be looked at again.
+pub fn in_a_year() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+    now.saturating_add(365 * 86_400_000)
 }
 
 fn person_uri(person: &str) -> String {

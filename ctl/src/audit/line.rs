@@ -80,6 +80,7 @@ fn words(record: &Record, registry: &Registry) -> String {
                     format!("an order that {} signed ({})", order.by, order.order)
                 }
                 Actor::Signer => "the signer".to_owned(),
+                Actor::Trigger(_) => "the signer, by itself".to_owned(),
             };
             format!("{} by {by}: {}", frozen.scope, frozen.reason)
         }

@@ -130,7 +130,7 @@ impl Together {
                 let by = match by {
                     Actor::Person(person) => person.to_string(),
                     Actor::Order(order) => format!("an order that {} had signed", order.by),
-                    Actor::Signer => "the signer itself".to_owned(),
+                    Actor::Signer | Actor::Trigger(_) => "the signer itself".to_owned(),
                 };
                 let at = rfc3339(deed.place.at_ms);
                 let lines = vec![("stopped by", format!("{by} at {at}: {}", plain(reason)))];

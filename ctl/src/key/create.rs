@@ -2,6 +2,7 @@
 
 use clap::Args;
 use portcullis_client::wire::CreateKeyRequest;
+use portcullis_policy::utc::first_of_day;
 
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
@@ -16,8 +17,19 @@ pub(crate) struct CreateArgs {
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// What it is for, in a word: payments, canary.
-    #[arg(long, default_value = "")]
+    #[arg(long)]
     purpose: String,
+    /// A chain that it may ever sign for, by its id; may be given more than once. A book cannot add
+    /// one later.
+    #[arg(long = "chain", value_name = "ID", required = true)]
+    chains: Vec<u64>,
+    /// What it is for: development, staging or production. Another vault's key is made in that
+    /// vault.
+    #[arg(long, value_name = "NAME")]
+    environment: String,
+    /// The day by which somebody looks whether it is still needed: 2027-03-31, within three years.
+    #[arg(long, value_name = "DAY", value_parser = day)]
+    review_by: u64,
     /// The person who answers for it [default: you].
     #[arg(long, value_name = "PERSON", default_value = "", hide_default_value = true)]
     owner: String,
@@ -28,9 +40,16 @@ pub(crate) async fn run(
     connection: &ConnectionArgs,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let CreateArgs { label, tags, purpose, owner } = args;
-    let request = CreateKeyRequest { label, tags, purpose, owner };
+    let CreateArgs { label, tags, purpose, chains, environment, review_by, owner } = args;
+    let review_by_ms = review_by;
+    let request =
+        CreateKeyRequest { label, tags, purpose, owner, environment, chains, review_by_ms };
     let made = connection.control().await?.create_key(request).await?;
     output.result(&key::human(&made), &key::json(&made))?;
     Ok(Exit::Done)
+}
+
+/// The first moment of a day, UTC.
+fn day(text: &str) -> Result<u64, String> {
+    first_of_day(text).ok_or_else(|| "write a day as 2027-03-31".to_owned())
 }

@@ -9,7 +9,7 @@ mod show;
 pub(crate) use impact::{ImpactFault, standing_allowances};
 
 use clap::Subcommand;
-use portcullis_client::wire::{Key, KeyState};
+use portcullis_client::wire::{Key, KeyState, KeyUse};
 use serde_json::{Value, json};
 
 use crate::approvals::words;
@@ -56,6 +56,8 @@ pub(crate) fn state(key: &Key) -> &'static str {
 }
 
 fn human(key: &Key) -> String {
+    let chains: Vec<String> = key.chains.iter().map(ToString::to_string).collect();
+    let due = rfc3339(key.review_by_ms);
     let mut lines = vec![
         ("label", key.label.clone()),
         ("id", key.key_id.clone()),
@@ -64,8 +66,12 @@ fn human(key: &Key) -> String {
         ("in the token", fence::words(key).to_owned()),
         ("purpose", key.purpose.clone()),
         ("owner", key.owner.clone()),
+        ("environment", key.environment.clone()),
+        ("chains", chains.join(", ")),
         ("tags", key.tags.join(", ")),
-        ("created", rfc3339(key.created_at_ms)),
+        ("created", format!("{}, {} ago", rfc3339(key.created_at_ms), days(key.age_ms))),
+        ("review by", if key.review_overdue { format!("{due}: OVERDUE") } else { due }),
+        ("callers", key.callers.join(", ")),
         ("public point", hex0x(&key.public_point)),
     ];
     if !key.fence_refused.is_empty() {
@@ -84,10 +90,30 @@ fn human(key: &Key) -> String {
     if !key.trouble.is_empty() {
         lines.push(("trouble", key.trouble.clone()));
     }
+    for one in &key.used_by {
+        let (caller, at) = (&one.caller, rfc3339(one.at_ms));
+        lines.push(("last signed", format!("{at} for {caller}, record {}", one.sequence)));
+    }
     fields(&lines)
 }
 
+/// The last signature, for whomever.
+fn last_use(key: &Key) -> Option<&KeyUse> {
+    key.used_by.iter().max_by_key(|one| one.sequence)
+}
+
+fn days(millis: u64) -> String {
+    format!("{}d", millis / 86_400_000)
+}
+
 fn json(key: &Key) -> Value {
+    let used_by = key.used_by.iter().map(|one| {
+        json!({
+            "caller": one.caller,
+            "sequence": one.sequence,
+            "at": rfc3339(one.at_ms),
+        })
+    });
     json!({
         "key_id": key.key_id,
         "label": key.label,
@@ -99,6 +125,14 @@ fn json(key: &Key) -> Value {
         "tags": key.tags,
         "purpose": key.purpose,
         "owner": key.owner,
+        "environment": key.environment,
+        "chains": key.chains,
+        "review_by": rfc3339(key.review_by_ms),
+        "review_overdue": key.review_overdue,
+        "age_days": key.age_ms / 86_400_000,
+        "callers": key.callers,
+        "last_used_at": last_use(key).map(|one| rfc3339(one.at_ms)),
+        "used_by": used_by.collect::<Vec<_>>(),
         "created_at": rfc3339(key.created_at_ms),
         "trouble": key.trouble,
         "successor": key.successor,

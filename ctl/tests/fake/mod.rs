@@ -183,6 +183,17 @@ pub fn hot_key() -> v1::Key {
         trouble: String::new(),
         fence: v1::FenceState::Open.into(),
         fence_refused: String::new(),
+        chains: vec![1, 10],
+        environment: "staging".into(),
+        review_by_ms: 1_800_000_000_000,
+        review_overdue: false,
+        age_ms: 3 * 86_400_000,
+        callers: vec!["spiffe://acme/pay".into()],
+        used_by: vec![v1::KeyUse {
+            caller: "spiffe://acme/pay".into(),
+            sequence: 40,
+            at_ms: 1_763_924_008_000,
+        }],
         ..v1::Key::default()
     }
 }
@@ -195,6 +206,8 @@ fn lost_key() -> v1::Key {
         trouble: "absent from the token".into(),
         fence: v1::FenceState::Refused.into(),
         fence_refused: "it is not on the token".into(),
+        review_overdue: true,
+        used_by: Vec::new(),
         ..hot_key()
     }
 }
@@ -267,6 +280,9 @@ impl ControlService for Script {
             last_released_sequence: 40,
             withheld: 3,
             recorded: !self.unrecorded,
+            unsettled: if self.unrecorded { Vec::new() } else { unsettled() },
+            unsettled_more: if self.unrecorded { 0 } else { 7 },
+            unsettled_incomplete: false,
         };
         self.noted(format!("{scope:?} {}", asked.reason), answer)
     }
@@ -431,4 +447,29 @@ impl SigningService for Script {
         let listed = v1::SigningKey { key_id, label, address, frozen: false };
         Ok(Response::new(v1::ListSigningKeysResponse { keys: vec![listed] }))
     }
+}
+
+/// What the answer to a freeze lists: a transaction, and a permit that ends.
+pub fn unsettled() -> Vec<v1::UnsettledSignature> {
+    let transaction = v1::UnsettledSignature {
+        key_id: "11".repeat(16),
+        label: "hot".into(),
+        address: vec![0x22; 20],
+        callers: vec!["spiffe://acme/pay".into()],
+        chain_id: 1,
+        nonce: Some(18),
+        digest: vec![0x33; 32],
+        form: v1::SignedForm::Transaction.into(),
+        sequence: 40,
+        signed_at_ms: 1_700_000_000_000,
+        ends_at_ms: None,
+    };
+    let permit = v1::UnsettledSignature {
+        nonce: None,
+        form: v1::SignedForm::TypedData.into(),
+        sequence: 39,
+        ends_at_ms: Some(1_700_000_900_000),
+        ..transaction.clone()
+    };
+    vec![transaction, permit]
 }

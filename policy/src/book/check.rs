@@ -14,8 +14,8 @@ use super::spelling::{plain_name, symbol};
 use super::units::coin_units;
 use super::words::{Vocabulary, quoted};
 use super::{
-    Addresses, Book, CallerEntry, Chain, ContractKind, Fault, Faults, Token, TokenKind, rules,
-    shared,
+    Addresses, Book, CallerEntry, Chain, ContractKind, Fault, Faults, Token, TokenKind,
+    environment, rules, shared,
 };
 use crate::id::{BookHash, CallerId, ChainId, PersonId};
 
@@ -44,6 +44,7 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
         version.fault("a book of another version", "this program reads version = 1");
         return None;
     }
+    let environment = environment::environment(root);
     let mut names = Names::default();
     read_chains(root, &mut names);
     read_tokens(root, &mut names);
@@ -66,6 +67,7 @@ fn read(text: &str, root: &Fields<'_>) -> Option<Book> {
         things,
         text: text.to_owned(),
         hash: BookHash::of(text),
+        environment,
         registry: names.registry,
         callers: names.callers.into_iter().map(owners).collect(),
         groups: names.groups.into_iter().map(group).collect(),
@@ -345,8 +347,18 @@ fn unreadable() -> Fault {
 
 const ROOT: Vocabulary = Vocabulary {
     known: &[
-        "version", "chain", "asset", "address", "list", "contract", "group", "caller", "key",
-        "limit", "prices",
+        "version",
+        "environment",
+        "chain",
+        "asset",
+        "address",
+        "list",
+        "contract",
+        "group",
+        "caller",
+        "key",
+        "limit",
+        "prices",
     ],
     later: &[],
 };

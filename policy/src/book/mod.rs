@@ -10,6 +10,7 @@ mod calls;
 mod check;
 mod compare;
 mod diff;
+mod environment;
 mod file;
 mod key;
 mod limits;
@@ -51,6 +52,7 @@ pub(crate) use self::text::LINE_BYTES_MAX as CHANGED_LINE_BYTES_MAX;
 pub use self::units::{asset_name, format_amount};
 use crate::id::{BookHash, CallerId, KeyLabel, PersonId};
 pub use crate::quorum::{Quorum, QuorumPart, Terms};
+use crate::record::Environment;
 use crate::time::Span;
 
 /// What people are told before they agree to another book.
@@ -76,6 +78,7 @@ pub(crate) const CHANGED_LINES_MAX: usize = 300;
 pub struct Book {
     pub(in crate::book) text: String,
     pub(in crate::book) hash: BookHash,
+    pub(in crate::book) environment: Environment,
     pub(in crate::book) registry: Registry,
     pub(in crate::book) callers: BTreeMap<CallerId, CallerEntry>,
     pub(in crate::book) groups: BTreeMap<String, BTreeSet<PersonId>>,
@@ -92,6 +95,30 @@ impl Book {
     /// Reads a book, or says everything that is wrong with it at once.
     pub fn parse(text: &str) -> Result<Self, Faults> {
         check::parse(text)
+    }
+
+    /// The same of a book for a vault of this environment.
+    ///
+    /// # Errors
+    ///
+    /// All its faults; or that it is of another environment: no book of rehearsals comes into force
+    /// where money is.
+    pub fn parse_for(text: &str, vault: Environment) -> Result<Self, Faults> {
+        let book = Self::parse(text)?;
+        if book.environment == vault {
+            return Ok(book);
+        }
+        let (own, vault) = (book.environment.name(), vault.name());
+        let message = format!("a book of {own}, and the vault is of {vault}");
+        let hint = format!(
+            "if it is meant for this vault, write environment = \"{vault}\" below the version"
+        );
+        Err(Faults(vec![Fault { line: 0, column: 0, message, hint }]))
+    }
+
+    /// The environment that it is for. A book that names none is for development.
+    pub fn environment(&self) -> Environment {
+        self.environment
     }
 
     /// What is wider and what is narrower in `new` than in this book.

@@ -64,6 +64,8 @@ impl Vault {
         let key = key_id(label);
         self.write(Record::KeyIntended(KeyIntended {
             by: owner,
+            chains: self.book.rules(label).map(|rules| rules.chains.clone()).unwrap_or_default(),
+            environment: self.book.environment(),
             key,
             label: label.clone(),
             owner: match "example".parse() {
@@ -71,6 +73,7 @@ impl Vault {
                 Err(_) => return,
             },
             purpose: "example".to_owned(),
+            review_by: Millis(u64::MAX >> 11),
             tags: BTreeSet::new(),
         }));
         let point = String::new();

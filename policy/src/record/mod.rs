@@ -19,9 +19,9 @@ pub use self::request::{
     SignedRecord, Suppressed, Withheld,
 };
 pub use self::vault::{
-    Absence, Actor, Adopted, DestroyAnswered, Destruction, DrainEnded, Environment, FenceAnswered,
-    FenceCause, FenceIntended, Frozen, Genesis, Grade, KeyCreated, KeyIntended, Order, Priced,
-    Settled, SettledAllowance, Signature, Started,
+    Absence, Actor, Adopted, DenialBurst, DestroyAnswered, Destruction, DrainEnded, Environment,
+    FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis, Grade, KeyCreated, KeyIntended,
+    Order, Priced, Settled, SettledAllowance, Signature, Started, Trigger, UsedElsewhere,
 };
 use crate::canonical;
 use crate::id::{DecisionNumber, Sequence};

@@ -13,7 +13,7 @@ use crate::id::{
 use crate::money::Amount;
 use crate::people::Person;
 use crate::stops::Scope;
-use crate::time::Millis;
+use crate::time::{Millis, Span};
 
 /// The first people, rules and names, signed by everybody who has something to sign with.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -69,6 +69,13 @@ impl Environment {
             Self::Production => "production",
         }
     }
+
+    /// The one that people call this.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Development, Self::Staging, Self::Production]
+            .into_iter()
+            .find(|environment| environment.name() == word)
+    }
 }
 
 /// The process started.
@@ -97,6 +104,10 @@ pub struct Started {
 pub struct KeyIntended {
     /// Who asked for it.
     pub by: PersonId,
+    /// The chains that it may ever sign for, whatever a book says.
+    pub chains: BTreeSet<ChainId>,
+    /// What it was made for: the vault's own.
+    pub environment: Environment,
     /// Its id.
     pub key: KeyId,
     /// Its name in books.
@@ -105,6 +116,8 @@ pub struct KeyIntended {
     pub owner: PersonId,
     /// What it is for.
     pub purpose: String,
+    /// By when somebody looks whether it is still needed, and as it is. Nothing happens by itself.
+    pub review_by: Millis,
     /// Its tags.
     pub tags: BTreeSet<Tag>,
 }
@@ -304,4 +317,43 @@ pub enum Actor {
     Person(PersonId),
     /// The signer itself, on an alarm.
     Signer,
+    /// The signer itself, because of something it was set to stop on.
+    Trigger(Trigger),
+}
+
+/// What the signer stops on by itself. It only ever stops: what starts it again is a quorum.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Trigger {
+    /// The token gave a signature that does not verify. Stops the key.
+    BadSignature,
+    /// A caller was refused too often. Stops the caller.
+    Denials(DenialBurst),
+    /// A watcher reported a nonce that was never signed here: somebody else signs with the key.
+    /// Stops the key.
+    UsedElsewhere(UsedElsewhere),
+}
+
+/// How often a caller was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DenialBurst {
+    /// So many times,
+    pub denials: u64,
+    /// within so long.
+    pub within: Span,
+}
+
+/// What was reported of a key's account.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsedElsewhere {
+    /// Who told.
+    pub by: PersonId,
+    /// On which chain.
+    pub chain: ChainId,
+    /// The account's transaction count. A decimal string.
+    pub nonce: String,
+    /// The nonce after the highest that was ever signed here. A decimal string.
+    pub signed: String,
 }

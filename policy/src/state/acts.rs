@@ -80,7 +80,7 @@ impl State {
         if let Some(prepared) = prepared {
             return Some((prepared.book.clone(), prepared.change.clone()));
         }
-        let book = Book::parse(text).ok()?;
+        let book = Book::parse_for(text, self.environment).ok()?;
         let change = self.book.change(&book);
         Some((Arc::new(book), Arc::new(change)))
     }

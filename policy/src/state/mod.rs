@@ -11,6 +11,7 @@ mod outlook;
 mod recovery;
 mod removals;
 mod suspensions;
+mod unsettled;
 mod votes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,8 +34,8 @@ use crate::drain::Drain;
 use crate::fences::Fences;
 use crate::governance::Governance;
 use crate::id::{
-    BookHash, CallerId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId, RequestId,
-    Sequence, Tag, VaultId,
+    BookHash, CallerId, ChainId, DecisionNumber, Digest, Epoch, KeyId, KeyLabel, PersonId,
+    RequestId, Sequence, Tag, VaultId,
 };
 use crate::ledger::{FADING, Ledger};
 use crate::payees::Payees;
@@ -43,7 +44,7 @@ use crate::people::People;
 use crate::prices::{NotPriced, Prices};
 use crate::record::{
     Adopted, Asked, Entry, Environment, FORMAT, Genesis, KeyCreated, KeyIntended, Matter, Priced,
-    Record, Settled, SignedRecord, Started,
+    Record, RecordedInput, Settled, SignedRecord, Started,
 };
 use crate::request::{Asker, Request};
 use crate::reservation::{Open, Reservations};
@@ -52,6 +53,7 @@ use crate::statement;
 use crate::stops::Stops;
 use crate::time::{Interval, Millis};
 use crate::tree::leaf_hash;
+use crate::unsettled::Unsettled;
 
 /// Everything a vault knows.
 #[derive(Clone, Debug)]
@@ -75,6 +77,7 @@ pub struct State {
     labels: BTreeMap<KeyLabel, KeyId>,
     payees: Payees,
     settlements: Settlements,
+    unsettled: Unsettled,
     prices: Prices,
     stops: Stops,
     revoked: BTreeSet<KeyId>,
@@ -86,7 +89,7 @@ pub struct State {
     ledger: Ledger,
     requests: Requests,
     pending: Pending,
-    last_signed: BTreeMap<(KeyId, CallerId), Sequence>,
+    last_signed: BTreeMap<(KeyId, CallerId), (Sequence, Millis)>,
     open: Reservations,
     last_number: DecisionNumber,
     unreported: BTreeSet<DecisionNumber>,
@@ -104,6 +107,10 @@ pub struct Key {
     pub purpose: String,
     /// Who answers for it.
     pub owner: PersonId,
+    /// The chains that it may ever sign for.
+    pub chains: BTreeSet<ChainId>,
+    /// By when somebody looks whether it is still needed.
+    pub review_by: Millis,
     /// What became of it; `None` while only intended.
     pub made: Option<Made>,
 }
@@ -160,11 +167,11 @@ pub enum Unfoldable {
     /// Sure time went back.
     #[error("record {0}: sure time goes back")]
     Time(Sequence),
-    /// A book that was recorded does not parse.
-    #[error("record {0}: the recorded book has faults")]
+    /// A book that was recorded does not parse, or is of another environment.
+    #[error("record {0}: the recorded book has faults, or is of another environment")]
     Book(Sequence),
     /// A key is named that was not intended, or is intended or made twice, or shares a label or an
-    /// address.
+    /// address, or is of another environment.
     #[error("record {0}: does not fit the keys recorded before it")]
     Key(Sequence),
     /// A slot that is no number.
@@ -240,7 +247,8 @@ impl State {
         if *format != FORMAT {
             return Err(Unfoldable::Format { found: *format });
         }
-        let book = Book::parse(book).map_err(|_| Unfoldable::Book(entry.seq))?;
+        let book = Book::parse_for(book, *environment);
+        let book = book.map_err(|_| Unfoldable::Book(entry.seq))?;
         let people = People::new(people).ok_or(Unfoldable::People(entry.seq))?;
         let governance = governance.clone().unwrap_or_default();
         let unfit = |why| Unfoldable::Governance(entry.seq, why);
@@ -267,6 +275,7 @@ impl State {
             labels: BTreeMap::new(),
             payees: Payees::default(),
             settlements: Settlements::default(),
+            unsettled: Unsettled::default(),
             prices: Prices::default(),
             stops: Stops::default(),
             revoked: BTreeSet::new(),
@@ -340,7 +349,8 @@ impl State {
 
     fn intend_key(&mut self, entry: &Entry, intended: &KeyIntended) -> Result<(), Unfoldable> {
         let made = |key: &Key| key.label == intended.label && key.made.is_some();
-        if self.keys.contains_key(&intended.key) || self.keys.values().any(made) {
+        let foreign = intended.environment != self.environment;
+        if foreign || self.keys.contains_key(&intended.key) || self.keys.values().any(made) {
             return Err(Unfoldable::Key(entry.seq));
         }
         let key = Key {
@@ -348,6 +358,8 @@ impl State {
             tags: intended.tags.clone(),
             purpose: intended.purpose.clone(),
             owner: intended.owner.clone(),
+            chains: intended.chains.clone(),
+            review_by: intended.review_by,
             made: None,
         };
         self.keys.insert(intended.key, key);
@@ -379,6 +391,9 @@ impl State {
             Some(book) => book,
             None => Arc::new(Book::parse(&adopted.book).map_err(|_| Unfoldable::Book(entry.seq))?),
         };
+        if book.environment() != self.environment {
+            return Err(Unfoldable::Book(entry.seq));
+        }
         self.put_in_force(entry, book);
         Ok(())
     }
@@ -400,7 +415,10 @@ impl State {
 
     fn settle(&mut self, entry: &Entry, settled: &Settled) -> Result<(), Unfoldable> {
         let told = self.settlements.settle(settled, entry.at);
-        told.map_err(|fault| Unfoldable::Settled(entry.seq, fault))
+        told.map_err(|fault| Unfoldable::Settled(entry.seq, fault))?;
+        let (key, chain) = (settled.key, settled.chain);
+        self.unsettled.settle(key, chain, self.settlements.mined(key, chain));
+        Ok(())
     }
 
     fn price(&mut self, entry: &Entry, priced: &Priced) -> Result<(), Unfoldable> {
@@ -426,6 +444,11 @@ impl State {
         }
         self.settlements.advance(entry.at.sure);
         self.settlements.used(slot);
+        if matches!(signed.asked.input, RecordedInput::Delegation(_)) {
+            self.settlements.elsewhere.delegate(slot.key, slot.chain);
+        }
+        let mined = self.settlements.mined(slot.key, slot.chain);
+        self.unsettled.sign(signed, slot, (entry.seq, entry.at.sure), mined);
         self.open.note_charged(slot);
         let rules = self.keys.get(&by.key).and_then(|key| self.book.rules(&key.label));
         if let Some(rules) = rules.filter(|_| signed.repeats.is_none()) {
@@ -437,7 +460,7 @@ impl State {
             drain.pay(slot, &signed.charge);
         }
         self.payees.pay(by.key, slot.chain, &signed.first_payments, entry.seq);
-        self.last_signed.insert((by.key, by.caller.clone()), entry.seq);
+        self.last_signed.insert((by.key, by.caller.clone()), (entry.seq, entry.at.sure));
         self.pending.sign((by.caller.clone(), slot), &signed.votes, entry.seq);
         let horizon = entry.at.sure.minus(self.ledger.memory());
         self.requests.bind(by, signed.asked.digest, stamp, horizon);
@@ -684,8 +707,8 @@ impl State {
         &self.unreported
     }
 
-    /// The last signature recorded for each caller of each key.
-    pub fn last_signed(&self) -> &BTreeMap<(KeyId, CallerId), Sequence> {
+    /// The last signature recorded for each caller of each key, and when that was.
+    pub fn last_signed(&self) -> &BTreeMap<(KeyId, CallerId), (Sequence, Millis)> {
         &self.last_signed
     }
 
@@ -703,7 +726,8 @@ impl State {
 impl Key {
     fn facts(&self) -> Option<KeyFacts<'_>> {
         let made = self.made.as_ref()?;
-        Some(KeyFacts { label: &self.label, address: made.address, tags: &self.tags })
+        let (address, chains) = (made.address, &self.chains);
+        Some(KeyFacts { label: &self.label, address, tags: &self.tags, chains })
     }
 }
 

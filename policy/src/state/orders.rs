@@ -10,8 +10,9 @@ use alloy_primitives::B128;
 use crate::credential::{BadEvidence, Purpose};
 use crate::id::{CredentialId, PersonId, VaultId};
 use crate::people::{People, Role};
-use crate::record::{Actor, Entry, Frozen, Order};
+use crate::record::{Actor, Entry, Frozen, Order, Trigger};
 use crate::statement;
+use crate::stops::Scope;
 use crate::time::{Interval, Millis};
 
 use super::votes::REASON_MAX;
@@ -74,7 +75,7 @@ impl Signatories<'_> {
     /// Why not.
     pub fn check(&self, stop: &Frozen, now: Interval) -> Result<(), OrderFault> {
         match &stop.by {
-            Actor::Person(_) | Actor::Signer => Ok(()),
+            Actor::Person(_) | Actor::Signer | Actor::Trigger(_) => Ok(()),
             Actor::Order(order) => self.check_order(order, stop, now),
         }
     }
@@ -120,6 +121,12 @@ impl State {
             // By sure time, which goes on more slowly: what is forgotten here has long expired.
             self.used_orders.retain(|(expires, _)| *expires > entry.at.sure);
             self.used_orders.insert((order.expires, order.order));
+        }
+        if let (Actor::Trigger(Trigger::UsedElsewhere(told)), Scope::Key(key)) =
+            (&frozen.by, &frozen.scope)
+            && let Ok(nonce) = told.nonce.parse()
+        {
+            self.settlements.elsewhere.alarmed(*key, told.chain, nonce);
         }
         self.stops.add(frozen.scope.clone());
         self.stop_drains(&frozen.scope);

@@ -296,6 +296,9 @@ fn a_genesis_that_somebody_has_not_signed_or_signed_in_other_words_is_none() {
     assert!(matches!(State::genesis(&entry(&changed)), Err(Unfoldable::Governance(..))));
     let mut elsewhere = whole;
     elsewhere.environment = portcullis_policy::record::Environment::Staging;
+    assert!(matches!(State::genesis(&entry(&elsewhere)), Err(Unfoldable::Book(..))));
+    elsewhere.book =
+        elsewhere.book.replacen("version = 1\n", "version = 1\nenvironment = \"staging\"\n", 1);
     assert!(matches!(State::genesis(&entry(&elsewhere)), Err(Unfoldable::Governance(..))));
 }
 

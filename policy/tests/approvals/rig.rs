@@ -106,7 +106,7 @@ pub(crate) fn genesis_with(
     // Older support makes keys in the name of `olga` for `alan`; owners need not be people.
     let mut genesis = Genesis {
         book: book.into(),
-        environment: Environment::Production,
+        environment: Environment::Development,
         format: FORMAT,
         governance: Some(governance),
         people,

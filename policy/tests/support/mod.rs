@@ -14,7 +14,7 @@ use alloy_primitives::{Address, B256, keccak256};
 use portcullis_policy::book::Book;
 use portcullis_policy::decide::{Allowed, Decision, decide, still_allows};
 use portcullis_policy::finding::Reason;
-use portcullis_policy::id::{BookHash, DecisionNumber, Epoch, KeyId, Sequence};
+use portcullis_policy::id::{BookHash, ChainId, DecisionNumber, Epoch, KeyId, Sequence};
 use portcullis_policy::money::Charges;
 use portcullis_policy::record::{
     Actor, Adopted, Asked, Denied, Entry, Environment, FORMAT, Failed, Frozen, Genesis, KeyCreated,
@@ -115,6 +115,9 @@ pub fn at(millis: u64) -> Interval {
     Interval { possible: Millis(millis), sure: Millis(millis) }
 }
 
+/// What every key is made for: whatever chain a test has.
+const CHAINS: [u64; 10] = [0, 1, 2, 3, 10, 137, 4_444, 8_453, 31_337, 7_777_777];
+
 /// When every vault begins.
 pub const DAWN: u64 = 1_700_000_000_000;
 
@@ -136,7 +139,7 @@ impl Vault {
             person("wanda", Role::Watcher),
         ];
         let (book, salt) = (book.to_owned(), B256::repeat_byte(7));
-        let environment = Environment::Staging;
+        let environment = Environment::Development;
         let (governance, signatures) = (None, Vec::new());
         let genesis =
             Genesis { book, environment, format: FORMAT, governance, people, salt, signatures };
@@ -164,10 +167,13 @@ impl Vault {
     pub fn make_key(&mut self, key: KeyId, label: &str) {
         self.write(Record::KeyIntended(KeyIntended {
             by: "olga".parse().unwrap(),
+            chains: CHAINS.iter().map(|chain| ChainId(*chain)).collect(),
+            environment: self.state.environment(),
             key,
             label: label.parse().unwrap(),
             owner: "alan".parse().unwrap(),
             purpose: "payouts".into(),
+            review_by: Millis(DAWN + 365 * 86_400_000),
             tags: BTreeSet::from([format!("tag-{label}").parse().unwrap()]),
         }));
         let point = hex::encode(point(key));

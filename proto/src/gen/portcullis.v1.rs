@@ -1672,7 +1672,7 @@ pub mod people_service_server {
     }
 }
 /// A key as people see it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Key {
     /// Immutable id: 32 lower-case hexadecimal digits.
     #[prost(string, tag = "1")]
@@ -1711,6 +1711,27 @@ pub struct Key {
     /// Why the token would not be told, if it would not.
     #[prost(string, tag = "12")]
     pub fence_refused: ::prost::alloc::string::String,
+    /// The chains that it may ever sign for, whatever the book says: their ids.
+    #[prost(uint64, repeated, tag = "13")]
+    pub chains: ::prost::alloc::vec::Vec<u64>,
+    /// What it was made for: the vault's own environment.
+    #[prost(string, tag = "14")]
+    pub environment: ::prost::alloc::string::String,
+    /// By when somebody looks whether it is still needed, milliseconds since 1970-01-01 UTC.
+    #[prost(uint64, tag = "15")]
+    pub review_by_ms: u64,
+    /// Whether that time has passed, by the signer's clock. It stops nothing.
+    #[prost(bool, tag = "16")]
+    pub review_overdue: bool,
+    /// How long ago it was made, milliseconds, by the signer's clock.
+    #[prost(uint64, tag = "17")]
+    pub age_ms: u64,
+    /// Callers that the book in force lets use it.
+    #[prost(string, repeated, tag = "18")]
+    pub callers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Callers that it ever signed for.
+    #[prost(message, repeated, tag = "19")]
+    pub used_by: ::prost::alloc::vec::Vec<KeyUse>,
     /// If it is drained to another key: what the book calls that one. Ask for it instead.
     #[prost(string, tag = "20")]
     pub successor: ::prost::alloc::string::String,
@@ -1747,6 +1768,19 @@ pub struct KeyRemoval {
     #[prost(string, repeated, tag = "7")]
     pub backups: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// The last signature of a key for one caller.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyUse {
+    /// For whom.
+    #[prost(string, tag = "1")]
+    pub caller: ::prost::alloc::string::String,
+    /// Sequence number of its record.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// When, milliseconds since 1970-01-01 UTC.
+    #[prost(uint64, tag = "3")]
+    pub at_ms: u64,
+}
 /// Makes a key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateKeyRequest {
@@ -1756,15 +1790,25 @@ pub struct CreateKeyRequest {
     /// Tags.
     #[prost(string, repeated, tag = "2")]
     pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// What it is for.
+    /// What it is for, in a word: "payments", "canary". At least one character.
     #[prost(string, tag = "3")]
     pub purpose: ::prost::alloc::string::String,
     /// The person who answers for it. Empty: the person asking.
     #[prost(string, tag = "4")]
     pub owner: ::prost::alloc::string::String,
+    /// "development", "staging" or "production": the vault's own, or nothing is made.
+    #[prost(string, tag = "5")]
+    pub environment: ::prost::alloc::string::String,
+    /// The chains that it may ever sign for, whatever a book says: 1 to 64 ids, none of them 0.
+    #[prost(uint64, repeated, tag = "6")]
+    pub chains: ::prost::alloc::vec::Vec<u64>,
+    /// By when somebody looks whether it is still needed: milliseconds since 1970-01-01 UTC, later
+    /// than now and within three years.
+    #[prost(uint64, tag = "7")]
+    pub review_by_ms: u64,
 }
 /// The key that was made.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateKeyResponse {
     /// The key.
     #[prost(message, optional, tag = "1")]
@@ -1788,7 +1832,7 @@ pub struct GetKeyRequest {
     pub key: ::prost::alloc::string::String,
 }
 /// One key.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetKeyResponse {
     /// The key.
     #[prost(message, optional, tag = "1")]
@@ -1894,7 +1938,7 @@ pub struct FreezeRequest {
     pub reason: ::prost::alloc::string::String,
 }
 /// The stop holds.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FreezeResponse {
     /// Sequence number of the stop's record.
     #[prost(uint64, tag = "1")]
@@ -1908,6 +1952,56 @@ pub struct FreezeResponse {
     /// False if the gate is closed but the record could not be written: fenced, not recorded.
     #[prost(bool, tag = "4")]
     pub recorded: bool,
+    /// What no stop calls back: the newest signatures in scope that were released, or may have been,
+    /// and that may still take effect: no watcher told that they are settled. Newest first, at most
+    /// 256, as of the stop's record. Empty if that could not be written.
+    #[prost(message, repeated, tag = "5")]
+    pub unsettled: ::prost::alloc::vec::Vec<UnsettledSignature>,
+    /// How many more there are in scope, as far as they are remembered.
+    #[prost(uint64, tag = "6")]
+    pub unsettled_more: u64,
+    /// Whether even older ones may be unsettled: 32,768 are remembered, and of more the newest.
+    #[prost(bool, tag = "7")]
+    pub unsettled_incomplete: bool,
+}
+/// A signature that somebody holds, or may, and that may still take effect.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnsettledSignature {
+    /// The key's id.
+    #[prost(string, tag = "1")]
+    pub key_id: ::prost::alloc::string::String,
+    /// Its label.
+    #[prost(string, tag = "2")]
+    pub label: ::prost::alloc::string::String,
+    /// Its address, 20 bytes. A transaction is found on the chain by this sender and its nonce: its
+    /// hash depends on the signature, which the signer does not keep.
+    #[prost(bytes = "vec", tag = "3")]
+    pub address: ::prost::alloc::vec::Vec<u8>,
+    /// For whom it was signed, who asked first before the others.
+    #[prost(string, repeated, tag = "4")]
+    pub callers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The chain's id; 0 if typed data names none.
+    #[prost(uint64, tag = "5")]
+    pub chain_id: u64,
+    /// The nonce that it uses up: another transaction of this nonce, mined first, makes it void.
+    /// Absent: typed data or a message, which no nonce of the account makes void.
+    #[prost(uint64, optional, tag = "6")]
+    pub nonce: ::core::option::Option<u64>,
+    /// What was signed, 32 bytes: the hash that the signature is over.
+    #[prost(bytes = "vec", tag = "7")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// What that is.
+    #[prost(enumeration = "SignedForm", tag = "8")]
+    pub form: i32,
+    /// Sequence number of the record that signed it first.
+    #[prost(uint64, tag = "9")]
+    pub sequence: u64,
+    /// When, milliseconds since 1970-01-01 UTC.
+    #[prost(uint64, tag = "10")]
+    pub signed_at_ms: u64,
+    /// From when on it can surely not be used, milliseconds since 1970-01-01 UTC. Absent: not known.
+    #[prost(uint64, optional, tag = "11")]
+    pub ends_at_ms: ::core::option::Option<u64>,
 }
 /// Adopts a book.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2200,6 +2294,47 @@ impl FenceState {
             "FENCE_STATE_FENCED" => Some(Self::Fenced),
             "FENCE_STATE_OPENING" => Some(Self::Opening),
             "FENCE_STATE_REFUSED" => Some(Self::Refused),
+            _ => None,
+        }
+    }
+}
+/// What a signature is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SignedForm {
+    /// Not said.
+    Unspecified = 0,
+    /// A transaction.
+    Transaction = 1,
+    /// An EIP-7702 authorization, which uses up a nonce too.
+    Authorization = 2,
+    /// EIP-712 typed data: a permit, an order, a Safe's transaction.
+    TypedData = 3,
+    /// A sign-in message of EIP-4361.
+    Message = 4,
+}
+impl SignedForm {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SIGNED_FORM_UNSPECIFIED",
+            Self::Transaction => "SIGNED_FORM_TRANSACTION",
+            Self::Authorization => "SIGNED_FORM_AUTHORIZATION",
+            Self::TypedData => "SIGNED_FORM_TYPED_DATA",
+            Self::Message => "SIGNED_FORM_MESSAGE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SIGNED_FORM_UNSPECIFIED" => Some(Self::Unspecified),
+            "SIGNED_FORM_TRANSACTION" => Some(Self::Transaction),
+            "SIGNED_FORM_AUTHORIZATION" => Some(Self::Authorization),
+            "SIGNED_FORM_TYPED_DATA" => Some(Self::TypedData),
+            "SIGNED_FORM_MESSAGE" => Some(Self::Message),
             _ => None,
         }
     }

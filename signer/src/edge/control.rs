@@ -19,10 +19,11 @@ use portcullis_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::key_shown;
+use super::key_entry::{self, Seen};
 use super::readers::{Pages, Readers};
 use super::reports;
 use super::signing::peer;
+use super::unsettled;
 use crate::clock::Clock;
 use crate::fencer::Fencer;
 use crate::health::Health;
@@ -64,6 +65,12 @@ impl Control {
     fn active<T>(&self, request: &Request<T>, roles: &[Role]) -> Result<Present, Status> {
         let peer = peer(request)?;
         Ok(roster::active(&self.sequencer.view(), peer.identity().name(), roles)?)
+    }
+
+    /// What keys are told with.
+    async fn seen<'a>(&'a self, view: &'a View) -> Result<Seen<'a>, Refusal> {
+        let (uses, now) = (self.sequencer.uses().await?, self.clock.now().sure);
+        Ok(Seen { view, keys: &self.keys, uses, now })
     }
 
     fn scope(&self, scope: Option<FreezeScope>) -> Result<Scope, Refusal> {
@@ -108,7 +115,8 @@ impl KeyService for Control {
         let made = tokio::spawn(async move { keys.create(order).await });
         let id = made.await.map_err(|_| Refusal::ShuttingDown)??;
         let view = self.sequencer.view();
-        let made = view.keys.get(&id).map(|key| key_shown::key(&self.keys, &view, id, key));
+        let seen = self.seen(&view).await?;
+        let made = view.keys.get(&id).map(|key| seen.entry(id, key));
         Ok(Response::new(CreateKeyResponse { key: made }))
     }
 
@@ -118,8 +126,8 @@ impl KeyService for Control {
     ) -> Result<Response<ListKeysResponse>, Status> {
         let _present = self.present(&request, ANYBODY)?;
         let view = self.sequencer.view();
-        let keys = view.keys.iter().map(|(id, key)| key_shown::key(&self.keys, &view, *id, key));
-        let mut keys: Vec<Key> = keys.collect();
+        let seen = self.seen(&view).await?;
+        let mut keys: Vec<Key> = view.keys.iter().map(|(id, key)| seen.entry(*id, key)).collect();
         keys.sort_by(|left, right| left.label.cmp(&right.label));
         Ok(Response::new(ListKeysResponse { keys }))
     }
@@ -133,7 +141,8 @@ impl KeyService for Control {
         let Some((id, key)) = view.key_named(&name) else {
             return Err(Refusal::NotFound { kind: "key", name }.into());
         };
-        Ok(Response::new(GetKeyResponse { key: Some(key_shown::key(&self.keys, &view, id, key)) }))
+        let seen = self.seen(&view).await?;
+        Ok(Response::new(GetKeyResponse { key: Some(seen.entry(id, key)) }))
     }
 }
 
@@ -168,6 +177,9 @@ impl ControlService for Control {
             last_released_sequence: frozen.last_released.0,
             withheld: frozen.withheld,
             recorded: frozen.sequence.is_some(),
+            unsettled: frozen.unsettled.newest.iter().map(unsettled::entry).collect(),
+            unsettled_more: frozen.unsettled.more,
+            unsettled_incomplete: frozen.unsettled.incomplete,
         }))
     }
 
@@ -279,7 +291,7 @@ impl ControlService for Control {
 fn checked(text: &str, view: &View) -> CheckBookResponse {
     let book_hash = BookHash::of(text).0.to_vec();
     let mut response = CheckBookResponse { book_hash, ..CheckBookResponse::default() };
-    match Book::parse(text) {
+    match Book::parse_for(text, view.environment) {
         Ok(new) => {
             let difference = view.book.difference(&new);
             let mut people = view.people.iter().map(|(_, member)| &member.person);
@@ -287,6 +299,7 @@ fn checked(text: &str, view: &View) -> CheckBookResponse {
             if new.needs_watcher() && !watched {
                 response.warnings.push(WATCHED_BY_NOBODY.into());
             }
+            response.warnings.extend(key_entry::rules_in_vain(view, &new));
             response.wider = difference.wider;
             response.narrower = difference.narrower;
         }

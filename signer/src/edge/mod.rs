@@ -17,7 +17,6 @@ mod deadline;
 mod files;
 mod handshakes;
 mod identity;
-mod key_shown;
 mod limits;
 mod loopback;
 mod material;
@@ -41,6 +40,7 @@ pub use trust::{Reloaded, Trust, TrustStatus, TrustTrouble};
 
 pub mod approvals;
 pub mod control;
+mod key_entry;
 pub mod readers;
 pub mod release;
 mod reports;
@@ -48,6 +48,7 @@ pub mod sign_stream;
 pub mod signing;
 mod status;
 pub mod stop_orders;
+mod unsettled;
 mod waiting;
 mod watching;
 

@@ -75,10 +75,8 @@ impl From<Refusal> for Status {
                 details.set_resource_info(kind, name, "", "");
                 said(Code::NotFound, message, details)
             }
-            Refusal::LabelTaken(label) => {
-                let details = info("LABEL_TAKEN", [("label", label)]);
-                said(Code::AlreadyExists, message, details)
-            }
+            Refusal::LabelTaken(label) => taken(message, label),
+            Refusal::WrongEnvironment { given, vault } => elsewhere(message, given, vault),
             Refusal::FaultyBook(faults) => faulty_book(message, &faults),
             Refusal::Vote(fault) => by_people(&message, fault.code(), &fault),
             Refusal::Proposal(fault) => by_people(&message, fault.code(), &fault),
@@ -138,6 +136,17 @@ impl From<BadTimeout> for Status {
         details.add_bad_request_violation("grpc-timeout", bad.to_string());
         said(Code::InvalidArgument, bad.to_string(), details)
     }
+}
+
+/// A label that another key has.
+fn taken(message: String, label: String) -> Status {
+    said(Code::AlreadyExists, message, info("LABEL_TAKEN", [("label", label)]))
+}
+
+/// What belongs into another vault.
+fn elsewhere(message: String, given: &str, vault: &str) -> Status {
+    let details = info("WRONG_ENVIRONMENT", [("given", given.into()), ("vault", vault.into())]);
+    said(Code::FailedPrecondition, message, details)
 }
 
 /// Nobody waits for the answer any more.

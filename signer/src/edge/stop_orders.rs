@@ -33,6 +33,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::trust::Trust;
+use super::unsettled;
 use crate::clock::Clock;
 use crate::fencer::Fencer;
 use crate::sequencer::Sequencer;
@@ -192,6 +193,9 @@ impl Desk {
             "sequence": stopped.sequence.unwrap_or_default().0,
             "last_released_sequence": stopped.last_released.0,
             "withheld": stopped.withheld,
+            "unsettled": stopped.unsettled.newest.iter().map(unsettled::json).collect::<Vec<_>>(),
+            "unsettled_more": stopped.unsettled.more,
+            "unsettled_incomplete": stopped.unsettled.incomplete,
         });
         said(StatusCode::OK, &answer)
     }

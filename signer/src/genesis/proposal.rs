@@ -45,7 +45,7 @@ pub(super) fn read(path: &Path) -> Result<Genesis, InitError> {
     let proposal: Proposal = toml::from_str(&text).map_err(|error| parse(error.to_string()))?;
     let book_path = path.parent().unwrap_or(Path::new(".")).join(&proposal.book);
     let text = super::read_text(&book_path)?;
-    let book = Book::parse(&text);
+    let book = Book::parse_for(&text, proposal.environment);
     let book = book.map_err(|faults| InitError::Book { path: book_path, faults })?;
     let mut faults = Vec::new();
     let mut people = Vec::with_capacity(proposal.person.len());

@@ -217,13 +217,19 @@ impl Hsm {
         let mut troubles = sick("signing", &self.signing.census());
         troubles.extend(sick("key-keeping", &self.keeping.census()));
         troubles.extend(sick("fencing", &self.fencing.census()));
-        for (key, count) in self.alarms.list() {
-            let quarantine =
-                if self.alarms.is_quarantined(&key) { "; it is quarantined" } else { "" };
-            troubles.push(format!("key {key} gave {count} bad signatures{quarantine}"));
-        }
         let label = &self.token.facts().label;
         troubles.into_iter().map(|trouble| format!("token {label:?}: {trouble}")).collect()
+    }
+
+    /// Keys that gave wrong signatures, a line each. They are stopped; no other key is the worse
+    /// for it.
+    pub fn alarms(&self) -> Vec<String> {
+        let alarms = self.alarms.list().into_iter().map(|(key, count)| {
+            let quarantine =
+                if self.alarms.is_quarantined(&key) { "; it is quarantined" } else { "" };
+            format!("key {key} gave {count} bad signatures{quarantine}")
+        });
+        alarms.collect()
     }
 
     /// Figures for metrics.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use portcullis_policy::book::Change;
 use portcullis_policy::id::{KeyId, PersonId, Sequence};
-use portcullis_policy::record::{Entry, Frozen, KeyCreated, KeyIntended, Record};
-use portcullis_policy::state::{OrderFault, Prepared};
+use portcullis_policy::record::{Entry, KeyCreated, KeyIntended, Record};
+use portcullis_policy::state::Prepared;
 use portcullis_policy::stops::Subject;
-use tokio::sync::oneshot;
+use portcullis_policy::time::Span;
+use portcullis_policy::unsettled::Wanted;
 
-use super::command::{Answer, NewBook, Report, reply};
+use super::command::{Answer, NewBook, RecordedStop, Report, Urgent, reply};
 use super::writer::{Fatal, Writer, done};
 use crate::gate::Who;
 use crate::journal::Space;
@@ -17,11 +18,8 @@ use crate::refusal::Refusal;
 use crate::signature::PublicPoint;
 
 impl Writer {
-    pub(super) fn freeze(
-        &mut self,
-        frozen: Frozen,
-        answer: oneshot::Sender<Result<(Sequence, u64), OrderFault>>,
-    ) -> Result<(), Fatal> {
+    pub(super) fn freeze(&mut self, stop: Urgent) -> Result<(), Fatal> {
+        let Urgent::Freeze { frozen, mut unreleased, answer } = stop;
         let now = self.clock.now();
         if let Err(fault) = self.state.signatories().check(&frozen, now) {
             // Used a moment ago, by somebody else: what closed the gate is taken back, unless that
@@ -42,7 +40,12 @@ impl Writer {
         let sequence = self.append(now, Record::Frozen(frozen), None)?;
         self.gate.recorded(&scope);
         (self.changed, self.matters_changed) = (true, true);
-        self.after_commit(move |_| drop(answer.send(Ok((sequence, under_way)))));
+        // What was recorded since the gate closed was not released either.
+        unreleased.append(&mut self.gate.unreleased(&scope));
+        let wanted = Wanted { scope: &scope, unreleased: &unreleased, most: UNSETTLED_MAX };
+        let unsettled = self.state.unsettled(&wanted, now);
+        let recorded = RecordedStop { sequence, under_way, unsettled };
+        self.after_commit(move |_| drop(answer.send(Ok(recorded))));
         Ok(())
     }
 
@@ -97,9 +100,13 @@ impl Writer {
             return done(answer, Err(Refusal::JournalFull));
         }
         let now = self.clock.now();
+        let mut stopped = false;
         let (record, told) = match report {
             Report::Settled(settled) => {
                 let told = self.state.settlements().check(&settled, now).map(drop);
+                if let Err(fault) = told {
+                    stopped = self.check_elsewhere(&settled, fault, now)?;
+                }
                 let told = told.map_err(|fault| (fault.field(), fault.to_string()));
                 (Record::Settled(settled), told)
             }
@@ -110,7 +117,13 @@ impl Writer {
             }
         };
         if let Err((field, problem)) = told {
-            return done(answer, Err(Refusal::BadField { field, problem }));
+            let refused = Err(Refusal::BadField { field, problem });
+            if !stopped {
+                return done(answer, refused);
+            }
+            // Once the stop is on record.
+            self.after_commit(move |_| reply(answer, refused));
+            return Ok(());
         }
         let sequence = self.append(now, record, None)?;
         self.after_commit(move |_| reply(answer, Ok(sequence)));
@@ -132,7 +145,13 @@ impl Writer {
             let taken = Refusal::LabelTaken(intended.label.to_string());
             return done(answer, Err(taken));
         }
-        self.append(self.clock.now(), Record::KeyIntended(intended), None)?;
+        let now = self.clock.now();
+        let review = intended.review_by;
+        if review <= now.possible || review > now.possible.plus(REVIEW_MAX) {
+            let problem = "a time later than now, and within three years".into();
+            return done(answer, Err(Refusal::BadField { field: "review_by_ms", problem }));
+        }
+        self.append(now, Record::KeyIntended(intended), None)?;
         self.after_commit(move |_| reply(answer, Ok(())));
         Ok(())
     }
@@ -157,3 +176,9 @@ impl Writer {
         Ok(())
     }
 }
+
+/// A key that nobody looks at for longer is forgotten: three years, with a leap day.
+const REVIEW_MAX: Span = Span(1_096 * 86_400_000);
+
+/// Signatures that a stop's answer lists: more than anybody races by hand, and 80 KB of JSON.
+const UNSETTLED_MAX: usize = 256;

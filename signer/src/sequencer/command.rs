@@ -1,6 +1,6 @@
 //! Everything the writer can be asked. Closed: a new command must find its place in the order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -8,11 +8,13 @@ use portcullis_policy::book::{Book, Difference};
 use portcullis_policy::fences::FenceOrder;
 use portcullis_policy::id::{BookHash, CallerId, DecisionNumber, KeyId, PersonId, Sequence};
 use portcullis_policy::record::{
-    Adopted, DestroyAnswered, FenceAnswered, Frozen, KeyIntended, Matter, Priced, RecoveryBegun,
-    Settled, Suspended, Voted, Withdrawn,
+    Adopted, DenialBurst, DestroyAnswered, FenceAnswered, Frozen, KeyIntended, Matter, Priced,
+    RecoveryBegun, Settled, Suspended, Voted, Withdrawn,
 };
 use portcullis_policy::request::Request;
 use portcullis_policy::state::OrderFault;
+use portcullis_policy::time::Millis;
+use portcullis_policy::unsettled::Listing;
 use tokio::sync::oneshot;
 
 use super::Charged;
@@ -54,6 +56,8 @@ pub(super) enum Command {
     BeginRecovery(Box<RecoveryBegun>, Answer<Announcement>),
     FinishRecovery(Sequence, Answer<Sequence>),
     Note(CallerId, KeyId, &'static str),
+    Uses(Answer<Uses>),
+    Arm(Option<DenialBurst>),
     /// Nothing but the end of a sleep.
     Wake,
     Finish,
@@ -69,6 +73,9 @@ pub(super) struct NewBook {
     pub(super) difference: Difference,
 }
 
+/// The last signature of each key for each caller, and when that was.
+pub type Uses = BTreeMap<(KeyId, CallerId), (Sequence, Millis)>;
+
 /// What somebody outside tells.
 #[derive(Debug)]
 pub enum Report {
@@ -81,7 +88,22 @@ pub enum Report {
 /// Wakes the writer up for a stop, which waits in a lane of its own: see [`Lanes`].
 #[derive(Debug)]
 pub(super) enum Urgent {
-    Freeze(Frozen, oneshot::Sender<Result<(Sequence, u64), OrderFault>>),
+    Freeze {
+        frozen: Frozen,
+        /// Records whose signatures the gate kept from being released.
+        unreleased: BTreeSet<Sequence>,
+        answer: oneshot::Sender<Result<RecordedStop, OrderFault>>,
+    },
+}
+
+/// A stop that is on record.
+#[derive(Debug)]
+pub(super) struct RecordedStop {
+    pub(super) sequence: Sequence,
+    /// Requests in scope that were under way.
+    pub(super) under_way: u64,
+    /// What no stop calls back.
+    pub(super) unsettled: Listing,
 }
 
 /// What the writer takes from. Stops go before everything that is queued, however much that is.

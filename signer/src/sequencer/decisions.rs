@@ -111,9 +111,17 @@ impl Writer {
         let code = reasons.first().map_or("", |reason| reason.code.as_str());
         let key = self.counted_under(asker.key);
         let size = denial.request.input().size();
-        if !self.flood.admits(&asker.caller, key, code, size, now.sure) {
+        let caller = asker.caller.clone();
+        let stopped = STOPPED.contains(&code);
+        if self.has_tripped(&caller) {
+            self.flood.note(&caller, key, code, now.sure);
             let sequence = Sequence(0);
             return done(answer, Err(Refusal::Denied { reasons, described, sequence }));
+        }
+        if !self.flood.admits(&caller, key, code, size, now.sure) {
+            let sequence = Sequence(0);
+            reply(answer, Err(Refusal::Denied { reasons, described, sequence }));
+            return if stopped { Ok(()) } else { self.count_denial(&caller, now) };
         }
         let counted = self.state.counted(asker, None);
         let (asked, attachment) = self.ask(&denial.request, now);
@@ -123,7 +131,8 @@ impl Writer {
         self.after_commit(move |_| {
             reply(answer, Err(Refusal::Denied { reasons, described, sequence }))
         });
-        Ok(())
+        // After its record, which was decided before the stop.
+        if stopped { Ok(()) } else { self.count_denial(&caller, now) }
     }
 
     fn park(
@@ -264,6 +273,9 @@ impl Writer {
 
 /// Reservations open at once. Each is a request inside the token or on its way there and back.
 const OPEN_MAX: usize = 4_096;
+
+/// Whoever is refused for these is stopped already, and perhaps does not know it.
+const STOPPED: [&str; 2] = ["FROZEN", "KEY_REVOKED"];
 
 /// Stands for all keys that do not exist.
 const NO_KEY: KeyId = KeyId::from_bytes([0; 16]);

@@ -3,6 +3,7 @@
 //!
 //! This handle queues commands for that thread and waits for its answers. It holds no rule.
 
+mod books;
 mod changes;
 mod command;
 mod decisions;
@@ -15,6 +16,7 @@ mod start;
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "test")]
 mod tests;
+mod triggers;
 mod turns;
 mod under_way;
 mod view;
@@ -26,22 +28,23 @@ use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 use portcullis_policy::act::Act;
-use portcullis_policy::book::Book;
 use portcullis_policy::credential::Purpose;
 use portcullis_policy::fences::FenceOrder;
 use portcullis_policy::id::{CallerId, DecisionNumber, KeyId, PersonId, Sequence};
 use portcullis_policy::record::{
-    Adopted, DestroyAnswered, FenceAnswered, Frozen, KeyIntended, Matter, RecoveryBegun, Suspended,
-    Voted, Withdrawn,
+    Adopted, DenialBurst, DestroyAnswered, FenceAnswered, Frozen, KeyIntended, Matter,
+    RecoveryBegun, Suspended, Voted, Withdrawn,
 };
 use portcullis_policy::request::Request;
-use portcullis_policy::state::{OrderFault, Prepared, VoteFault};
+use portcullis_policy::state::{OrderFault, VoteFault};
 use portcullis_policy::statement;
 use portcullis_policy::time::Interval;
+use portcullis_policy::unsettled::Listing;
 use tokio::sync::{oneshot, watch};
 
-pub use self::command::Report;
+use self::books::prepare;
 use self::command::{Answer, Command, Ended, NewBook, Senders, Urgent};
+pub use self::command::{Report, Uses};
 use self::people::NewProposal;
 pub use self::people::{Announcement, Done};
 pub use self::proof::{Recorded, Reserved, Signed};
@@ -81,7 +84,7 @@ pub struct ParkedAnswer {
 }
 
 /// The acknowledgement of a stop.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FrozenAnswer {
     /// The record; `None` if it could not be written: fenced, not recorded.
     pub sequence: Option<Sequence>,
@@ -89,6 +92,8 @@ pub struct FrozenAnswer {
     pub last_released: Sequence,
     /// Signatures in scope that were ready or under way.
     pub withheld: u64,
+    /// What no stop calls back. Empty if nothing was recorded.
+    pub unsettled: Listing,
 }
 
 /// The way to the writer.
@@ -153,14 +158,18 @@ impl Sequencer {
     async fn stop(&self, frozen: Frozen) -> Result<FrozenAnswer, OrderFault> {
         let closed = self.gate.close(&frozen.scope);
         let (answer, recorded) = oneshot::channel();
-        let recorded = match self.queue.stop(Urgent::Freeze(frozen, answer)) {
+        let waiting = u64::try_from(closed.unreleased.len()).unwrap_or(u64::MAX);
+        let stop = Urgent::Freeze { frozen, unreleased: closed.unreleased, answer };
+        let recorded = match self.queue.stop(stop) {
             Ok(()) => recorded.await.ok().transpose()?,
             Err(Ended) => None,
         };
+        let under_way = recorded.as_ref().map_or(0, |recorded| recorded.under_way);
         Ok(FrozenAnswer {
-            sequence: recorded.map(|(sequence, _)| sequence),
+            sequence: recorded.as_ref().map(|recorded| recorded.sequence),
             last_released: closed.last_released,
-            withheld: closed.withheld.saturating_add(recorded.map_or(0, |(_, open)| open)),
+            withheld: waiting.saturating_add(under_way),
+            unsettled: recorded.map(|recorded| recorded.unsettled).unwrap_or_default(),
         })
     }
 
@@ -169,7 +178,7 @@ impl Sequencer {
     pub async fn adopt(&self, adopted: Adopted) -> Result<(Sequence, Vec<String>), Refusal> {
         // In force when its turn has come: the one before may have changed that.
         let view = self.view.clone();
-        let read = move || NewBook::read(adopted, &view.load_full().book);
+        let read = move || NewBook::read(adopted, &view.load_full());
         let (new, turn) = self.adopting.take(read).await?;
         let new = Box::new(new?);
         self.ask_in(turn, |answer| Command::Adopt(new, answer)).await
@@ -214,6 +223,16 @@ impl Sequencer {
     /// Notes what the token answered when it was told to remove a key.
     pub async fn removal_answered(&self, answered: DestroyAnswered) -> Result<(), Refusal> {
         self.ask(|answer| Command::RemovalAnswered(Box::new(answered), answer)).await
+    }
+
+    /// Says how many refusals of one caller are too many. `None`: none ever are.
+    pub fn arm(&self, bound: Option<DenialBurst>) {
+        let _ended_already = self.queue.send(Command::Arm(bound)).is_err();
+    }
+
+    /// Whom each key last signed for, and when.
+    pub async fn uses(&self) -> Result<Uses, Refusal> {
+        self.ask(Command::Uses).await
     }
 
     /// Counts a request that could not even be read. The count is recorded within a second.
@@ -275,7 +294,7 @@ impl Sequencer {
             return self.ask(|answer| Command::Propose(new, answer)).await;
         };
         let view = self.view.clone();
-        let read = move || prepare(&text, &view.load_full().book);
+        let read = move || prepare(&text, &view.load_full());
         let (prepared, turn) = self.adopting.take(read).await?;
         let new = Box::new(NewProposal { by, act, reason, prepared: Some(prepared?) });
         self.ask_in(turn, |answer| Command::Propose(new, answer)).await
@@ -370,21 +389,4 @@ impl Sequencer {
         self.queue.send(command(answer)).map_err(|_| Refusal::ShuttingDown)?;
         Ok(wait)
     }
-}
-
-impl NewBook {
-    fn read(adopted: Adopted, in_force: &Book) -> Result<Self, Refusal> {
-        let book = Book::parse(&adopted.book).map_err(Refusal::FaultyBook)?;
-        let difference = in_force.difference(&book);
-        if !difference.is_narrowing() {
-            return Err(Refusal::Widens(difference.wider));
-        }
-        Ok(Self { adopted, book: Arc::new(book), base: in_force.hash(), difference })
-    }
-}
-
-fn prepare(text: &str, in_force: &Book) -> Result<Prepared, Refusal> {
-    let book = Book::parse(text).map_err(Refusal::FaultyBook)?;
-    let change = Arc::new(in_force.change(&book));
-    Ok(Prepared { book: Arc::new(book), base: in_force.hash(), change })
 }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::Sequencer;
 use super::command::lanes;
 use super::flood::Flood;
+use super::triggers::Bursts;
 use super::turns::Turns;
 use super::view::View;
 use super::writer::{Fatal, Figures, Writer};
@@ -98,6 +99,7 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
         batch: Batch::ordinary(),
         answers: Vec::new(),
         flood: Flood::default(),
+        bursts: Bursts::default(),
         changed: false,
         matters_changed: false,
         matters: matters.clone(),
@@ -162,7 +164,7 @@ fn gate(state: &State) -> Gate {
     Gate::with(
         state.stops(),
         drains.collect(),
-        last.map(|((key, caller), at)| (who(key, caller), *at)),
+        last.map(|((key, caller), (at, _))| (who(key, caller), *at)),
     )
 }
 

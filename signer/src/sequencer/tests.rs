@@ -5,13 +5,14 @@ use std::time::Duration;
 use alloy_primitives::{Address, address};
 use k256::ecdsa::SigningKey;
 use portcullis_policy::act::{Act, AdoptBook};
-use portcullis_policy::id::{BookHash, Epoch, KeyId, PersonId, Sequence};
+use portcullis_policy::id::{BookHash, ChainId, Epoch, KeyId, PersonId, Sequence};
 use portcullis_policy::record::{
     Actor, Adopted, Entry, Environment, FORMAT, Frozen, Genesis, KeyIntended, Person, Record, Role,
     Suspended,
 };
 use portcullis_policy::request::{Asker, Input, Request};
 use portcullis_policy::stops::Scope;
+use portcullis_policy::time::Span;
 
 use super::command::Command;
 use super::people::NewProposal;
@@ -99,10 +100,13 @@ impl World {
     async fn intend_key(&self, key: KeyId, label: &str) -> Result<(), Refusal> {
         let intended = KeyIntended {
             by: olga(),
+            chains: [ChainId(1)].into(),
+            environment: Environment::Development,
             key,
             label: label.parse().unwrap(),
             owner: olga(),
             purpose: String::new(),
+            review_by: Clock::genesis().now().sure.plus(Span(86_400_000)),
             tags: ["web".parse().unwrap()].into(),
         };
         self.sequencer.intend_key(intended).await
@@ -294,7 +298,7 @@ async fn what_is_past_its_deadline_when_its_turn_comes_is_not_charged() {
 async fn a_proposed_book_that_was_compared_with_another_one_is_refused_unread() {
     let world = World::new().await;
     let book = BOOK.replace("3 ETH / 1h", "30 ETH / 1h");
-    let prepared = prepare(&book, &world.sequencer.view().book).unwrap();
+    let prepared = prepare(&book, &world.sequencer.view()).unwrap();
     world.sequencer.adopt(narrower()).await.unwrap();
     let new = NewProposal {
         by: olga(),

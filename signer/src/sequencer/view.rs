@@ -7,7 +7,7 @@ use alloy_primitives::{Address, B128};
 use portcullis_policy::book::Book;
 use portcullis_policy::fences::Fences;
 use portcullis_policy::governance::Governance;
-use portcullis_policy::id::{KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
+use portcullis_policy::id::{ChainId, KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
 use portcullis_policy::people::People;
 use portcullis_policy::record::Environment;
 use portcullis_policy::state::{Signatories, State, Tomb};
@@ -71,6 +71,10 @@ pub struct KeyView {
     pub purpose: String,
     /// Who answers for it.
     pub owner: PersonId,
+    /// The chains that it may ever sign for.
+    pub chains: BTreeSet<ChainId>,
+    /// By when somebody looks whether it is still needed.
+    pub review_by: Millis,
     /// When its record was written.
     pub created_at: Millis,
     /// Whether it may sign for nobody: it is stopped, or ended for good.
@@ -88,6 +92,8 @@ impl View {
                 tags: key.tags.clone(),
                 purpose: key.purpose.clone(),
                 owner: key.owner.clone(),
+                chains: key.chains.clone(),
+                review_by: key.review_by,
                 created_at: made.at,
                 stopped: state.must_be_fenced(*id),
             };

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::command::{Answer, Command, Lanes, Urgent, reply};
 use super::decisions::Pending;
 use super::flood::Flood;
+use super::triggers::Bursts;
 use super::view::View;
 use crate::clock::Clock;
 use crate::gate::Gate;
@@ -43,6 +44,7 @@ pub(super) struct Writer {
     pub(super) batch: Batch,
     pub(super) answers: Vec<AfterCommit>,
     pub(super) flood: Flood,
+    pub(super) bursts: Bursts,
     pub(super) changed: bool,
     /// Whether something that waits for people has changed.
     pub(super) matters_changed: bool,
@@ -117,12 +119,12 @@ impl Writer {
     /// Records the stops that wait, and whatever came before them, before anything else is done.
     fn stop_first(&mut self, urgent: &Receiver<Urgent>) -> Result<(), Fatal> {
         let mut any = false;
-        while let Ok(Urgent::Freeze(frozen, answer)) = urgent.try_recv() {
+        while let Ok(stop) = urgent.try_recv() {
             if !std::mem::replace(&mut any, true) {
                 // Ordinary records first, so that they take none of the room kept for stops.
                 self.commit_all()?;
             }
-            self.freeze(frozen, answer)?;
+            self.freeze(stop)?;
         }
         if any { self.commit(Urgency::Emergency) } else { Ok(()) }
     }
@@ -175,9 +177,14 @@ impl Writer {
             Command::BeginRecovery(begun, answer) => self.begin_recovery(*begun, answer)?,
             Command::FinishRecovery(begun, answer) => self.finish_recovery(begun, answer)?,
             Command::Note(caller, key, code) => {
-                let key = self.counted_under(key);
-                self.flood.note(&caller, key, code, self.clock.now().sure);
+                let (key, now) = (self.counted_under(key), self.clock.now());
+                self.flood.note(&caller, key, code, now.sure);
+                if self.space() == Space::Ample {
+                    self.count_denial(&caller, now)?;
+                }
             }
+            Command::Uses(answer) => reply(answer, Ok(self.state.last_signed().clone())),
+            Command::Arm(bound) => self.bursts.arm(bound),
             Command::Wake => {}
             Command::Finish => return Ok(true),
         }

@@ -181,10 +181,13 @@ impl Vault {
         vault.start();
         vault.write(Record::KeyIntended(KeyIntended {
             by: "olga".parse().unwrap(),
+            chains: BTreeSet::from([ChainId(1)]),
+            environment: Environment::Development,
             key,
             label: "hot".parse().unwrap(),
             owner: "olga".parse().unwrap(),
             purpose: "bench".into(),
+            review_by: Millis(1 << 50),
             tags: BTreeSet::new(),
         }));
         let (address, point) = (point.address, point.point);

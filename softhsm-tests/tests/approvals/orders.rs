@@ -70,6 +70,10 @@ async fn whoever_holds_an_order_stops_what_it_names_once_with_curl_and_no_certif
     let (status, answer) = use_order(&scene, &file)?;
     assert_eq!((status.as_str(), &answer["recorded"]), ("200", &Value::Bool(true)), "{answer}");
     assert!(answer["last_released_sequence"].as_u64().is_some_and(|last| last > 0), "{answer}");
+    let held = answer["unsettled"].as_array().ok_or("a list")?;
+    let nonces: Vec<&Value> = held.iter().map(|one| &one["nonce"]).collect();
+    assert_eq!(nonces, ["1", "0"], "what nobody can call back: {answer}");
+    assert_eq!(held[0]["form"], "transaction");
     assert_eq!(scene.outcome(&payouts, &payment(2, 1.try_into()?)).await, "FROZEN");
     let sue = scene.vault.control(&scene.server, "sue").await?;
     until(&sue, "hot", FenceState::Fenced).await?;

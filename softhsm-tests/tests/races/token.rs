@@ -61,9 +61,16 @@ async fn is_caught(lie: &str) -> Result<(), Failure> {
     assert_eq!(journal.of("failed")[0]["fault"], "TOKEN_BAD_SIGNATURE");
     assert_eq!(journal.count("signed"), 0);
     assert_eq!(scene.metric("portcullis_hsm_bad_signatures_total")?, 1);
-    assert!(!scene.status().await?.troubles.is_empty(), "nobody is told");
-    signed(scene.sign(&payouts, &all(1)).await);
-    scene.journal().await?;
+    let status = scene.status().await?;
+    assert!(status.troubles.join("\n").contains("gave 1 bad signatures"), "{status:?}");
+    // The key is stopped by the signer itself, and nothing else is.
+    assert!(status.serving, "{status:?}");
+    assert_eq!(scene.outcome(&payouts, &all(1)).await, "FROZEN");
+    let journal = scene.journal().await?;
+    let stop = journal.of("frozen")[0];
+    assert_eq!(stop["by"]["trigger"], "bad_signature");
+    assert_eq!(stop["scope"]["key"], scene.key.id.to_string());
+    assert_eq!(journal.count("frozen"), 1);
     Ok(())
 }
 
@@ -99,23 +106,28 @@ async fn a_signature_with_a_high_s_is_released_with_a_low_one() -> Result<(), Fa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_keeps_lying_has_its_key_quarantined() -> Result<(), Failure> {
-    let scene = Scene::through(Through::Faults, BookText::default()).await?;
+async fn a_token_that_lies_for_one_key_stops_that_key_for_good_and_no_other() -> Result<(), Failure>
+{
+    let text = BookText::default().to_string();
+    let (head, hot) = text.split_once("[key.hot]").unwrap();
+    let scene =
+        Scene::through(Through::Faults, format!("{head}[key.hot]{hot}[key.cold]{hot}")).await?;
+    let cold = scene.cold_key().await?;
     let payouts = scene.payouts().await?;
-    scene.vault.token.faults()?.set(&["C_Sign wrong-signature"])?;
-    crate::support::eventually("the quarantine", async || {
-        let said = scene.outcome(&payouts, &payment(0, ether(1))).await;
-        assert!(
-            ["TOKEN_BAD_SIGNATURE", "TOKEN_UNAVAILABLE", "KEY_QUARANTINED"].contains(&&*said),
-            "{said}"
-        );
-        Ok(said == "KEY_QUARANTINED")
-    })
-    .await?;
-    // The truth comes too late: a person must look.
-    scene.vault.token.faults()?.clear()?;
-    assert_eq!(scene.outcome(&payouts, &payment(0, ether(1))).await, "KEY_QUARANTINED");
-    assert_eq!(scene.journal().await?.count("signed"), 0);
+    let faults = scene.vault.token.faults()?;
+    faults.set(&["C_Sign wrong-signature next 1"])?;
+    assert_eq!(scene.outcome(&payouts, &payment(0, ether(1))).await, "TOKEN_BAD_SIGNATURE");
+    let id = payouts.new_request_id();
+    signed(scene.sign_as(&payouts, &cold, &id, &payment(0, ether(1))).await);
+    let asked = faults.calls("C_Sign")?;
+    assert_eq!(scene.outcome(&payouts, &payment(0, ether(1))).await, "FROZEN");
+    assert_eq!(faults.calls("C_Sign")?, asked, "the token is not asked again");
+
+    let scene = scene.restart().await?;
+    let payouts = scene.payouts().await?;
+    assert_eq!(scene.outcome(&payouts, &payment(0, ether(1))).await, "FROZEN");
+    let journal = scene.journal().await?;
+    assert_eq!((journal.count("frozen"), journal.count("signed")), (1, 1));
     Ok(())
 }
 

@@ -110,6 +110,7 @@ async fn a_signature_that_waits_for_the_window_is_dropped_by_a_stop() -> Result<
     let frozen = sam.freeze(Scope::Key(scene.key.id.to_string()), "stop it").await?;
     // It is on record, and the stop says that it was not released.
     assert_eq!((frozen.withheld, frozen.last_released_sequence), (1, 0));
+    assert_eq!(frozen.unsettled, [], "nobody holds it");
     caller.open.send(()).unwrap();
     let (data, end) = rest(body).await;
     assert_eq!(data, b"", "something left after the stop");

@@ -22,7 +22,7 @@ use portcullis_softhsm_tests::ledger::Holding;
 use portcullis_softhsm_tests::server::Server;
 use portcullis_softhsm_tests::token::Through;
 use portcullis_softhsm_tests::wait::PATIENCE;
-use portcullis_softhsm_tests::world::{Failure, PAYOUTS, Vault};
+use portcullis_softhsm_tests::world::{CHAIN, Failure, PAYOUTS, Vault, in_a_year};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -108,6 +108,9 @@ impl Scene {
             tags: vec!["vault".into()],
             purpose: "payments".into(),
             owner: String::new(),
+            environment: "development".into(),
+            chains: vec![CHAIN],
+            review_by_ms: in_a_year(),
         };
         let olga = self.vault.control(&self.server, "olga").await?;
         let key = olga.create_key(request).await?;

@@ -1,12 +1,16 @@
 //! Who gets to ask, and may not.
 
+use alloy_primitives::U256;
 use portcullis_client::wire::freeze_scope::Scope;
 use portcullis_client::wire::{CreateKeyRequest, ReadJournalRequest};
 use portcullis_client::{Code, ControlClient, KeyRef};
 use portcullis_softhsm_tests::pki::Leaf;
-use portcullis_softhsm_tests::world::{self, BookText, Failure, PAYOUTS, STRANGER, ether, payment};
+use portcullis_softhsm_tests::tx::{self, Kind, Payment};
+use portcullis_softhsm_tests::world::{
+    self, BookText, CHAIN, Failure, PAYOUTS, STRANGER, SUPPLIER, ether, in_a_year, payment,
+};
 
-use crate::support::{REPORTS, Scene, call_refused, refused, said};
+use crate::support::{REPORTS, Scene, call_refused, refused, said, signed};
 
 async fn scene() -> Result<Scene, Failure> {
     Scene::new(BookText::default()).await
@@ -18,6 +22,9 @@ fn any_key() -> CreateKeyRequest {
         tags: Vec::new(),
         purpose: "payments".into(),
         owner: String::new(),
+        environment: "development".into(),
+        chains: vec![CHAIN],
+        review_by_ms: in_a_year(),
     }
 }
 
@@ -134,6 +141,81 @@ async fn a_person_without_the_role_is_told_which_one_it_takes() -> Result<(), Fa
     let journal = scene.journal().await?;
     assert_eq!((journal.count("frozen"), journal.count("adopted")), (0, 0));
     assert_eq!(journal.count("key_intended"), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_says_what_it_is_for_or_is_not_made() -> Result<(), Failure> {
+    let scene = scene().await?;
+    let olga = scene.vault.control(&scene.server, "olga").await?;
+    let production = CreateKeyRequest { environment: "production".into(), ..any_key() };
+    let refusal = call_refused(olga.create_key(production).await);
+    assert_eq!(said(&refusal), (Code::FailedPrecondition, "WRONG_ENVIRONMENT"));
+    assert_eq!(refusal.metadata()["vault"], "development");
+    let century = in_a_year() + 100 * 365 * 86_400_000;
+    for nothing in [
+        CreateKeyRequest { environment: String::new(), ..any_key() },
+        CreateKeyRequest { purpose: String::new(), ..any_key() },
+        CreateKeyRequest { chains: Vec::new(), ..any_key() },
+        CreateKeyRequest { chains: vec![0], ..any_key() },
+        CreateKeyRequest { review_by_ms: 0, ..any_key() },
+        CreateKeyRequest { review_by_ms: 1_700_000_000_000, ..any_key() },
+        CreateKeyRequest { review_by_ms: century, ..any_key() },
+    ] {
+        let refusal = call_refused(olga.create_key(nothing).await);
+        assert_eq!(said(&refusal), (Code::InvalidArgument, "BAD_FIELD"));
+    }
+    assert_eq!(scene.journal().await?.count("key_intended"), 1);
+    let key = olga.key("hot").await?;
+    assert_eq!((key.environment.as_str(), &key.chains[..]), ("development", &[CHAIN][..]));
+    assert_eq!((&key.callers[..], key.used_by.len()), (&[PAYOUTS.to_owned()][..], 0));
+    assert!(!key.review_overdue);
+    let payouts = scene.payouts().await?;
+    let signed = signed(scene.sign(&payouts, &payment(0, ether(1))).await);
+    let used = &olga.key("hot").await?.used_by[0];
+    assert_eq!((used.caller.as_str(), used.sequence), (PAYOUTS, signed.sequence));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_signs_for_no_chain_that_it_was_not_made_for_whatever_the_book_says()
+-> Result<(), Failure> {
+    let two = BookText::default().to_string();
+    let two = two.replace("chains = [\"anvil\"]", "chains = [\"anvil\", \"other\"]");
+    let two =
+        two.replace("[chain.anvil]", "[chain.other]\nid = 5\nnative = \"ETH\"\n[chain.anvil]");
+    let scene = Scene::new(&two).await?;
+    let payouts = scene.payouts().await?;
+    let other = Payment::new(5, 0, SUPPLIER, U256::from(1));
+    let preimage = tx::preimage(&other.unsigned(Kind::Eip1559));
+    let refusal = refused(scene.sign(&payouts, &preimage).await);
+    assert_eq!(said(&refusal), (Code::PermissionDenied, "CHAIN_NOT_OF_KEY"));
+    assert_eq!(scene.outcome(&payouts, &payment(0, ether(1))).await, "signed");
+    // Whoever checks the book is told before somebody wonders.
+    let olga = scene.vault.control(&scene.server, "olga").await?;
+    let checked = olga.check_book(two).await?;
+    assert!(checked.warnings[0].contains("was not made for other (5)"), "{checked:?}");
+    assert_eq!(scene.journal().await?.count("signed"), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_book_of_another_environment_comes_into_force_by_no_way() -> Result<(), Failure> {
+    let scene = scene().await?;
+    let olga = scene.vault.control(&scene.server, "olga").await?;
+    let text = BookText { per_tx: "1 ETH".into(), ..BookText::default() }.to_string();
+    let foreign = text.replacen("version = 1\n", "version = 1\nenvironment = \"staging\"\n", 1);
+    let refusal = call_refused(olga.adopt_book(foreign.clone()).await);
+    assert_eq!(refusal.reason(), Some("BOOK_FAULTY"));
+    let checked = olga.check_book(foreign.clone()).await?;
+    let said = "a book of staging, and the vault is of development";
+    assert_eq!(checked.faults[0].message, said);
+    let act = serde_json::json!({ "adopt": { "book": foreign } }).to_string();
+    let refusal = call_refused(olga.propose(&act, "rehearsal").await.map(|_| ()));
+    assert_eq!(refusal.reason(), Some("BOOK_FAULTY"));
+    assert_eq!(scene.journal().await?.count("adopted"), 0);
+    let own = text.replacen("version = 1\n", "version = 1\nenvironment = \"development\"\n", 1);
+    olga.adopt_book(own).await?;
     Ok(())
 }
 

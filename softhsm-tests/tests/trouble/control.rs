@@ -3,10 +3,11 @@
 use std::fs;
 
 use portcullis_client::wire::freeze_scope::Scope;
+use portcullis_client::wire::{FreezeResponse, ReportSettlementRequest, SignedForm};
 use portcullis_client::{Client, Code, KeyRef};
-use portcullis_softhsm_tests::world::{BookText, Failure, PAYOUTS, ether, payment};
+use portcullis_softhsm_tests::world::{BookText, CHAIN, Failure, PAYOUTS, ether, payment};
 
-use crate::support::{REPORTS, Scene, call_refused, outcome, said};
+use crate::support::{REPORTS, Scene, call_refused, outcome, said, signed};
 
 /// Two keys, `hot` (tag `web`) and `cold` (tag `vault`); both callers may use both.
 struct Two {
@@ -109,6 +110,50 @@ async fn a_stop_of_everything_stops_everything() -> Result<(), Failure> {
     let two = Two::new().await?;
     two.freeze(Scope::All(true)).await?;
     two.holds_to(["FROZEN"; 4]).await
+}
+
+#[tokio::test]
+async fn a_stop_lists_what_was_released_and_is_not_known_to_be_mined() -> Result<(), Failure> {
+    let scene = Scene::new(BookText::default()).await?;
+    let payouts = scene.payouts().await?;
+    let mut given = Vec::new();
+    for nonce in 0..3 {
+        given.push(signed(scene.sign(&payouts, &payment(nonce, ether(1))).await));
+    }
+    let wanda = scene.vault.control(&scene.server, "wanda").await?;
+    let mined = ReportSettlementRequest {
+        key: "hot".into(),
+        chain_id: CHAIN,
+        nonce: 1,
+        allowances: Vec::new(),
+        read_at_ms: None,
+    };
+    wanda.report_settlement(mined).await?;
+
+    let sam = scene.vault.control(&scene.server, "sam").await?;
+    let frozen = sam.freeze(Scope::Key("hot".into()), "drill").await?;
+    let listed = |frozen: &FreezeResponse| -> Vec<(u64, Option<u64>)> {
+        frozen.unsettled.iter().map(|one| (one.sequence, one.nonce)).collect()
+    };
+    let expected = [(given[2].sequence, Some(2)), (given[1].sequence, Some(1))];
+    assert_eq!(listed(&frozen), expected);
+    assert_eq!((frozen.unsettled_more, frozen.unsettled_incomplete), (0, false));
+    let one = &frozen.unsettled[0];
+    assert_eq!((one.chain_id, one.form()), (CHAIN, SignedForm::Transaction));
+    assert_eq!((one.label.as_str(), &one.address[..]), ("hot", scene.key.address.as_slice()));
+    assert_eq!(one.callers, [PAYOUTS]);
+    let digest = alloy_primitives::keccak256(payment(2, ether(1)));
+    assert_eq!(one.digest, digest.as_slice());
+    assert!(one.signed_at_ms > 1_700_000_000_000, "{one:?}");
+
+    // Whoever stops everything later, after a crash, is told the same.
+    let scene = scene.restart().await?;
+    let sam = scene.vault.control(&scene.server, "sam").await?;
+    let all = sam.freeze(Scope::All(true), "drill").await?;
+    assert_eq!(listed(&all), expected);
+    let reports = sam.freeze(Scope::Caller(REPORTS.into()), "drill").await?;
+    assert_eq!(listed(&reports), [], "nothing was signed for it");
+    Ok(())
 }
 
 #[tokio::test]

@@ -149,7 +149,7 @@ async fn an_oversized_message_is_refused_with_a_reason_and_the_connection_goes_o
 
 #[tokio::test]
 async fn a_chain_that_is_not_in_the_book_is_refused() -> Result<(), Failure> {
-    is_denied(&Payment::new(1, 0, SUPPLIER, ether(1)), "CHAIN_NOT_ALLOWED").await?;
+    is_denied(&Payment::new(1, 0, SUPPLIER, ether(1)), "CHAIN_NOT_OF_KEY").await?;
     Ok(())
 }
 

@@ -1,9 +1,11 @@
 //! Requests that wait for people, and requests that come too fast.
 
 use portcullis_client::{Client, Code, RequestId};
-use portcullis_softhsm_tests::world::{BookText, Failure, ether, payment};
+use portcullis_softhsm_tests::server::Triggers;
+use portcullis_softhsm_tests::token::Through;
+use portcullis_softhsm_tests::world::{BookText, Failure, PAYOUTS, Vault, ether, payment};
 
-use crate::support::{Scene, parked, refused, said};
+use crate::support::{REPORTS, Scene, parked, refused, said};
 
 /// Above one ether, somebody of the treasury must agree.
 fn book() -> BookText {
@@ -146,5 +148,43 @@ async fn a_stop_is_never_throttled() -> Result<(), Failure> {
     let all = portcullis_client::wire::freeze_scope::Scope::All(true);
     assert!(sam.freeze(all, "too fast").await?.recorded);
     scene.journal().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_caller_that_is_refused_too_often_is_stopped_and_no_other() -> Result<(), Failure> {
+    let triggers = Triggers { denials: 5, within: "1h".into() };
+    let set = |settings: &mut portcullis_softhsm_tests::server::Settings| {
+        settings.triggers = Some(triggers);
+    };
+    let vault = Vault::with(Through::Real, &BookText::default().to_string(), set)?;
+    let scene = Scene::of(vault).await?;
+    let payouts = scene.payouts().await?;
+    let reports = scene.vault.client(&scene.server, REPORTS).await?;
+    let too_much = |nonce| payment(nonce, ether(100));
+    for nonce in 0..4 {
+        assert_eq!(scene.outcome(&payouts, &too_much(nonce)).await, "OVER_TRANSACTION_LIMIT");
+        assert_eq!(scene.outcome(&reports, &payment(nonce, ether(1))).await, "CALLER_NOT_ALLOWED");
+    }
+    assert_eq!(scene.outcome(&payouts, &payment(0, ether(1))).await, "signed", "not yet");
+    assert_eq!(scene.outcome(&payouts, &too_much(4)).await, "OVER_TRANSACTION_LIMIT");
+    assert_eq!(scene.outcome(&payouts, &payment(1, ether(1))).await, "FROZEN");
+    let journal = scene.journal().await?;
+    let stop = journal.of("frozen")[0];
+    assert_eq!(stop["by"]["trigger"]["denials"]["denials"], 5);
+    assert_eq!(stop["scope"]["caller"], PAYOUTS);
+    // What it asks from now on is only counted, and stops nobody else.
+    let denied = journal.count("denied");
+    for nonce in 0..30 {
+        assert_eq!(scene.outcome(&payouts, &payment(nonce, ether(1))).await, "FROZEN");
+    }
+    let journal = scene.journal().await?;
+    assert_eq!((journal.count("denied"), journal.count("frozen")), (denied, 1));
+    assert_eq!(scene.outcome(&reports, &payment(9, ether(1))).await, "CALLER_NOT_ALLOWED");
+
+    // A quorum starts it again, and nothing else: not a restart, nor another setting.
+    let scene = scene.restart().await?;
+    let payouts = scene.payouts().await?;
+    assert_eq!(scene.outcome(&payouts, &payment(1, ether(1))).await, "FROZEN");
     Ok(())
 }

@@ -276,6 +276,43 @@ async fn what_is_unsettled_is_bounded_until_a_watcher_tells_what_is_mined() -> R
 }
 
 #[tokio::test]
+async fn a_key_whose_account_has_more_transactions_than_were_signed_is_stopped()
+-> Result<(), Failure> {
+    let scene = Scene::new(BookText::default()).await?;
+    let payouts = scene.payouts().await?;
+    assert_eq!(scene.outcome(&payouts, &payment(0, ether(1))).await, "signed");
+    let report = |nonce| ReportSettlementRequest {
+        key: "hot".into(),
+        chain_id: CHAIN,
+        nonce,
+        allowances: Vec::new(),
+        read_at_ms: None,
+    };
+    let wanda = scene.vault.control(&scene.server, "wanda").await?;
+    wanda.report_settlement(report(1)).await?;
+    assert_eq!(scene.outcome(&payouts, &payment(1, ether(1))).await, "signed");
+    for _ in ["told", "told again"] {
+        let refusal = call_refused(wanda.report_settlement(report(7)).await);
+        assert_eq!(said(&refusal), (Code::InvalidArgument, "BAD_FIELD"));
+        assert!(refusal.message().contains("somebody else signs"), "{refusal:?}");
+        assert_eq!(scene.outcome(&payouts, &payment(2, ether(1))).await, "FROZEN");
+    }
+    let scene = scene.restart().await?;
+    let payouts = scene.payouts().await?;
+    assert_eq!(scene.outcome(&payouts, &payment(2, ether(1))).await, "FROZEN");
+    let journal = scene.journal().await?;
+    assert_eq!((journal.count("frozen"), journal.count("settled")), (1, 1));
+    let stop = journal.of("frozen")[0];
+    let told = &stop["by"]["trigger"]["used_elsewhere"];
+    assert_eq!(
+        (&told["nonce"], &told["signed"], &told["by"]),
+        (&json!("7"), &json!("2"), &json!("wanda"))
+    );
+    assert_eq!(stop["scope"]["key"], scene.key.id.to_string());
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_a_spender_may_take_stands_until_a_watcher_tells_what_is_left() -> Result<(), Failure>
 {
     let text = with_allowance(BookText::default().to_string());
