@@ -303,8 +303,8 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
         return Verdict::refused(findings);
     }
     if let Some(draining) = &facts.draining {
-        let asked = (key.address, request);
-        let charge = drain::judge(book, (facts, draining), asked, &mut findings);
+        let judged = (key.address, request);
+        let charge = drain::judge(book, (facts, draining), judged, &mut findings);
         return Verdict { charge, ..Verdict::refused(findings) };
     }
     let rules = book.rules(key.label);
@@ -342,8 +342,8 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
 
     let first = first_payments(rules, facts, request, &payments);
     let asks = asks(rules, &charge, &first, &effects);
+    // By whom is in the journal, and not the caller's business.
     if facts.approval.rejected && !asks.is_empty() {
-        // By whom is in the journal, and not the caller's business.
         findings.note(Rule::NotRejected, Seen::Nothing, false);
     }
     let owners = book.caller(&request.asker().caller).map(|caller| &caller.owners);
@@ -358,10 +358,7 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     }
     let expires = unmet.iter().map(|ask| ask.terms.expires).min().unwrap_or(Span(0));
     let execute = unmet.iter().map(|ask| ask.terms.execute).min().unwrap_or(Span(0));
-    let missing = unmet
-        .iter()
-        .map(|ask| Missing { rule: ask.why(book.registry(), &charge), terms: ask.terms.clone() });
-    let missing = missing.collect();
+    let missing = unmet.iter().map(|ask| ask.missing(book.registry(), &charge)).collect();
     let as_safe = effects.iter().any(|effect| {
         let Effect::Via { contract } = effect else { return false };
         book.registry().contract_kind(chain, *contract) == ContractKind::Safe
@@ -378,6 +375,10 @@ struct Ask<'a> {
 }
 
 impl Ask<'_> {
+    fn missing(&self, registry: &Registry, charge: &Charges) -> Missing {
+        Missing { rule: self.why(registry, charge), terms: self.terms.clone() }
+    }
+
     /// Why, in the words of the book.
     fn why(&self, registry: &Registry, charge: &Charges) -> String {
         let Some(tier) = self.tier else { return "authorize".into() };

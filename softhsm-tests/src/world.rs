@@ -246,10 +246,20 @@ impl Vault {
 
     /// Makes a key with this label and the tag `web`.
     pub async fn key(&self, server: &Server, label: &str) -> Result<KeyRef, Failure> {
+        self.key_for(server, label, "payments").await
+    }
+
+    /// The same for another purpose.
+    pub async fn key_for(
+        &self,
+        server: &Server,
+        label: &str,
+        purpose: &str,
+    ) -> Result<KeyRef, Failure> {
         let request = CreateKeyRequest {
             label: label.into(),
             tags: vec!["web".into()],
-            purpose: "payments".into(),
+            purpose: purpose.into(),
             owner: String::new(),
             environment: "development".into(),
             chains: vec![CHAIN],

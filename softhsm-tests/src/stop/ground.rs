@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use portcullis_client::KeyRef;
-use portcullis_client::wire::CreateKeyRequest;
 use tokio::sync::watch;
 
 use super::history::{Call, Clock, End, History, Request, Stop, Thaw};
@@ -66,7 +65,7 @@ impl Ground {
     pub async fn prepare(vault: &Vault, server: &Server) -> Result<Self, Failure> {
         let mut keys = Vec::new();
         for label in KEYS {
-            let KeyRef { id, address } = canary(vault, server, label).await?;
+            let KeyRef { id, address } = vault.key_for(server, label, "canary").await?;
             let id = id.to_string().into();
             keys.push(GroundKey { id, judge: Judge::new(address) });
         }
@@ -190,18 +189,6 @@ impl Ground {
 fn place(life: usize, server: &Server) -> Place {
     let addresses = server.addresses();
     Place { life, data: addresses.data_plane, control: addresses.control_plane }
-}
-
-async fn canary(vault: &Vault, server: &Server, label: &str) -> Result<KeyRef, Failure> {
-    let request = CreateKeyRequest {
-        label: label.into(),
-        tags: vec!["web".into()],
-        purpose: "canary".into(),
-        owner: String::new(),
-    };
-    let key = vault.control(server, "olga").await?.create_key(request).await?;
-    let address = alloy_primitives::Address::try_from(&key.address[..])?;
-    Ok(KeyRef { id: key.key_id.parse()?, address })
 }
 
 /// A book whose limits no history reaches: what is refused is refused because of a stop.

@@ -82,7 +82,7 @@ impl People {
         let sent = clock.now();
         let answer = sam.freeze(on_the_wire(scope), &format!("{MARK}{mark}")).await;
         let said = match answer {
-            Ok(FreezeResponse { sequence, last_released_sequence, withheld, recorded }) => {
+            Ok(FreezeResponse { sequence, last_released_sequence, withheld, recorded, .. }) => {
                 let last_released = last_released_sequence;
                 Some(Acknowledged { at: clock.now(), sequence, last_released, withheld, recorded })
             }
