@@ -14,6 +14,8 @@
 mod crates;
 #[path = "architecture/files.rs"]
 mod files;
+#[path = "architecture/runbooks.rs"]
+mod runbooks;
 #[path = "architecture/sources.rs"]
 mod sources;
 #[path = "architecture/table.rs"]

@@ -210,7 +210,7 @@ impl Writer {
 
     /// Closes the gate for a record of the batch under way. A thaw that waits for the same commit
     /// does not open it again.
-    fn stop_at_the_gate(&mut self, scope: Scope) {
+    pub(super) fn stop_at_the_gate(&mut self, scope: Scope) {
         let _closed = self.gate.close(&scope);
         let gate = self.gate.clone();
         self.after_commit(move |_| gate.recorded(&scope));

@@ -78,7 +78,9 @@ impl Writer {
             return Ok(false);
         };
         let known = self.state.keys().get(key).is_some_and(|key| key.made.is_some());
-        if !known || !self.state.settlements().is_news(*key, *chain, told) {
+        // A key that is drained is stopped for all else already, and what it holds is in a hurry.
+        let drained = self.state.drain_of(*key).is_some();
+        if !known || drained || !self.state.settlements().is_news(*key, *chain, told) {
             return Ok(false);
         }
         let reason = format!(
@@ -104,10 +106,10 @@ impl Writer {
         now: Interval,
     ) -> Result<(), Fatal> {
         tracing::error!(%scope, %reason, "stopped by the signer itself");
-        self.gate.close(&scope);
-        let frozen = Frozen { by: Actor::Trigger(trigger), reason, scope: scope.clone() };
+        // What was thawed or begun to be drained in the batch under way does not open it again.
+        self.stop_at_the_gate(scope.clone());
+        let frozen = Frozen { by: Actor::Trigger(trigger), reason, scope };
         self.append(now, Record::Frozen(frozen), None)?;
-        self.gate.recorded(&scope);
         (self.changed, self.matters_changed) = (true, true);
         Ok(())
     }

@@ -87,19 +87,31 @@ async fn drained(scene: &Scene) -> Result<String, Failure> {
     let text = plan.pointer("/plan").and_then(|text| text.as_str()).ok_or("no plan")?.to_owned();
     fs::write(scene.vault.folder.path().join("drain.toml"), &text)?;
     let propose = ["drain", "propose", "hot", "drain.toml", "--reason", "we think the key is out"];
-    let proposed = portctl(scene, &propose)?;
+    agreed(scene, &propose).await?;
+    assert_eq!(sam.key("hot").await?.state(), KeyState::Draining);
+    until(&sam, "hot", FenceState::Open).await?;
+    Ok(text)
+}
+
+/// Proposes by its verb, lets those who are asked vote, and does it by the same verb.
+async fn agreed(scene: &Scene, arguments: &[&str]) -> Result<(), Failure> {
+    let proposed = portctl(scene, arguments)?;
     assert_eq!(proposed.status.code(), Some(4), "{}", said(&proposed));
     let proposal: serde_json::Value = serde_json::from_slice(&proposed.stdout)?;
     let id = proposal.pointer("/approval/id").and_then(|id| id.as_str()).ok_or("no id")?;
     for name in ["sue", "sid", "alan"] {
         let control = scene.vault.control(&scene.server, name).await?;
-        scene.vault.pens.vote(&control, id, name, true).await?;
+        if control.approval(id).await?.asks_you {
+            scene.vault.pens.vote(&control, id, name, true).await?;
+        }
     }
-    let begun = portctl(scene, &propose)?;
-    assert!(begun.status.success(), "{}", said(&begun));
-    assert_eq!(sam.key("hot").await?.state(), KeyState::Draining);
-    until(&sam, "hot", FenceState::Open).await?;
-    Ok(text)
+    // Until its delay is over, it waits.
+    eventually("what was agreed to be done", async || {
+        let done = portctl(scene, arguments)?;
+        assert!(matches!(done.status.code(), Some(0 | 4)), "{}", said(&done));
+        Ok(done.status.success())
+    })
+    .await
 }
 
 #[tokio::test]
@@ -162,9 +174,19 @@ async fn a_drain_moves_coin_and_three_tokens_takes_back_an_allowance_and_replace
     let nothing: serde_json::Value = serde_json::from_slice(&again.stdout)?;
     assert_eq!(nothing.pointer("/transactions"), Some(&json!([])), "{}", said(&again));
     node.set_balance(hot, ether(1))?;
-    let third = portctl(&scene, &run)?;
+    let third = portctl(&scene, &[&run[..], &["--cancel-below", "12"]].concat())?;
     assert!(third.status.success(), "{}", said(&third));
     assert!(node.balance(hot)? < ether(1) / U256::from(1_000));
+    let count = node.call("eth_getTransactionCount", json!([hot.to_string(), "latest"]))?;
+    let count = count.as_str().and_then(|hex| u64::from_str_radix(hex.get(2..)?, 16).ok());
+    assert!(count >= Some(13), "twelve nonces are used up, and the coin took one more: {count:?}");
+
+    // And then it ends.
+    agreed(&scene, &["revoke", "hot", "--reason", "it was out"]).await?;
+    agreed(&scene, &["destroy", "hot", "--reason", "it was out"]).await?;
+    let sam = scene.vault.control(&scene.server, "sam").await?;
+    let gone = async || Ok(sam.key("hot").await?.state() == KeyState::Destroyed);
+    eventually("the key to be destroyed", gone).await?;
     scene.journal().await.map(drop)
 }
 
