@@ -98,6 +98,10 @@ pub enum PlanFault {
     /// A successor that is none.
     #[error("to: key {0} is not there, or stopped, drained or ended itself")]
     Successor(KeyId),
+    /// A chain that one of the two keys was not made for: what lies there could not be moved, or
+    /// not be moved again.
+    #[error("chain {1}: key {0} was not made for it")]
+    NotOfKey(KeyId, ChainId),
     /// Over before it begins, or never.
     #[error("expires: within {DRAIN_MAX}, and not over yet")]
     Expires,

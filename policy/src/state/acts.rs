@@ -341,7 +341,7 @@ impl State {
                 self.revoked.insert(revoke.key);
                 // Whatever else is thawed later: this key stays stopped by a stop of its own.
                 self.stops.add(Scope::Key(revoke.key));
-                self.drains.remove(&revoke.key);
+                self.end_drains_of(revoke.key);
             }
             Act::Destroy(destroy) => self.intend_removal(entry, destroy.key),
             Act::Drain(drain) => self.begin_drain(entry, drain)?,

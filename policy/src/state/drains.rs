@@ -46,7 +46,27 @@ impl State {
             return Err(ActFault::Revoked(act.key));
         }
         let to = self.drain_to(act.key, &act.plan)?;
-        Ok(act.plan.check(&self.book, own, to)?)
+        act.plan.check(&self.book, own, to)?;
+        let successor = if let DrainTo::Key(id) = act.plan.to { Some(id) } else { None };
+        for id in successor.into_iter().chain([act.key]) {
+            let made_for = self.keys.get(&id).map(|key| &key.chains);
+            let mut chains = act.plan.chains.iter().map(|part| part.chain);
+            let foreign = chains.find(|chain| made_for.is_none_or(|made| !made.contains(chain)));
+            foreign.map_or(Ok(()), |chain| Err(PlanFault::NotOfKey(id, chain)))?;
+        }
+        Ok(())
+    }
+
+    /// Keys that are drained to this one.
+    pub fn drained_to(&self, successor: KeyId) -> Vec<KeyId> {
+        let to_it = self.drains.iter().filter(|(_, drain)| drain.successor() == Some(successor));
+        to_it.map(|(key, _)| *key).collect()
+    }
+
+    /// A key was ended for good: it is drained no more, and nothing is brought to it, because
+    /// nothing would leave it again.
+    pub(super) fn end_drains_of(&mut self, ended: KeyId) {
+        self.drains.retain(|id, drain| *id != ended && drain.successor() != Some(ended));
     }
 
     /// Where a plan brings everything: a successor must be able to hold it.

@@ -22,6 +22,7 @@ pub(super) fn lines(state: &State, drain: &Drain, text: &mut Text) {
     text.list("everything goes to", whither(state, drain));
     text.list("it may move", plan.chains.iter().flat_map(|part| moved(state, drain, part)));
     text.line("it may cancel nonces and take back allowances, within those fees");
+    text.line("meanwhile the token signs with it again, for every process that has a handle to it");
     text.list("asked for by", plan.callers.iter().map(ToString::to_string));
 }
 

@@ -26,11 +26,15 @@ const DAI: &str = "0xc000000000000000000000000000000000000002";
 const SWEEPER: &str = "spiffe://acme/sweeper";
 
 fn book() -> String {
-    let more = format!(
-        "safe = \"{SAFE}\"\n[asset.USDC]\nkind = \"erc20\"\nchain = \"ethereum\"\naddress = \"{USDC}\"\ndecimals = 6\n\
-         [asset.DAI]\nkind = \"erc20\"\nchain = \"ethereum\"\naddress = \"{DAI}\"\ndecimals = 18\n\
-         [group]"
-    );
+    let asset = |name: &str, address: &str, decimals: u8| {
+        format!(
+            "[asset.{name}]\nkind = \"erc20\"\nchain = \"ethereum\"\naddress = \"{address}\"\n\
+             decimals = {decimals}\n"
+        )
+    };
+    let (usdc, dai) = (asset("USDC", USDC, 6), asset("DAI", DAI, 18));
+    let side = "[chain.side]\nid = 77\nnative = \"SIDE\"\n";
+    let more = format!("safe = \"{SAFE}\"\n{usdc}{dai}{side}[group]");
     let caller = format!("[caller.\"{SWEEPER}\"]\nowners = [\"sid\"]\n[key.hot]");
     BOOK.replacen("[group]", &more, 1).replacen("[key.hot]", &caller, 1)
 }
@@ -127,7 +131,7 @@ fn a_draining_key_signs_what_its_plan_permits_for_whom_it_names_and_nothing_else
     let refused = [
         ("coin to somebody the key's own rules allow", pay(5, 1)),
         ("coin to itself", pay_to(5, &own, 1)),
-        ("coin to the safe on another chain", Tx { chain: 5, ..pay_to(5, SAFE, 1) }),
+        ("coin to the safe on another chain", Tx { chain: 10, ..pay_to(5, SAFE, 1) }),
         ("a token to somebody else", calls(5, USDC, transfer(other, 5))),
         ("a token that is not in the plan", calls(5, DAI, transfer(SAFE, 5))),
         ("coin and an unknown call to the safe", Tx { data: vec![1; 4], ..pay_to(5, SAFE, 1) }),
@@ -310,6 +314,23 @@ fn a_revocation_and_a_thaw_end_a_drain_and_no_recovery_is_undone_by_one() {
 }
 
 #[test]
+fn nothing_is_brought_to_a_key_that_was_ended_meanwhile() {
+    let mut vault = vault();
+    let old = plan(&vault);
+    begin(&mut vault, DrainPlan { to: DrainTo::Key(key(2)), ..old });
+    let cold = address(key(2)).to_checksum(None);
+    // A successor that is stopped can be started again.
+    vault.freeze("sam", Scope::Key(key(2)));
+    assert_eq!(codes(&mut vault, &sweep(&pay_to(0, &cold, 1))), [""; 0]);
+    let Said::Reserved(open) = vault.ask(&sweep(&pay_to(1, &cold, 1))) else { panic!() };
+    pass(&mut vault, "olga", Act::Revoke(Revoke { key: key(2) }), &["sam", "sue"]).unwrap();
+    assert_eq!(vault.record(open).unwrap_err().first().unwrap().code, "FROZEN");
+    assert_eq!(codes(&mut vault, &sweep(&pay_to(1, &cold, 1))).first().unwrap(), "FROZEN");
+    assert!(vault.state.drain_of(key(1)).is_none() && vault.state.must_be_fenced(key(1)));
+    explains_itself(&vault);
+}
+
+#[test]
 fn a_plan_that_could_not_be_carried_out_is_refused_before_anybody_votes() {
     let mut vault = vault();
     let good = plan(&vault);
@@ -346,6 +367,10 @@ fn a_plan_that_could_not_be_carried_out_is_refused_before_anybody_votes() {
         (DrainPlan { to: DrainTo::Address(own), ..good.clone() }, PlanFault::Itself),
         (DrainPlan { to: DrainTo::Key(key(1)), ..good.clone() }, PlanFault::Itself),
         (DrainPlan { to: DrainTo::Key(key(9)), ..good.clone() }, PlanFault::Successor(key(9))),
+        (
+            part(&|part| (part.chain, part.tokens) = (ChainId(77), vec![])),
+            PlanFault::NotOfKey(key(1), ChainId(77)),
+        ),
         (DrainPlan { expires: now, ..good.clone() }, PlanFault::Expires),
         (DrainPlan { expires: Millis(now.0 + 31 * 24 * HOUR), ..good.clone() }, PlanFault::Expires),
     ];
@@ -382,6 +407,7 @@ fn whoever_votes_reads_where_everything_goes_and_what_it_may_cost() {
         "  on ethereum (1): fees of at most 0.001 ETH\n    all ETH\n    all USDC (0xC0000000000000",
         "asked for by:\n  spiffe://acme/sweeper\n",
         "it may cancel nonces and take back allowances",
+        "meanwhile the token signs with it again",
     ] {
         assert!(said.to_lowercase().contains(&line.to_lowercase()), "{line}\n{said}");
     }
