@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
 
-use crate::book::{Book, ContractKind, KeyRules, Registry, SharedLimit, Tier, format_amount};
+use crate::asks::{Ask, asks};
+use crate::book::{Book, ContractKind, SharedLimit};
 use crate::bounds::Moment;
 use crate::checks::{
     add_worth, check_caller_and_chain, check_cooling, check_readable, check_standing,
@@ -365,45 +366,4 @@ fn judge(book: &Book, facts: &Facts<'_>, request: &Request) -> Verdict {
     });
     let charge = Some(charge);
     Verdict { findings, charge, first, as_safe, asked, missing, expires, execute }
-}
-
-/// Something for which the book asks people.
-struct Ask<'a> {
-    terms: &'a Terms,
-    /// `None`: it always asks.
-    tier: Option<&'a Tier>,
-}
-
-impl Ask<'_> {
-    fn missing(&self, registry: &Registry, charge: &Charges) -> Missing {
-        Missing { rule: self.why(registry, charge), terms: self.terms.clone() }
-    }
-
-    /// Why, in the words of the book.
-    fn why(&self, registry: &Registry, charge: &Charges) -> String {
-        let Some(tier) = self.tier else { return "authorize".into() };
-        let above = limits::reached(tier, charge).map(|(account, amount)| {
-            format!("approve above {}", format_amount(registry, account, amount))
-        });
-        above.unwrap_or_else(|| "approve a first payment".into())
-    }
-}
-
-/// Everything for which the book asks people, of what this request would do.
-fn asks<'a>(
-    rules: &'a KeyRules,
-    charge: &Charges,
-    first: &[Address],
-    effects: &[Effect],
-) -> Vec<Ask<'a>> {
-    let reached = |tier: &&Tier| {
-        limits::reached(tier, charge).is_some() || (tier.first_payment && !first.is_empty())
-    };
-    let tiers = rules.approve.iter().filter(reached);
-    let always = rules
-        .authorize
-        .as_ref()
-        .filter(|_| effects.iter().any(|effect| matches!(effect, Effect::Authorize { .. })));
-    let tiers = tiers.map(|tier| Ask { terms: &tier.terms, tier: Some(tier) });
-    tiers.chain(always.map(|rule| Ask { terms: &rule.terms, tier: None })).collect()
 }

@@ -95,6 +95,9 @@ pub enum PlanFault {
     /// It would stay where it is.
     #[error("to: that is the key itself")]
     Itself,
+    /// One of this vault's keys, by its address: how it stands would not be looked at.
+    #[error("to: {0} is the address of a key of this vault: name the key, by its label")]
+    OwnKey(Address),
     /// A successor that is none.
     #[error("to: key {0} is not there, or stopped, drained or ended itself")]
     Successor(KeyId),

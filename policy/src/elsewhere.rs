@@ -35,6 +35,12 @@ impl Elsewhere {
         *known = nonce.max(*known);
     }
 
+    /// Notes that a report of the chain could be believed: one before that could not may have been
+    /// wrong.
+    pub(crate) fn accepted(&mut self, key: KeyId, chain: ChainId) {
+        self.alarmed.remove(&(key, chain));
+    }
+
     /// Whether a count tells of more use elsewhere than was known: whoever starts a key again, or
     /// drains it, is not stopped by the same once more.
     pub(crate) fn is_news(&self, key: KeyId, chain: ChainId, nonce: u64) -> bool {
@@ -65,5 +71,7 @@ mod tests {
         assert!(!elsewhere.is_news(KEY, ChainId(1), 5));
         assert!(elsewhere.is_news(KEY, ChainId(1), 6));
         assert!(elsewhere.is_news(KEY, ChainId(2), 5));
+        elsewhere.accepted(KEY, ChainId(1));
+        assert!(elsewhere.is_news(KEY, ChainId(1), 5), "the number before was somebody's mistake");
     }
 }

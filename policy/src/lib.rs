@@ -6,6 +6,7 @@
 
 pub mod abi;
 pub mod act;
+mod asks;
 pub mod book;
 mod bounded;
 pub mod bounds;

@@ -3,6 +3,8 @@
 //! Part of the fold, and nothing but: what is here follows from records. Whether something has
 //! expired is asked of the moment, and what has is dropped when a record says that time went by.
 
+mod ends;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -19,7 +21,6 @@ use crate::quorum::Vote;
 use crate::record::{Choice, Matter};
 use crate::rejections::Rejections;
 use crate::request::Request;
-use crate::stops::Scope;
 use crate::time::Millis;
 
 /// Everything that waits.
@@ -339,49 +340,8 @@ impl Pending {
         theirs.for_each(|cast| cast.void = true);
     }
 
-    /// A stop: whoever agreed to start something again had not heard of it. Ends what would thaw
-    /// one of these scopes.
-    pub(crate) fn stop(&mut self, covers: impl Fn(&Scope) -> bool) {
-        self.end_each(|waiting| {
-            let proposed = waiting.proposed();
-            proposed.is_some_and(|one| matches!(&one.act, Act::Thaw(thaw) if covers(&thaw.scope)))
-        });
-    }
-
-    /// A stop: whoever agreed to drain one of these keys had not heard of it.
-    pub(crate) fn stop_drains(&mut self, covers: impl Fn(KeyId) -> bool) {
-        self.end_each(|waiting| {
-            let proposed = waiting.proposed();
-            proposed.is_some_and(|one| matches!(&one.act, Act::Drain(drain) if covers(drain.key)))
-        });
-    }
-
-    /// A thaw: whoever agreed to end one of these keys for good had not heard of it, and a later
-    /// stop would let one person carry it out.
-    pub(crate) fn thaw(&mut self, started: impl Fn(KeyId) -> bool) {
-        self.end_each(|waiting| {
-            let proposed = waiting.proposed();
-            proposed.is_some_and(|one| matches!(&one.act, Act::Revoke(end) if started(end.key)))
-        });
-    }
-
-    /// A new book: what was asked or agreed under the old one is asked anew.
-    pub(crate) fn adopt(&mut self) {
-        self.end_each(|waiting| {
-            waiting.proposed().is_none_or(|proposed| proposed.act.is_bound_to_the_book())
-        });
-    }
-
     pub(crate) fn change_subjects(&mut self, change: impl Fn(&mut Subject)) {
         self.matters.values_mut().for_each(|waiting| change(&mut waiting.subject));
-    }
-
-    fn end_each(&mut self, ends: impl Fn(&Waiting) -> bool) {
-        let ended = self.matters.iter().filter(|(_, waiting)| ends(waiting));
-        let ended: Vec<Matter> = ended.map(|(matter, _)| matter.clone()).collect();
-        for matter in ended {
-            self.end(&matter);
-        }
     }
 }
 

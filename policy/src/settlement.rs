@@ -153,10 +153,12 @@ impl Settlements {
         }
     }
 
-    /// Whether a report of this nonce, which is [`NotSettled::Elsewhere`], tells of more than is
-    /// known already.
-    pub fn is_news(&self, key: KeyId, chain: ChainId, nonce: u64) -> bool {
-        self.elsewhere.is_news(key, chain, nonce)
+    /// Whether a report of this nonce proves that somebody else signs with the key, and tells of
+    /// more than is known already: the nonce after the highest that was signed here.
+    pub fn used_elsewhere(&self, key: KeyId, chain: ChainId, nonce: u64) -> Option<u64> {
+        let next = self.next(key, chain);
+        let proves = nonce > next && self.elsewhere.proves(key, chain);
+        (proves && self.elsewhere.is_news(key, chain, nonce)).then_some(next)
     }
 
     /// Notes what was signed: if it is counted, what it moves, and every grant that its charge
@@ -278,7 +280,11 @@ impl Settlements {
     pub(crate) fn settle(&mut self, settled: &Settled, now: Interval) -> Result<(), NotSettled> {
         let nonce = self.check(settled, now)?;
         let (key, chain) = (settled.key, settled.chain);
+        // An account that may run code can count more than was signed here, and whoever reports it
+        // could say anything: what was not signed yet is not known to be mined.
+        let nonce = nonce.min(self.next(key, chain)).max(self.mined(key, chain));
         self.mined.insert((key, chain), nonce);
+        self.elsewhere.accepted(key, chain);
         if let Some(read) = settled.read_at {
             self.read.insert((key, chain), read);
         }

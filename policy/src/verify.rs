@@ -11,7 +11,7 @@ use crate::book::Book;
 use crate::decide::{Decision, decide, still_allows};
 use crate::finding::Reason;
 use crate::id::{DecisionNumber, Sequence, VaultId};
-use crate::record::{Actor, Asked, Entry, Frozen, Proposed, Record, RecordedInput, Role};
+use crate::record::{Actor, Asked, Entry, Frozen, Proposed, Record, RecordedInput, Role, Trigger};
 use crate::request::{Request, sha256};
 use crate::state::State;
 use crate::time::Millis;
@@ -402,6 +402,13 @@ impl Replay<'_> {
         } else if let Record::Frozen(Frozen { by: Actor::Person(person), .. }) = &entry.record {
             let wrong = !may(person, &[Role::Security]);
             wrong.then(|| "a stop by somebody who may not".to_owned())
+        } else if let Record::Frozen(Frozen {
+            by: Actor::Trigger(Trigger::UsedElsewhere(told)),
+            ..
+        }) = &entry.record
+        {
+            let wrong = !may(&told.by, &[Role::Watcher]);
+            wrong.then(|| "a stop on the report of somebody who may not".to_owned())
         } else if let Record::Settled(settled) = &entry.record {
             let wrong = !may(&settled.by, &[Role::Watcher]);
             wrong.then(|| "a settlement reported by somebody who may not".to_owned())

@@ -18,6 +18,7 @@ use portcullis_policy::record::{
     Actor, Frozen, Record, Settled, SettledAllowance, Trigger, UsedElsewhere,
 };
 use portcullis_policy::settlement::NotSettled;
+use portcullis_policy::state::Unfoldable;
 use portcullis_policy::stops::Scope;
 use portcullis_policy::time::{Interval, Millis};
 use portcullis_policy::value::Value;
@@ -316,26 +317,52 @@ fn a_key_that_is_used_elsewhere_is_stopped_once_for_each_nonce_that_tells_more()
     let told = settled(7, None, None);
     let elsewhere = vault.state.settlements().check(&told, vault.now);
     assert_eq!(elsewhere, Err(NotSettled::Elsewhere(1)));
-    assert!(vault.state.settlements().is_news(key(1), ChainId(1), 7));
+    let known =
+        |vault: &Vault, nonce| vault.state.settlements().used_elsewhere(key(1), ChainId(1), nonce);
+    assert_eq!(known(&vault, 7), Some(1));
     let used = UsedElsewhere {
         by: "wanda".parse().unwrap(),
         chain: ChainId(1),
         nonce: "7".into(),
         signed: "1".into(),
     };
-    vault.write(Record::Frozen(Frozen {
-        by: Actor::Trigger(Trigger::UsedElsewhere(used)),
-        reason: "used elsewhere".into(),
-        scope: Scope::Key(key(1)),
-    }));
+    let stop = |used: UsedElsewhere, scope| {
+        let by = Actor::Trigger(Trigger::UsedElsewhere(used));
+        Record::Frozen(Frozen { by, reason: "used elsewhere".into(), scope })
+    };
+    // What is not so sets nothing off, and stops nothing else than its key.
+    let said = |nonce: &str, signed: &str| UsedElsewhere {
+        nonce: nonce.into(),
+        signed: signed.into(),
+        ..used.clone()
+    };
+    let own = || Scope::Key(key(1));
+    for (used, scope) in [
+        (said("1", "1"), own()),
+        (said("7", "2"), own()),
+        (said("x", "1"), own()),
+        (UsedElsewhere { chain: ChainId(2), ..used.clone() }, own()),
+        (used.clone(), Scope::All),
+        (used.clone(), Scope::Key(key(9))),
+    ] {
+        let forged = vault.try_write(stop(used.clone(), scope.clone())).unwrap_err();
+        assert!(matches!(forged, Unfoldable::Trigger(_)), "{used:?} {scope}: {forged}");
+    }
+    vault.write(stop(used.clone(), own()));
     for _ in ["as it ran", "after a restart"] {
         assert_eq!(refused(&mut vault, &pay(1)), ["FROZEN"]);
-        let settlements = vault.state.settlements();
-        assert!(!settlements.is_news(key(1), ChainId(1), 7));
-        assert!(settlements.is_news(key(1), ChainId(1), 8));
+        assert_eq!((known(&vault, 7), known(&vault, 8)), (None, Some(1)));
         vault.restart();
     }
     assert!(vault.verify().discrepancies.is_empty());
+    // Once it is told right, the number before may have been a mistake, and is heard anew.
+    vault.write(Record::Settled(settled(1, None, None)));
+    assert_eq!(known(&vault, 7), Some(1));
+    // By somebody who is no watcher: found by the verifier.
+    let olga = UsedElsewhere { by: "olga".parse().unwrap(), ..said("8", "1") };
+    vault.write(stop(olga, own()));
+    let found = vault.verify().discrepancies;
+    assert!(found.len() == 1 && found[0].what.contains("report of somebody"), "{found:?}");
 }
 
 fn pay(nonce: u64) -> Ask {

@@ -76,9 +76,14 @@ struct Waiting {
 }
 
 impl Traffic {
-    fn waiting_in(&self, scope: &Scope) -> impl Iterator<Item = (Sequence, &Waiting)> {
+    /// Call it under the gate's writing lock.
+    fn withhold(&self, scope: &Scope) -> BTreeSet<Sequence> {
         let waiting = self.waiting.iter().filter(|(_, one)| one.who.subject().is_in(scope));
-        waiting.map(|(sequence, one)| (*sequence, &**one))
+        let withheld = waiting.map(|(sequence, one)| {
+            one.withheld.get_or_init(|| scope.clone());
+            *sequence
+        });
+        withheld.collect()
     }
 }
 
@@ -123,8 +128,8 @@ impl Gate {
         gate
     }
 
-    /// Stops a scope, and ends every drain in it: at once, in memory. Its record comes after, and until [`Gate::recorded`] says
-    /// so, a thaw of an earlier stop does not open the gate again.
+    /// Stops a scope, and ends every drain in it: at once, in memory. Its record comes after, and
+    /// until [`Gate::recorded`] says so, a thaw of an earlier stop does not open the gate again.
     pub fn close(&self, scope: &Scope) -> Closed {
         let mut barrier = self.barrier.write();
         let mut unrecorded = self.unrecorded.lock();
@@ -136,18 +141,14 @@ impl Gate {
         let traffic = self.traffic.lock();
         let released = traffic.released.iter().filter(|(who, _)| who.subject().is_in(scope));
         let last_released = released.map(|(_, at)| *at).max().unwrap_or_default();
-        let mut unreleased = BTreeSet::new();
-        for (sequence, waiting) in traffic.waiting_in(scope) {
-            unreleased.insert(sequence);
-            waiting.withheld.get_or_init(|| scope.clone());
-        }
-        Closed { last_released, unreleased }
+        Closed { last_released, unreleased: traffic.withhold(scope) }
     }
 
-    /// Recorded signatures in a scope that were not released: their records. Behind a stop they are
-    /// not released any more.
-    pub fn unreleased(&self, scope: &Scope) -> BTreeSet<Sequence> {
-        self.traffic.lock().waiting_in(scope).map(|(sequence, _)| sequence).collect()
+    /// Withholds for good what a stop finds recorded and not released by the time it is recorded
+    /// itself: their records.
+    pub fn withhold(&self, scope: &Scope) -> BTreeSet<Sequence> {
+        let _nothing_is_handed_over_meanwhile = self.barrier.write();
+        self.traffic.lock().withhold(scope)
     }
 
     /// A stop that closed the gate has its place in the order: whatever thaws it comes after.
@@ -183,9 +184,9 @@ impl Gate {
         }
     }
 
-    /// The time of a drain is over.
-    pub fn end_drain(&self, key: KeyId) {
-        self.barrier.write().drains.remove(&key);
+    /// Lets nothing through any more of keys that are not drained any longer.
+    pub fn keep_drains(&self, is_drained: impl Fn(KeyId) -> bool) {
+        self.barrier.write().drains.retain(|key, _| is_drained(*key));
     }
 
     /// A recorded signature's place at the gate.
@@ -456,6 +457,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_recorded_between_a_stop_and_its_record_is_withheld_for_good() {
+        let (gate, scope) = (Gate::default(), Scope::Caller("a".parse().unwrap()));
+        assert_eq!(gate.close(&scope), found(0, &[]));
+        let late = gate.ticket(who("a"), Sequence(5));
+        assert_eq!(gate.withhold(&scope), [Sequence(5)].into());
+        gate.recorded(&scope);
+        gate.open(&scope);
+        assert_eq!(in_a_poll(|| late.clone().pass()), Err(Stopped(scope)));
+    }
+
+    #[test]
     fn a_drain_lets_out_what_is_recorded_after_it_and_nothing_from_before() {
         let key = KeyId::from_bytes([7; 16]);
         let gate = Gate::default();
@@ -485,7 +497,7 @@ mod tests {
         gate.recorded(&Scope::Key(key));
         gate.drain(key, drained.clone());
         assert!(passes(12));
-        gate.end_drain(key);
+        gate.keep_drains(|_| false);
         assert!(!passes(13));
         // A thaw of the key's own stop ends it too: other stops hold again.
         gate.drain(key, drained);

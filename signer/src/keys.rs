@@ -4,13 +4,14 @@
 //! absent is unusable. Nothing is healed by forgetting. What the token says of a public point is
 //! believed only where it is a single one; where it is not, the private key must prove itself.
 
+mod lines;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use portcullis_policy::fences::Told;
 use portcullis_policy::id::{ChainId, KeyId, KeyLabel, PersonId, Tag};
-use portcullis_policy::record::{Actor, Destruction, Environment, Frozen, KeyIntended};
+use portcullis_policy::record::{Actor, Environment, Frozen, KeyIntended};
 use portcullis_policy::state::Tomb;
 use portcullis_policy::stops::Scope;
 use portcullis_policy::time::Millis;
@@ -19,7 +20,7 @@ use portcullis_proto::v1::CreateKeyRequest;
 use crate::fencer::{Expected, Fencer};
 use crate::hsm::{Drift, Hsm, HsmError, SignFault, TokenKey};
 use crate::refusal::Refusal;
-use crate::sequencer::{KeyView, Sequencer, View};
+use crate::sequencer::{KeyView, Sequencer};
 use crate::signature::PublicPoint;
 use crate::words;
 
@@ -249,7 +250,7 @@ impl Keys {
         tracing::error!(key = %id, label = %key.label, %trouble, "key is not as it was made");
         self.troubles.lock().insert(id, trouble.clone());
         let scope = Scope::Key(id);
-        if !self.sequencer.view().stops.iter().any(|stop| *stop == scope) {
+        if !self.sequencer.view().is_stopped_by_itself(&id) {
             let frozen = Frozen { by: Actor::Signer, reason: trouble, scope };
             let answer = self.sequencer.freeze(frozen).await;
             tracing::warn!(key = %id, recorded = answer.sequence.is_some(), "key frozen");
@@ -289,8 +290,8 @@ impl Keys {
             troubles.iter().map(|(key, trouble)| format!("key {key}: {trouble}")).collect();
         let unfenced = self.unfenced.lock();
         lines.extend(unfenced.iter().map(|key| format!("key {key}: {UNFENCED}")));
-        lines.extend(refused(&self.sequencer.view()));
-        lines.extend(unremoved(&self.sequencer.view()));
+        lines.extend(lines::refused(&self.sequencer.view()));
+        lines.extend(lines::unremoved(&self.sequencer.view()));
         lines.extend(self.strangers.lock().iter().cloned());
         lines
     }
@@ -349,27 +350,6 @@ fn judge(found: &[&TokenKey], pinned: &PublicPoint, expected: Expected) -> Findi
         Some(_) => Finding::Bad("its public point is not the pinned one".into()),
         None => Finding::Unproven,
     }
-}
-
-/// What the token would not be told.
-fn refused(view: &View) -> impl Iterator<Item = String> {
-    let gone = |key: &KeyId| view.tombs.get(key).is_some_and(Tomb::is_closed);
-    let keys = view.keys.keys().filter(move |key| !gone(key));
-    let orders = keys.filter_map(|key| Some((key, view.fences.of(key)?)));
-    orders.filter_map(|(key, fence)| {
-        let Told::Refused(why) = &fence.told else { return None };
-        let what = if fence.up { "be fenced" } else { "be let sign again" };
-        Some(format!("key {key} could not {what} in the token: {why}"))
-    })
-}
-
-/// What the token would not remove.
-fn unremoved(view: &View) -> Vec<String> {
-    let tombs = view.tombs.iter().filter_map(|(key, tomb)| {
-        let Some(Destruction::Refused(why)) = &tomb.answer else { return None };
-        Some(format!("key {key} could not be removed from the token: {why}"))
-    });
-    tombs.collect()
 }
 
 fn drifted(drift: &[Drift]) -> String {

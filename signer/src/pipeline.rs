@@ -105,7 +105,7 @@ impl Pipeline {
     /// Everything else goes on.
     async fn stop_key(&self, key: KeyId) {
         let scope = Scope::Key(key);
-        if self.sequencer.view().stops.iter().any(|stop| *stop == scope) {
+        if self.sequencer.view().is_stopped_by_itself(&key) {
             return;
         }
         let by = Actor::Trigger(Trigger::BadSignature);

@@ -3,6 +3,7 @@
 
 mod file;
 mod node;
+mod priced;
 mod run;
 mod steps;
 

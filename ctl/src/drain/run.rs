@@ -16,14 +16,14 @@ use portcullis_policy::id::ChainId;
 use portcullis_policy::money::{Account, Amount, Asset};
 use serde_json::{Value, json};
 
-use super::node::{Call, Node, NodeFault};
+use super::node::{Node, NodeFault};
+use super::priced::{Price, Step, preimage};
 use super::steps::{self, Deed, Holdings};
 use super::{DrainFault, book, file};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::key::standing_allowances;
-use crate::output::{Output, hex0x};
-use crate::transaction::Transaction;
+use crate::output::Output;
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
@@ -94,10 +94,13 @@ pub(crate) async fn run(
         left: Vec::new(),
     };
     for (part, node) in plan.chains.iter().zip(&nodes) {
-        if args.dry_run {
-            all.tell(part, node).await?;
-        } else {
-            all.chain(part, node).await?;
+        let done =
+            if args.dry_run { all.tell(part, node).await } else { all.chain(part, node).await };
+        // What one chain or its node does must not keep the others' coin where it is.
+        if let Err(failure) = done {
+            let name = chain_name(&all.book, part.chain);
+            output.failure(&failure);
+            all.left.push(format!("{name}: it ended early, for the reason above"));
         }
     }
     all.end(args.dry_run)
@@ -144,38 +147,6 @@ struct Drainer<'a> {
     output: &'a Output,
     sent: Vec<Value>,
     left: Vec<String>,
-}
-
-/// One transaction, before it has its nonce and its fee.
-struct Step {
-    deed: Deed,
-    call: Call,
-    gas: u64,
-}
-
-/// Wei per gas: at most, and to the builder.
-#[derive(Clone, Copy)]
-struct Price {
-    most: u128,
-    tip: u128,
-}
-
-impl Price {
-    fn of([base, tip]: [u128; 2]) -> Self {
-        // Room for the base fee to double, as it can in six full blocks.
-        Self { most: base.saturating_mul(2).saturating_add(tip), tip }
-    }
-
-    /// A third more: nodes want a tenth more of both for a replacement.
-    fn raised(self) -> Self {
-        let more =
-            |wei: u128| wei.saturating_add(wei.checked_div(3).unwrap_or(0)).saturating_add(1);
-        Self { most: more(self.most), tip: more(self.tip) }
-    }
-
-    fn fee(self, gas: u64) -> U256 {
-        U256::from(self.most).saturating_mul(U256::from(gas))
-    }
 }
 
 impl Drainer<'_> {
@@ -260,7 +231,6 @@ impl Drainer<'_> {
                 // What it takes may differ by the time it is mined.
                 Ok(gas) => {
                     let gas = gas.saturating_add(gas.checked_div(4).unwrap_or(0));
-                    let gas = if call.data.is_empty() && gas < 30_000 { PLAIN_GAS } else { gas };
                     steps.push(Step { deed, call, gas });
                 }
                 Err(error) => {
@@ -325,6 +295,7 @@ impl Drainer<'_> {
         step: &Step,
         (nonce, mut price): (u64, Price),
     ) -> Result<Result<B256, NodeFault>, Failure> {
+        let dearest = super::units(part.fees).checked_div(U256::from(4)).unwrap_or_default();
         for _ in 0..RAISES_MAX {
             let preimage = preimage(part.chain, step, (nonce, price))?;
             let id = self.client.new_request_id();
@@ -336,7 +307,12 @@ impl Drainer<'_> {
                 Ok(hash) => return Ok(Ok(hash)),
                 Err(error) if error.is_known() => return Ok(Ok(signed.transaction_hash)),
                 // The coin has nothing left over to pay more with: the next pass moves less.
-                Err(error) if error.is_underpriced() && step.deed != Deed::Rest => {
+                // Nor may one nonce, for which somebody outbids us, take what all others need.
+                Err(error)
+                    if error.is_underpriced()
+                        && step.deed != Deed::Rest
+                        && price.raised().fee(step.gas) <= dearest =>
+                {
                     price = price.raised();
                 }
                 Err(error) => return Ok(Err(error)),
@@ -409,35 +385,11 @@ impl Drainer<'_> {
     }
 }
 
-/// The bytes that are hashed for signing.
-fn preimage(
-    chain: ChainId,
-    step: &Step,
-    (nonce, price): (u64, Price),
-) -> Result<Vec<u8>, DrainFault> {
-    let object = json!({
-        "type": "0x2",
-        "chainId": format!("{:#x}", chain.0),
-        "nonce": format!("{nonce:#x}"),
-        "gas": format!("{:#x}", step.gas),
-        "maxFeePerGas": format!("{:#x}", price.most),
-        "maxPriorityFeePerGas": format!("{:#x}", price.tip),
-        "to": step.call.to.to_checksum(None),
-        "value": format!("{:#x}", step.call.value),
-        "data": hex0x(&step.call.data),
-    });
-    let parsed = Transaction::parse(&object.to_string()).and_then(|one| one.preimage());
-    parsed.map_err(|error| DrainFault::Asked(format!("no transaction: {error}")))
-}
-
 /// Passes over one chain: what fees left over, and what came in meanwhile, is moved in the next.
 const PASSES_MAX: usize = 6;
 
 /// Prices tried for one nonce: each a third above the last.
 const RAISES_MAX: usize = 12;
-
-/// What a plain payment takes: to a contract it takes more, which the node says.
-const PLAIN_GAS: u64 = 21_000;
 
 /// How often a node is asked whether something is mined, and how many times.
 const LOOKED_EVERY: Duration = Duration::from_millis(500);

@@ -182,15 +182,6 @@ impl State {
         both.map_or(Ok(()), |control| Err(ActFault::AlsoCaller(control.clone())))
     }
 
-    fn check_revoke(&self, id: KeyId) -> Result<(), ActFault> {
-        let key = self.keys.get(&id).filter(|key| key.made.is_some());
-        key.ok_or(ActFault::NoKey(id))?;
-        if self.revoked.contains(&id) {
-            return Err(ActFault::Revoked(id));
-        }
-        if self.is_stopped(id) { Ok(()) } else { Err(ActFault::NotFrozen(id)) }
-    }
-
     /// Whether a stop covers this key, whoever asks.
     pub(super) fn is_stopped(&self, id: KeyId) -> bool {
         let tags = self.keys.get(&id).map(|key| key.tags.clone()).unwrap_or_default();

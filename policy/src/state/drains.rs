@@ -57,12 +57,6 @@ impl State {
         Ok(())
     }
 
-    /// Keys that are drained to this one.
-    pub fn drained_to(&self, successor: KeyId) -> Vec<KeyId> {
-        let to_it = self.drains.iter().filter(|(_, drain)| drain.successor() == Some(successor));
-        to_it.map(|(key, _)| *key).collect()
-    }
-
     /// A key was ended for good: it is drained no more, and nothing is brought to it, because
     /// nothing would leave it again.
     pub(super) fn end_drains_of(&mut self, ended: KeyId) {
@@ -72,7 +66,11 @@ impl State {
     /// Where a plan brings everything: a successor must be able to hold it.
     pub(crate) fn drain_to(&self, old: KeyId, plan: &DrainPlan) -> Result<Address, PlanFault> {
         let id = match plan.to {
-            DrainTo::Address(address) => return Ok(address),
+            DrainTo::Address(address) => {
+                let mut keys = self.keys.values().filter_map(|key| key.made.as_ref());
+                let own = keys.any(|made| made.address == address);
+                return if own { Err(PlanFault::OwnKey(address)) } else { Ok(address) };
+            }
             DrainTo::Key(id) => id,
         };
         if id == old {
@@ -89,6 +87,9 @@ impl State {
         let to = to.map_err(|_| Unfoldable::Executed(entry.seq))?;
         // When it is over the key is stopped, whatever it was before.
         self.stops.add(Scope::Key(act.key));
+        // Whoever agreed to something else had not heard of it: a thaw would give the key its own
+        // rules back, a revocation lock up what is left, and another plan bring it elsewhere.
+        self.pending.drain(act.key);
         self.drains.insert(act.key, Drain::begin(act.plan.clone(), entry.seq, to));
         Ok(())
     }
@@ -109,7 +110,12 @@ impl State {
 
     /// A stop: it ends every drain that it covers, agreed or under way. Whoever wants to go on asks
     /// people who have heard of it.
+    ///
+    /// Nothing is brought to a key that is stopped by itself either: perhaps that one is out.
     pub(super) fn stop_drains(&mut self, scope: &Scope) {
+        if let Scope::Key(key) = scope {
+            self.drains.retain(|_, drain| drain.successor() != Some(*key));
+        }
         let keys = &self.keys;
         let covers = |id: KeyId| keys.get(&id).is_some_and(|key| scope.covers_key(id, &key.tags));
         self.drains.retain(|id, _| !covers(*id));

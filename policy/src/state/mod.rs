@@ -223,6 +223,9 @@ pub enum Unfoldable {
     /// nothing.
     #[error("record {0}: no stop or thaw asks for this fence")]
     Fence(Sequence),
+    /// A stop by the signer itself that what it says does not call for.
+    #[error("record {0}: what set this stop off does not stop that, or is not so")]
+    Trigger(Sequence),
     /// A removal that nobody agreed to, or that was done.
     #[error("record {0}: answers no removal of a key that is due")]
     Destroyed(Sequence),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use alloy_primitives::B128;
 
 use crate::credential::{BadEvidence, Purpose};
-use crate::id::{CredentialId, PersonId, VaultId};
+use crate::id::{CredentialId, KeyId, PersonId, VaultId};
 use crate::people::{People, Role};
 use crate::record::{Actor, Entry, Frozen, Order, Trigger};
 use crate::statement;
@@ -114,6 +114,26 @@ impl State {
         &self.used_orders
     }
 
+    /// Takes in what set off a stop by the signer itself. `None`: it does not stop that, or what it
+    /// says is not so.
+    fn trigger(&mut self, trigger: &Trigger, scope: &Scope) -> Option<()> {
+        let made = |id: &KeyId| self.keys.get(id).is_some_and(|key| key.made.is_some());
+        match (trigger, scope) {
+            (Trigger::BadSignature, Scope::Key(key)) if made(key) => Some(()),
+            (Trigger::Denials(_), Scope::Caller(_)) => Some(()),
+            (Trigger::UsedElsewhere(told), Scope::Key(key)) if made(key) => {
+                let nonce = told.nonce.parse().ok()?;
+                let signed = self.settlements.used_elsewhere(*key, told.chain, nonce)?;
+                let as_told = signed.to_string() == told.signed && !self.drains.contains_key(key);
+                as_told.then(|| self.settlements.elsewhere.alarmed(*key, told.chain, nonce))
+            }
+            (
+                Trigger::BadSignature | Trigger::Denials(_) | Trigger::UsedElsewhere(_),
+                Scope::All | Scope::Caller(_) | Scope::Key(_) | Scope::Tag(_),
+            ) => None,
+        }
+    }
+
     pub(super) fn freeze(&mut self, entry: &Entry, frozen: &Frozen) -> Result<(), Unfoldable> {
         let checked = self.signatories().check(frozen, entry.at);
         checked.map_err(|fault| Unfoldable::Order(entry.seq, fault))?;
@@ -122,11 +142,9 @@ impl State {
             self.used_orders.retain(|(expires, _)| *expires > entry.at.sure);
             self.used_orders.insert((order.expires, order.order));
         }
-        if let (Actor::Trigger(Trigger::UsedElsewhere(told)), Scope::Key(key)) =
-            (&frozen.by, &frozen.scope)
-            && let Ok(nonce) = told.nonce.parse()
-        {
-            self.settlements.elsewhere.alarmed(*key, told.chain, nonce);
+        if let Actor::Trigger(trigger) = &frozen.by {
+            let fits = self.trigger(trigger, &frozen.scope);
+            fits.ok_or(Unfoldable::Trigger(entry.seq))?;
         }
         self.stops.add(frozen.scope.clone());
         self.stop_drains(&frozen.scope);

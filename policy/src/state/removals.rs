@@ -1,4 +1,5 @@
-//! Keys that are removed from the token: agreed to by a quorum, done and proved by the signer.
+//! The end of keys. Each is agreed to by a quorum; to be removed from the token it is revoked
+//! before, and the signer does and proves it.
 //!
 //! The record of the agreement is the intent; until the token has answered, the removal is due. A
 //! key that was removed keeps its tombstone: its id, label and address are nobody's again.
@@ -36,6 +37,15 @@ impl State {
     pub fn removals_due(&self) -> Vec<(KeyId, Sequence)> {
         let due = self.tombs.iter().filter(|(_, tomb)| !tomb.is_closed());
         due.map(|(key, tomb)| (*key, tomb.intent)).collect()
+    }
+
+    pub(super) fn check_revoke(&self, id: KeyId) -> Result<(), ActFault> {
+        let key = self.keys.get(&id).filter(|key| key.made.is_some());
+        key.ok_or(ActFault::NoKey(id))?;
+        if self.revoked.contains(&id) {
+            return Err(ActFault::Revoked(id));
+        }
+        if self.is_stopped(id) { Ok(()) } else { Err(ActFault::NotFrozen(id)) }
     }
 
     pub(super) fn check_destroy(&self, key: KeyId) -> Result<(), ActFault> {

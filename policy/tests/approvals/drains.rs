@@ -314,19 +314,67 @@ fn a_revocation_and_a_thaw_end_a_drain_and_no_recovery_is_undone_by_one() {
 }
 
 #[test]
+fn what_was_agreed_before_a_drain_neither_starts_nor_ends_nor_moves_the_key() {
+    let mut vault = vault();
+    vault.freeze("sam", Scope::Key(key(1)));
+    let first = plan(&vault);
+    let other = DrainPlan { to: DrainTo::Key(key(2)), ..first.clone() };
+    let acts = [
+        Act::Thaw(Thaw { scope: Scope::Key(key(1)) }),
+        Act::Revoke(Revoke { key: key(1) }),
+        drain(other),
+    ];
+    let agreed = acts.map(|act| {
+        let matter = propose(&mut vault, "olga", act).unwrap();
+        for name in ["sam", "sue"] {
+            approve(&mut vault, &matter, name);
+        }
+        matter
+    });
+    vault.wait(60_000);
+    begin(&mut vault, first);
+    for matter in &agreed {
+        assert_eq!(execute(&mut vault, "olga", matter), Err(ExecutionFault::NoMatter));
+    }
+    assert_eq!(codes(&mut vault, &sweep(&pay_to(0, SAFE, 1))), [""; 0], "the plan holds");
+    explains_itself(&vault);
+}
+
+#[test]
+fn a_drain_agreed_while_the_key_was_stopped_ends_with_its_thaw() {
+    let mut vault = vault();
+    vault.freeze("sam", Scope::Key(key(1)));
+    let plan = plan(&vault);
+    let agreed = propose(&mut vault, "olga", drain(plan)).unwrap();
+    for name in ["sam", "sue"] {
+        approve(&mut vault, &agreed, name);
+    }
+    let thaw = Act::Thaw(Thaw { scope: Scope::Key(key(1)) });
+    pass(&mut vault, "olga", thaw, &["sam", "sue"]).unwrap();
+    assert_eq!(execute(&mut vault, "olga", &agreed), Err(ExecutionFault::NoMatter));
+}
+
+#[test]
 fn nothing_is_brought_to_a_key_that_was_ended_meanwhile() {
     let mut vault = vault();
     let old = plan(&vault);
     begin(&mut vault, DrainPlan { to: DrainTo::Key(key(2)), ..old });
     let cold = address(key(2)).to_checksum(None);
-    // A successor that is stopped can be started again.
-    vault.freeze("sam", Scope::Key(key(2)));
+    // Stopped with everything that has its tag: it can be started again, and goes on receiving.
+    vault.freeze("sam", Scope::Tag("tag-cold".parse().unwrap()));
     assert_eq!(codes(&mut vault, &sweep(&pay_to(0, &cold, 1))), [""; 0]);
     let Said::Reserved(open) = vault.ask(&sweep(&pay_to(1, &cold, 1))) else { panic!() };
     pass(&mut vault, "olga", Act::Revoke(Revoke { key: key(2) }), &["sam", "sue"]).unwrap();
     assert_eq!(vault.record(open).unwrap_err().first().unwrap().code, "FROZEN");
     assert_eq!(codes(&mut vault, &sweep(&pay_to(1, &cold, 1))).first().unwrap(), "FROZEN");
     assert!(vault.state.drain_of(key(1)).is_none() && vault.state.must_be_fenced(key(1)));
+    explains_itself(&vault);
+    // Stopped by itself: perhaps it is out.
+    let mut vault = self::vault();
+    let old = plan(&vault);
+    begin(&mut vault, DrainPlan { to: DrainTo::Key(key(2)), ..old });
+    vault.freeze("sam", Scope::Key(key(2)));
+    assert_eq!(codes(&mut vault, &sweep(&pay_to(0, &cold, 1))).first().unwrap(), "FROZEN");
     explains_itself(&vault);
 }
 
@@ -364,7 +412,11 @@ fn a_plan_that_could_not_be_carried_out_is_refused_before_anybody_votes() {
             DrainPlan { to: DrainTo::Address(token), ..good.clone() },
             PlanFault::Unnamed(ChainId(1), token),
         ),
-        (DrainPlan { to: DrainTo::Address(own), ..good.clone() }, PlanFault::Itself),
+        (DrainPlan { to: DrainTo::Address(own), ..good.clone() }, PlanFault::OwnKey(own)),
+        (
+            DrainPlan { to: DrainTo::Address(address(key(2))), ..good.clone() },
+            PlanFault::OwnKey(address(key(2))),
+        ),
         (DrainPlan { to: DrainTo::Key(key(1)), ..good.clone() }, PlanFault::Itself),
         (DrainPlan { to: DrainTo::Key(key(9)), ..good.clone() }, PlanFault::Successor(key(9))),
         (

@@ -54,6 +54,9 @@ pub(super) fn remove(session: &Session, doomed: &Doomed) -> Result<Removal, HsmE
         }
     }
     let private = of_class(ObjectClass::PRIVATE_KEY)?;
+    if private.len() > 1 {
+        return Ok(Removal::Refused(DOUBLED.into()));
+    }
     let mut removed = 0_u64;
     for object in private.into_iter().chain(public) {
         match session.destroy_object(object) {
@@ -103,6 +106,9 @@ pub(super) fn left(session: &Session, doomed: &Doomed) -> Result<Option<String>,
     insist_on_login(session)?;
     Ok(found)
 }
+
+const DOUBLED: &str = "two private objects have its id: somebody changed the token, and nobody \
+                       knows which of them is ours; nothing was removed";
 
 const ANOTHER_POINT: &str = "its public object has another point than the one pinned in the \
                              journal: somebody changed the token; nothing was removed";

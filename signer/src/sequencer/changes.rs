@@ -41,7 +41,7 @@ impl Writer {
         self.gate.recorded(&scope);
         (self.changed, self.matters_changed) = (true, true);
         // What was recorded since the gate closed was not released either.
-        unreleased.append(&mut self.gate.unreleased(&scope));
+        unreleased.append(&mut self.gate.withhold(&scope));
         let wanted = Wanted { scope: &scope, unreleased: &unreleased, most: UNSETTLED_MAX };
         let unsettled = self.state.unsettled(&wanted, now);
         let recorded = RecordedStop { sequence, under_way, unsettled };

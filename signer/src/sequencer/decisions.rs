@@ -274,8 +274,9 @@ impl Writer {
 /// Reservations open at once. Each is a request inside the token or on its way there and back.
 const OPEN_MAX: usize = 4_096;
 
-/// Whoever is refused for these is stopped already, and perhaps does not know it.
-const STOPPED: [&str; 2] = ["FROZEN", "KEY_REVOKED"];
+/// Whoever is refused for these is stopped already, or goes on with another key, and perhaps does
+/// not know it.
+const STOPPED: [&str; 3] = ["FROZEN", "KEY_REVOKED", "KEY_DRAINING"];
 
 /// Stands for all keys that do not exist.
 const NO_KEY: KeyId = KeyId::from_bytes([0; 16]);

@@ -52,7 +52,6 @@ impl Writer {
         let now = self.clock.now();
         for ended in self.state.drains_over(now) {
             self.append(now, Record::DrainEnded(ended), None)?;
-            self.gate.end_drain(ended.key);
             self.changed = true;
         }
         Ok(())

@@ -180,10 +180,8 @@ impl Writer {
         if let Some(Act::Thaw(thaw)) = act {
             thawed = Some(thaw.scope.clone());
         }
-        let mut ended = Vec::new();
         if let Some(Act::Revoke(revoke)) = act {
             stopped = Some(Scope::Key(revoke.key));
-            ended = self.state.drained_to(revoke.key);
         }
         if let Some(Act::Drain(drain)) = act {
             // What was recorded before it is held back: the plan permits what comes after.
@@ -196,7 +194,6 @@ impl Writer {
         if let Some(scope) = stopped {
             self.stop_at_the_gate(scope);
         }
-        ended.into_iter().for_each(|key| self.gate.end_drain(key));
         let gate = self.gate.clone();
         let done = Done { sequence, summary: summary.unwrap_or_default() };
         self.after_commit(move |_| {

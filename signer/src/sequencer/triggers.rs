@@ -74,15 +74,14 @@ impl Writer {
         now: Interval,
     ) -> Result<bool, Fatal> {
         let Settled { key, chain, nonce, by, .. } = settled;
-        let (NotSettled::Elsewhere(signed), Ok(told)) = (fault, nonce.parse()) else {
+        let (NotSettled::Elsewhere(_), Ok(told)) = (fault, nonce.parse()) else {
             return Ok(false);
         };
         let known = self.state.keys().get(key).is_some_and(|key| key.made.is_some());
         // A key that is drained is stopped for all else already, and what it holds is in a hurry.
         let drained = self.state.drain_of(*key).is_some();
-        if !known || drained || !self.state.settlements().is_news(*key, *chain, told) {
-            return Ok(false);
-        }
+        let used = self.state.settlements().used_elsewhere(*key, *chain, told);
+        let Some(signed) = used.filter(|_| known && !drained) else { return Ok(false) };
         let reason = format!(
             "{by} reported {nonce} transactions on chain {chain}, and no nonce from {signed} on \
              was ever signed here: somebody else signs with this key"

@@ -131,6 +131,13 @@ impl View {
         self.stops.iter().find(|scope| scope.covers_key(*key, tags)).cloned()
     }
 
+    /// Whether a stop of this very key is in force, and nothing is let through it: one that is
+    /// drained can be stopped once more.
+    pub fn is_stopped_by_itself(&self, key: &KeyId) -> bool {
+        let own = Scope::Key(*key);
+        self.stops.iter().any(|stop| *stop == own) && !self.drains.contains_key(key)
+    }
+
     /// What it takes to judge a stop order.
     pub fn signatories(&self) -> Signatories<'_> {
         Signatories { vault: &self.vault, people: &self.people, used: &self.used_orders }

@@ -237,7 +237,8 @@ impl Writer {
         let durable = self.storage.append_if_owner(self.epoch, &self.batch)?;
         self.batch.clear();
         Figures::count(&self.figures.commits);
-        if std::mem::take(&mut self.changed) {
+        let changed = std::mem::take(&mut self.changed);
+        if changed {
             self.view.store(Arc::new(View::of(&self.state, self.vault)));
             self.changes.send_modify(|count| *count = count.wrapping_add(1));
         }
@@ -247,6 +248,10 @@ impl Writer {
         }
         for say in self.answers.drain(..) {
             say(&durable);
+        }
+        if changed {
+            // After what was said, which may have let one through that ended in the same batch.
+            self.gate.keep_drains(|key| self.state.drain_of(key).is_some());
         }
         Ok(())
     }
