@@ -1,5 +1,5 @@
-//! What ends what waits: a stop, a thaw, a drain, a new book. Whoever agreed before had not heard of
-//! it, and is asked anew.
+//! What ends what waits: a stop, a thaw, a drain, a new book. Whoever agreed before had not heard
+//! of it, and is asked anew.
 
 use super::{Pending, Waiting};
 use crate::act::Act;

@@ -96,10 +96,16 @@ impl Writer {
     }
 
     pub(super) fn report(&mut self, report: Report, answer: Answer<Sequence>) -> Result<(), Fatal> {
+        let now = self.clock.now();
         if self.space() != Space::Ample {
+            // There is room left for stops.
+            if let Report::Settled(settled) = &report
+                && let Err(fault) = self.state.settlements().check(settled, now)
+            {
+                let _stopped = self.check_elsewhere(settled, fault, now)?;
+            }
             return done(answer, Err(Refusal::JournalFull));
         }
-        let now = self.clock.now();
         let mut stopped = false;
         let (record, told) = match report {
             Report::Settled(settled) => {

@@ -32,7 +32,11 @@ impl Writer {
                 up: intended.cause.is_up(),
                 keys: intended.keys,
             });
-            let orders = self.state.fences().standing().into_iter().chain(unwritten);
+            // A drain that is over, and of which nothing can be written down.
+            let over = self.state.drains_over(self.clock.now()).into_iter();
+            let keys: BTreeSet<KeyId> = over.map(|ended| ended.key).collect();
+            let over = (!keys.is_empty()).then_some(FenceOrder { intent: None, up: true, keys });
+            let orders = self.state.fences().standing().into_iter().chain(unwritten).chain(over);
             return done(answer, Ok(orders.filter(|order| order.up).collect()));
         }
         for intended in due {

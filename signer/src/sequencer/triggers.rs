@@ -78,10 +78,11 @@ impl Writer {
             return Ok(false);
         };
         let known = self.state.keys().get(key).is_some_and(|key| key.made.is_some());
-        // A key that is drained is stopped for all else already, and what it holds is in a hurry.
-        let drained = self.state.drain_of(*key).is_some();
+        // Reports of a stopped key that tell ever more leave no more records. One that is drained
+        // is stopped for all else, and what it holds is in a hurry.
+        let stopped = self.is_stopped(&Scope::Key(*key));
         let used = self.state.settlements().used_elsewhere(*key, *chain, told);
-        let Some(signed) = used.filter(|_| known && !drained) else { return Ok(false) };
+        let Some(signed) = used.filter(|_| known && !stopped) else { return Ok(false) };
         let reason = format!(
             "{by} reported {nonce} transactions on chain {chain}, and no nonce from {signed} on \
              was ever signed here: somebody else signs with this key"

@@ -6,16 +6,16 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use alloy_primitives::{Address, Bytes, U256};
-use portcullis_client::ClientConfig;
 use portcullis_client::wire::freeze_scope::Scope;
 use portcullis_client::wire::{FenceState, KeyState};
+use portcullis_client::{ClientConfig, SignError};
 use portcullis_softhsm_tests::anvil::Anvil;
 use portcullis_softhsm_tests::token::Through;
 use portcullis_softhsm_tests::tx::{self, Kind, Payment};
 use portcullis_softhsm_tests::world::{
     BookText, CHAIN, Failure, SUPPLIER, USDC, Vault, ether, governed_book,
 };
-use portcullis_softhsm_tests::{erc20, place};
+use portcullis_softhsm_tests::{erc20, place, world};
 use serde_json::json;
 
 use crate::fence::until;
@@ -37,7 +37,10 @@ fn book() -> String {
     let text = BookText { tables, ..text }.to_string();
     let limits = "window = \"5_000 USDC / 1h\"";
     let allowance = "allowance = { spender = \"@suppliers\", per_tx = \"1_000 USDC\" }";
-    text.replacen(limits, &format!("{limits}, {allowance}"), 1)
+    let text = text.replacen(limits, &format!("{limits}, {allowance}"), 1);
+    // The successor has the same rules, for the same callers.
+    let (head, rules) = text.split_once("[key.hot]").unwrap_or_default();
+    format!("{head}[key.cold]{rules}[key.hot]{rules}")
 }
 
 fn settings(name: &str, config: &ClientConfig) -> String {
@@ -140,6 +143,11 @@ async fn a_drain_moves_coin_and_three_tokens_takes_back_an_allowance_and_replace
     node.send(&tx::for_node(&waiting.raw_transaction)?)?;
 
     drained(&scene).await?;
+    // Whoever follows sees no failed request.
+    let mut asked = payouts.key_labelled("hot").await?.ok_or("no key")?;
+    let build = async |_| Ok::<_, SignError>(world::payment(0, U256::ONE));
+    signed(payouts.sign_transaction_following(&mut asked, build).await);
+    assert_eq!((asked.label.as_str(), asked.key.address), ("cold", cold.address));
     let rpc = format!("anvil=http://{}", node.address());
     let run = ["drain", "run", "hot", "drain.toml", "--rpc", &rpc];
     let dry = portctl(&scene, &[&run[..], &["--dry-run"]].concat())?;
