@@ -27,6 +27,8 @@ pub struct Fencer {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Round {
     Settled,
+    /// The token would not, this time: some say so under load and do it a moment later.
+    Refused,
     /// The token did not answer, or the answer could not be written down.
     Unsettled,
 }
@@ -43,7 +45,8 @@ impl Fencer {
         loop {
             changes.mark_unchanged();
             let patience = match self.round(&BTreeSet::new()).await {
-                Round::Settled => ASKED_AGAIN_EVERY,
+                Round::Settled => LOOKED_AGAIN_EVERY,
+                Round::Refused => ASKED_AGAIN_EVERY,
                 Round::Unsettled => RETRIED_AFTER,
             };
             if let Ok(Err(_)) = tokio::time::timeout(patience, changes.changed()).await {
@@ -73,8 +76,10 @@ impl Fencer {
         };
         let mut round = Round::Settled;
         for order in orders {
-            if self.tell(order).await == Round::Unsettled {
-                round = Round::Unsettled;
+            match (self.tell(order).await, round) {
+                (Round::Unsettled, _) => round = Round::Unsettled,
+                (Round::Refused, Round::Settled) => round = Round::Refused,
+                (Round::Refused | Round::Settled, _) => {}
             }
         }
         round
@@ -95,8 +100,9 @@ impl Fencer {
         // Without an intent there is nothing to answer, and until there is room nobody is done.
         let Some(intent) = intent else { return Round::Unsettled };
         let (done, refused) = (answer.done, answer.refused);
+        let said = if refused.is_empty() { Round::Settled } else { Round::Refused };
         match self.sequencer.fences_answered(FenceAnswered { done, intent, refused }).await {
-            Ok(()) => Round::Settled,
+            Ok(()) => said,
             Err(refusal) => {
                 tracing::error!(?refusal, "the token's answer could not be written down");
                 Round::Unsettled
@@ -136,8 +142,11 @@ impl Expected {
     }
 }
 
-/// Refused is not for ever: somebody may have mended the token.
-const ASKED_AGAIN_EVERY: Duration = Duration::from_secs(60);
+/// Time passes by itself: a drain may be over.
+const LOOKED_AGAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// Refused is not for ever. The same answer again leaves no record.
+const ASKED_AGAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// The token's own sessions are reopened meanwhile.
 const RETRIED_AFTER: Duration = Duration::from_secs(1);
