@@ -4,7 +4,7 @@
 //! nonces cancelled, allowances taken back, fees up to a sum, for a while. Nothing else is signed,
 //! and when it is over the key is stopped as before.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
@@ -308,12 +308,6 @@ impl DrainPlan {
     pub(crate) fn check_end(&self, possible: Millis) -> Result<(), PlanFault> {
         let ahead = possible < self.expires && self.expires <= possible.plus(DRAIN_MAX);
         if ahead { Ok(()) } else { Err(PlanFault::Expires) }
-    }
-
-    /// Everything that it names, for whoever lists it.
-    pub fn tokens(&self) -> BTreeSet<(ChainId, Address)> {
-        let chains = self.chains.iter();
-        chains.flat_map(|part| part.tokens.iter().map(|token| (part.chain, *token))).collect()
     }
 }
 

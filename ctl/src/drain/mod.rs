@@ -9,7 +9,6 @@ mod steps;
 
 use std::path::PathBuf;
 
-use alloy_primitives::U256;
 use clap::{Args, Subcommand};
 use portcullis_client::ControlClient;
 use portcullis_policy::act::{Act, Drain};
@@ -156,9 +155,4 @@ async fn read(control: &ControlClient, path: &std::path::Path) -> Result<DrainPl
 async fn book(control: &ControlClient) -> Result<Book, Failure> {
     let text = control.book().await?.book;
     Ok(Book::parse(&text).map_err(|_| DrainFault::Book)?)
-}
-
-/// Base units, as policy counts them and as chains do.
-fn units(amount: portcullis_policy::money::Amount) -> U256 {
-    amount.units()
 }

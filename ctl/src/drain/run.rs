@@ -245,7 +245,7 @@ impl Drainer<'_> {
 
     fn fill_in_the_rest(&self, chain: ChainId, native: U256, price: Price, steps: &mut Vec<Step>) {
         let l1_fee = self.book.registry().chain(chain).and_then(|chain| chain.l1_fee);
-        let l1_fee = l1_fee.map(super::units).unwrap_or_default();
+        let l1_fee = l1_fee.map(Amount::units).unwrap_or_default();
         let fee = |step: &Step| price.fee(step.gas).saturating_add(l1_fee);
         let fees = steps.iter().map(fee).fold(U256::ZERO, U256::saturating_add);
         let Some(last) = steps.last_mut().filter(|step| step.deed == Deed::Rest) else { return };
@@ -295,7 +295,7 @@ impl Drainer<'_> {
         step: &Step,
         (nonce, mut price): (u64, Price),
     ) -> Result<Result<B256, NodeFault>, Failure> {
-        let dearest = super::units(part.fees).checked_div(U256::from(4)).unwrap_or_default();
+        let dearest = part.fees.units().checked_div(U256::from(4)).unwrap_or_default();
         for _ in 0..RAISES_MAX {
             let preimage = preimage(part.chain, step, (nonce, price))?;
             let id = self.client.new_request_id();

@@ -186,6 +186,28 @@ impl Act {
         }
     }
 
+    /// The one key that it is about, if it is about one.
+    pub fn key(&self) -> Option<KeyId> {
+        match self {
+            Self::Destroy(destroy) => Some(destroy.key),
+            Self::Drain(drain) => Some(drain.key),
+            Self::Revoke(revoke) => Some(revoke.key),
+            Self::Thaw(thaw) => match &thaw.scope {
+                Scope::Key(key) => Some(*key),
+                Scope::All | Scope::Caller(_) | Scope::Tag(_) => None,
+            },
+            Self::AddCredential(_)
+            | Self::Adopt(_)
+            | Self::CancelRecovery(_)
+            | Self::DropCredential(_)
+            | Self::Enrol(_)
+            | Self::Govern(_)
+            | Self::Reinstate(_)
+            | Self::Remove(_)
+            | Self::SetRoles(_) => None,
+        }
+    }
+
     /// Whether it is about this person: then they are not asked, neither to agree nor to forbid it.
     /// Else nobody could be removed against their will.
     pub fn is_about(&self, whom: &PersonId) -> bool {

@@ -8,66 +8,28 @@ use crate::record::Matter;
 use crate::stops::Scope;
 
 impl Pending {
-    /// A stop: whoever agreed to start something again had not heard of it. Ends what would thaw
-    /// one of these scopes.
+    /// A stop: ends what would thaw one of these scopes.
     pub(crate) fn stop(&mut self, covers: impl Fn(&Scope) -> bool) {
-        self.end_each(|waiting| {
-            let proposed = waiting.proposed();
-            proposed.is_some_and(|one| matches!(&one.act, Act::Thaw(thaw) if covers(&thaw.scope)))
-        });
+        self.end_acts(|act| matches!(act, Act::Thaw(thaw) if covers(&thaw.scope)));
     }
 
-    /// A stop: whoever agreed to drain one of these keys had not heard of it.
+    /// A stop: ends what would drain one of these keys.
     pub(crate) fn stop_drains(&mut self, covers: impl Fn(KeyId) -> bool) {
-        self.end_each(|waiting| {
-            let proposed = waiting.proposed();
-            proposed.is_some_and(|one| matches!(&one.act, Act::Drain(drain) if covers(drain.key)))
-        });
+        self.end_acts(|act| matches!(act, Act::Drain(drain) if covers(drain.key)));
     }
 
-    /// A thaw: whoever agreed to end or drain one of these keys had not heard of it, and a later
-    /// stop would let one person carry it out.
+    /// A thaw: ends what would end or drain one of these keys. A later stop would let one person
+    /// carry it out.
     pub(crate) fn thaw(&mut self, started: impl Fn(KeyId) -> bool) {
-        self.end_each(|waiting| {
-            let proposed = waiting.proposed();
-            proposed.is_some_and(|one| match &one.act {
-                Act::Revoke(end) => started(end.key),
-                Act::Drain(drain) => started(drain.key),
-                Act::AddCredential(_)
-                | Act::Adopt(_)
-                | Act::CancelRecovery(_)
-                | Act::Destroy(_)
-                | Act::DropCredential(_)
-                | Act::Enrol(_)
-                | Act::Govern(_)
-                | Act::Reinstate(_)
-                | Act::Remove(_)
-                | Act::SetRoles(_)
-                | Act::Thaw(_) => false,
-            })
+        self.end_acts(|act| {
+            matches!(act, Act::Revoke(_) | Act::Drain(_)) && act.key().is_some_and(&started)
         });
     }
 
-    /// A drain begins: ends what would start, end or drain this very key otherwise.
+    /// A drain begins: ends whatever else is about this very key, which would start it, end it or
+    /// bring it elsewhere.
     pub(crate) fn drain(&mut self, key: KeyId) {
-        self.end_each(|waiting| {
-            let proposed = waiting.proposed();
-            proposed.is_some_and(|one| match &one.act {
-                Act::Drain(other) => other.key == key,
-                Act::Revoke(end) => end.key == key,
-                Act::Thaw(thaw) => thaw.scope == Scope::Key(key),
-                Act::AddCredential(_)
-                | Act::Adopt(_)
-                | Act::CancelRecovery(_)
-                | Act::Destroy(_)
-                | Act::DropCredential(_)
-                | Act::Enrol(_)
-                | Act::Govern(_)
-                | Act::Reinstate(_)
-                | Act::Remove(_)
-                | Act::SetRoles(_) => false,
-            })
-        });
+        self.end_acts(|act| act.key() == Some(key));
     }
 
     /// A new book: what was asked or agreed under the old one is asked anew.
@@ -75,6 +37,10 @@ impl Pending {
         self.end_each(|waiting| {
             waiting.proposed().is_none_or(|proposed| proposed.act.is_bound_to_the_book())
         });
+    }
+
+    fn end_acts(&mut self, ends: impl Fn(&Act) -> bool) {
+        self.end_each(|waiting| waiting.proposed().is_some_and(|proposed| ends(&proposed.act)));
     }
 
     fn end_each(&mut self, ends: impl Fn(&Waiting) -> bool) {

@@ -209,28 +209,7 @@ impl State {
     }
 
     pub(super) fn is_about_a_canary(&self, act: &Act) -> bool {
-        let key = match act {
-            Act::Thaw(thaw) => {
-                if let Scope::Key(key) = &thaw.scope {
-                    Some(*key)
-                } else {
-                    None
-                }
-            }
-            Act::Revoke(revoke) => Some(revoke.key),
-            Act::Destroy(destroy) => Some(destroy.key),
-            Act::Drain(drain) => Some(drain.key),
-            Act::AddCredential(_)
-            | Act::Adopt(_)
-            | Act::CancelRecovery(_)
-            | Act::DropCredential(_)
-            | Act::Enrol(_)
-            | Act::Govern(_)
-            | Act::Reinstate(_)
-            | Act::Remove(_)
-            | Act::SetRoles(_) => None,
-        };
-        key.and_then(|key| self.keys.get(&key)).is_some_and(|key| key.purpose == CANARY)
+        act.key().and_then(|key| self.keys.get(&key)).is_some_and(|key| key.purpose == CANARY)
     }
 
     /// Who of those asked has agreed so far, and whether that is enough now.
