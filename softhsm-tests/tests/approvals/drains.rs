@@ -6,8 +6,11 @@ use portcullis_client::wire::freeze_scope::Scope;
 use portcullis_client::wire::{FenceState, KeyState};
 use portcullis_client::{Answer, Client, SignError};
 use portcullis_softhsm_tests::anvil::{Anvil, Receipt};
+use portcullis_softhsm_tests::token::Through;
 use portcullis_softhsm_tests::tx::{self, Kind, Payment};
-use portcullis_softhsm_tests::world::{CHAIN, Failure, PAYOUTS, SUPPLIER, ether, payment};
+use portcullis_softhsm_tests::world::{
+    CHAIN, Failure, PAYOUTS, SUPPLIER, Vault, ether, governed_book, payment,
+};
 use serde_json::{Value, json};
 
 use crate::fence::until;
@@ -92,6 +95,27 @@ async fn a_frozen_key_is_drained_to_its_successor_and_mined_while_all_else_stays
     assert_eq!(told.reason(), Some("FROZEN"), "{told:?}");
     let journal = scene.journal().await?;
     assert_eq!(journal.of("signed").len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_signature_stops_a_key_also_while_it_is_drained() -> Result<(), Failure> {
+    let scene = Scene::of(Vault::governed(Through::Faults, &governed_book().to_string())?).await?;
+    let cold = scene.cold_key().await?;
+    let sam = scene.vault.control(&scene.server, "sam").await?;
+    let soon = sam.status().await?.sure_time_ms + 3_600_000;
+    drain(&scene, &plan(&scene, &cold.id.to_string(), soon)).await?;
+    assert_eq!(sam.key("hot").await?.state(), KeyState::Draining);
+    scene.vault.token.faults()?.set(&["C_Sign wrong-signature next 1"])?;
+    let sweeper = scene.vault.client(&scene.server, SWEEPER).await?;
+    assert!(ask(&scene, &sweeper, &pay(0, cold.address, ether(1))).await.is_err());
+    assert_eq!(sam.key("hot").await?.state(), KeyState::Frozen);
+    let told = refused(ask(&scene, &sweeper, &pay(0, cold.address, ether(1))).await);
+    assert_eq!(told.reason(), Some("FROZEN"), "{told:?}");
+    until(&sam, "hot", FenceState::Fenced).await?;
+    let journal = scene.journal().await?;
+    assert_eq!(journal.of("frozen")[0]["by"]["trigger"], "bad_signature");
+    assert_eq!(journal.count("signed"), 0);
     Ok(())
 }
 
