@@ -12,7 +12,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B128, B256, U256};
 use portcullis_policy::act::{
     Act, AddCredential, AdoptBook, CancelRecovery, Destroy, Drain, DropCredential, Enrol, Govern,
     Reinstate, Remove, Revoke, SetRoles, Thaw,
@@ -30,8 +30,9 @@ use portcullis_policy::record::{
     DrainEnded, Entry, Environment, Executed, FORMAT, Failed, FenceAnswered, FenceCause,
     FenceIntended, Frozen, Genesis, Grade, INLINE_BYTES_MAX, KeyCreated, KeyIntended, Matter,
     ParkedRecord, Party, Person, Proposed, Record, RecordedInput, RecordedSlot, Recovered,
-    RecoveryBegun, Renewal, Role, Signature, SignedRecord, Started, Suppressed, Suspended, Trigger,
-    UnreadableEntry, UsedElsewhere, Voted, Withdrawn, Withheld,
+    RecoveryBegun, Renewal, RescueDeed, RescueNote, Role, Signature, SignedNote, SignedRecord,
+    Started, Suppressed, Suspended, Trigger, UnreadableEntry, UsedElsewhere, Voted, Withdrawn,
+    Withheld,
 };
 use portcullis_policy::request::{Input, sha256};
 use portcullis_policy::stops::Scope;
@@ -124,6 +125,8 @@ fn every_record() -> Vec<Record> {
         frozen(sam(), Scope::Caller(CALLER.parse().unwrap())),
         frozen(Actor::Signer, Scope::Key(key(1))),
         frozen(Actor::Signer, Scope::Tag("hot".parse().unwrap())),
+        frozen(rescued(RescueDeed::Fence), Scope::Key(key(1))),
+        frozen(rescued(RescueDeed::Destroy), Scope::Key(key(1))),
         fence(FenceCause::Stopped),
         fence(FenceCause::Undone),
         fence(FenceCause::Thawed),
@@ -171,6 +174,20 @@ fn by_triggers() -> Vec<Record> {
         frozen(Trigger::Denials(burst), caller),
         frozen(Trigger::UsedElsewhere(used), Scope::Key(key(1))),
     ]
+}
+
+fn rescued(deed: RescueDeed) -> Actor {
+    let note = RescueNote {
+        answer: "it may not sign: read back".into(),
+        by: sam(),
+        deed,
+        id: B128::repeat_byte(3),
+        label: "hot".into(),
+        token: "SoftHSM project, SoftHSM v2, 1234".into(),
+        written: Millis(1_900_000_000_000),
+    };
+    let Signature { credential, evidence } = signature();
+    Actor::Rescue(Box::new(SignedNote { credential, evidence, note }))
 }
 
 fn sam() -> PersonId {

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_policy::id::KeyId;
+use portcullis_policy::id::{KeyId, Sequence};
 use portcullis_policy::record::{Actor, Frozen};
 use portcullis_policy::stops::Scope;
 use portcullis_proto::v1::FILE_DESCRIPTOR_SET;
@@ -23,7 +23,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::config::{self, Config, ConfigError, Listener};
 use crate::edge::approvals::Approvals;
 use crate::edge::control::Control;
@@ -40,9 +40,11 @@ use crate::health::Health;
 use crate::hsm::{Hsm, HsmError};
 use crate::journal::{OpenError, Segments, Storage};
 use crate::keys::Keys;
+use crate::marker::Marker;
 use crate::pipeline::Pipeline;
 use crate::process;
 use crate::remover::Remover;
+use crate::rescue;
 use crate::sequencer::{self, Fatal, Sequencer, StartError, Started};
 use crate::throttle::{Acts, Throttle};
 
@@ -119,20 +121,20 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     // Before anything that takes long: until then the signal would end the process.
     let stops = signal(SignalKind::user_defined1()).map_err(AppError::Signals)?;
     let (storage, opened) = Segments::open(&config.data)?;
-    let reader = storage.reader();
+    let (reader, found) = (storage.reader(), storage.head().sequence);
     let hsm = Arc::new(Hsm::open(&config.hsm()?)?);
-    let cut = opened.cut.map_or(0, |cut| cut.bytes);
-    let started = sequencer::start(Box::new(storage), cut)?;
+    let started = sequencer::start(Box::new(storage), opened.cut.map_or(0, |cut| cut.bytes))?;
     let Started { sequencer, clock, writer, unfinished_keys } = started;
     sequencer.arm(config.triggers.denials()?);
     let fencer = Arc::new(Fencer::new(sequencer.clone(), hsm.clone()));
     let keys = Arc::new(Keys::new(sequencer.clone(), hsm.clone(), fencer.clone()));
+    let marker = Arc::new(Marker::new(sequencer.clone(), hsm.clone()));
+    let untaken_notes = catch_up(config, found, &marker, (&sequencer, &clock)).await?;
     keys.check(&unfinished_keys).await?;
     let mut chores = JoinSet::new();
     chores.spawn(watch_keys(keys.clone(), unfinished_keys));
-    chores.spawn(fencer.clone().run());
-    let backups = config.hsm.backups().to_vec();
-    chores.spawn(Remover::new(sequencer.clone(), hsm.clone(), backups).run());
+    let remover = Remover::new(sequencer.clone(), hsm.clone(), config.hsm.backups().to_vec());
+    chores.spawn(follow(fencer.clone(), marker.clone(), remover));
     chores.spawn(stop_on_signals(stops, sequencer.clone()));
 
     let data = Door::open("data plane", &config.data_plane).await?;
@@ -146,9 +148,10 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         trust: vec![data.trust(), control.trust()],
         edge: vec![data.counters(), control.counters()],
         memory_locked,
+        marker,
+        untaken_notes,
     });
-    let addresses = [data.address, control.address, loopback.address()];
-    publish(&config.data, addresses, orders.as_ref())?;
+    publish(&config.data, [data.address, control.address, loopback.address()], orders.as_ref())?;
 
     let throttle = Throttle::new(config.rate_per_second_max);
     let pipeline = Arc::new(Pipeline::new(sequencer.clone(), hsm.clone(), throttle));
@@ -187,6 +190,18 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let result = writer_result(writer_ended.await);
     hsm.close().await;
     result
+}
+
+/// Takes in what happened while no signer ran, before the token is held against the journal: a data
+/// folder that was put back, and keys that somebody fenced or removed, which is then no drift.
+async fn catch_up(
+    config: &Config,
+    found: Sequence,
+    marker: &Marker,
+    (sequencer, clock): (&Sequencer, &Clock),
+) -> Result<Vec<String>, HsmError> {
+    marker.check(found).await?;
+    Ok(rescue::notes::take_in(&config.data, sequencer, clock).await)
 }
 
 /// The listeners, and the word that ends them.
@@ -238,6 +253,11 @@ async fn watch_keys(keys: Arc<Keys>, unfinished: BTreeSet<KeyId>) {
             tracing::warn!(%error, "the token's keys could not be read again");
         }
     }
+}
+
+/// Keeps the token in step with the journal.
+async fn follow(fencer: Arc<Fencer>, marker: Arc<Marker>, remover: Remover) {
+    tokio::join!(fencer.run(), marker.run(), remover.run());
 }
 
 /// Signatures stay in memory for two minutes at most, also if nobody asks for anything.

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::edge::{EdgeCounters, Trust};
 use crate::hsm::Hsm;
 use crate::keys::Keys;
+use crate::marker::Marker;
 use crate::sequencer::Sequencer;
 
 /// Looks at every part.
@@ -24,6 +25,10 @@ pub struct Health {
     pub edge: Vec<(&'static str, Arc<EdgeCounters>)>,
     /// Whether memory is locked.
     pub memory_locked: bool,
+    /// How far the token has heard of the journal.
+    pub marker: Arc<Marker>,
+    /// Notes of rescues that were not taken in at the start, a line each.
+    pub untaken_notes: Vec<String>,
 }
 
 impl Health {
@@ -45,6 +50,8 @@ impl Health {
         for (plane, trust) in &self.trust {
             lines.extend(trust.troubles().iter().map(|trouble| format!("{plane}: {trouble}")));
         }
+        lines.extend(self.marker.troubles());
+        lines.extend(self.untaken_notes.iter().cloned());
         if !self.memory_locked {
             lines.push("memory is not locked: raise the limit (LimitMEMLOCK=infinity)".into());
         }
@@ -73,6 +80,8 @@ impl Health {
         metric(&mut text, "portcullis_reservations_open", "gauge", "Requests in flight", &open);
         let head = self.sequencer.head().borrow().sequence.to_string();
         metric(&mut text, "portcullis_journal_sequence", "gauge", "Last durable record", &head);
+        let (marked, help) = (self.marker.sequence(), "Last record that the token has heard of");
+        metric(&mut text, "portcullis_marker_sequence", "gauge", help, &marked.to_string());
         let ready = u8::from(self.blocking().is_empty()).to_string();
         metric(&mut text, "portcullis_ready", "gauge", "Whether signatures can be made", &ready);
         self.token_metrics(&mut text);

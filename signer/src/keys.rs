@@ -285,13 +285,17 @@ impl Keys {
 
     /// What needs attention, a line each. None of it keeps other keys from signing.
     pub fn troubles(&self) -> Vec<String> {
-        let troubles = self.troubles.lock();
+        let (troubles, view) = (self.troubles.lock(), self.sequencer.view());
+        // What is to be gone is missed by nobody, also before the token is looked at again.
+        let missed =
+            |key: &KeyId, trouble: &str| trouble != ABSENT || !view.tombs.contains_key(key);
+        let missed = troubles.iter().filter(|(key, trouble)| missed(key, trouble));
         let mut lines: Vec<String> =
-            troubles.iter().map(|(key, trouble)| format!("key {key}: {trouble}")).collect();
+            missed.map(|(key, trouble)| format!("key {key}: {trouble}")).collect();
         let unfenced = self.unfenced.lock();
         lines.extend(unfenced.iter().map(|key| format!("key {key}: {UNFENCED}")));
-        lines.extend(lines::refused(&self.sequencer.view()));
-        lines.extend(lines::unremoved(&self.sequencer.view()));
+        lines.extend(lines::refused(&view));
+        lines.extend(lines::unremoved(&view));
         lines.extend(self.strangers.lock().iter().cloned());
         lines
     }
@@ -346,7 +350,7 @@ fn judge(found: &[&TokenKey], pinned: &PublicPoint, expected: Expected) -> Findi
         return Finding::Bad(drifted(&drift));
     }
     match &found.point {
-        Some(public) if public == pinned => Finding::Good,
+        Some(public) if **public == *pinned => Finding::Good,
         Some(_) => Finding::Bad("its public point is not the pinned one".into()),
         None => Finding::Unproven,
     }

@@ -1,4 +1,8 @@
-//! The signer's command line: `init` makes a vault's journal, `serve` serves it.
+//! The signer's command line: `init` makes a vault's journal, `serve` serves it, `rescue` stops keys
+//! without it.
+
+mod consent;
+mod rescue_verb;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +12,8 @@ use portcullis::app::{self, AppError};
 use portcullis::config::{Config, ConfigError};
 use portcullis::genesis::{self, InitError, Made, Outstanding};
 use portcullis::hsm::HsmError;
+
+use self::rescue_verb::{RescueFault, RescueVerb};
 
 /// Portcullis: signs Ethereum transactions with keys that never leave an HSM, under a policy.
 #[derive(Parser)]
@@ -44,6 +50,11 @@ enum Verb {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Fence or remove keys straight on the token, when the signer is down or not to be trusted.
+    /// Takes the PIN from whoever holds it, and writes notes for a person of security to sign: the
+    /// signer takes them in at its next start.
+    #[command(subcommand)]
+    Rescue(RescueVerb),
     /// Read the configuration and say whether it can be used.
     Check {
         /// The signer's configuration.
@@ -92,6 +103,8 @@ enum Failure {
         statement.display()
     )]
     Unsigned { statement: PathBuf, missing: Vec<Outstanding> },
+    #[error("the rescue is not done")]
+    Rescue(#[from] RescueFault),
     #[error("the signer stopped")]
     App(#[from] AppError),
     #[error("the asynchronous runtime cannot be started")]
@@ -103,6 +116,7 @@ impl Failure {
         match self {
             Self::Config(_) | Self::Init(_) => 78,
             Self::Unsigned { .. } => 75,
+            Self::Rescue(fault) => fault.exit_code(),
             Self::Runtime(_) => 74,
             Self::App(error) => match error {
                 AppError::Journal(_) | AppError::Start(_) => 65,
@@ -140,6 +154,7 @@ fn run(verb: Verb) -> Result<(), Failure> {
             tracing::info!("the configuration can be used");
             Ok(())
         }
+        Verb::Rescue(verb) => Ok(verb.run()?),
         Verb::Serve { config } => {
             let config = Config::read(&config)?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

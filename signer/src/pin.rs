@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use cryptoki::types::AuthPin;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
@@ -16,12 +17,14 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 pub struct Pin(String);
 
 /// Where the PIN is read from, each time a login needs it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum PinSource {
     /// A file that nobody but its owner may read.
     File(PathBuf),
     /// A credential of this name that systemd passed to the service (`LoadCredential=`).
     Credential(String),
+    /// Somebody typed it, for a rescue.
+    Typed(Arc<Pin>),
 }
 
 /// Longest PIN we read, in bytes. SoftHSM takes 255, hardware fewer.
@@ -87,7 +90,11 @@ impl PinSource {
     ///
     /// [`PinError`]; none of them contains any of the file's bytes.
     pub fn read(&self) -> Result<Pin, PinError> {
-        let path = self.path()?;
+        let path = match self {
+            Self::Typed(pin) => return Ok(Pin(pin.0.clone())),
+            Self::File(path) => path.clone(),
+            Self::Credential(name) => credential(name)?,
+        };
         let text = self.text(&path)?;
         let line = text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(&text);
         if line.is_empty() || line.len() > PIN_BYTES_MAX {
@@ -97,19 +104,6 @@ impl PinSource {
             return Err(PinError::ControlCharacter { path });
         }
         Ok(Pin(line.to_owned()))
-    }
-
-    fn path(&self) -> Result<PathBuf, PinError> {
-        match self {
-            Self::File(path) => Ok(path.clone()),
-            Self::Credential(name) => {
-                let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-                if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
-                    return Err(PinError::CredentialName { name: name.clone() });
-                }
-                Ok(credentials_folder()?.join(name))
-            }
-        }
     }
 
     fn text(&self, path: &PathBuf) -> Result<Zeroizing<String>, PinError> {
@@ -136,7 +130,7 @@ impl PinSource {
     /// folder itself is closed to everybody else. A file of the operator's has no such excuse.
     fn forbidden_mode(&self) -> u32 {
         match self {
-            Self::File(_) => 0o077,
+            Self::File(_) | Self::Typed(_) => 0o077,
             Self::Credential(_) => 0o007,
         }
     }
@@ -146,12 +140,28 @@ impl PinSource {
 /// buffer of this capacity never moves it, so no copy stays behind unwiped.
 const FILE_BYTES_MAX: usize = PIN_BYTES_MAX + 3;
 
+fn credential(name: &str) -> Result<PathBuf, PinError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
+        return Err(PinError::CredentialName { name: name.to_owned() });
+    }
+    Ok(credentials_folder()?.join(name))
+}
+
 #[expect(clippy::disallowed_methods, reason = "systemd's name of a folder; no setting, no secret")]
 fn credentials_folder() -> Result<PathBuf, PinError> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).ok_or(PinError::NoCredentials)
 }
 
 impl Pin {
+    /// What somebody typed. `None` if it is empty, longer than [`PIN_BYTES_MAX`], or holds what
+    /// nobody types.
+    pub fn typed(text: &str) -> Option<Self> {
+        let plain =
+            (1..=PIN_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+        plain.then(|| Self(text.to_owned()))
+    }
+
     /// As `C_Login` wants it; wiped on drop too.
     pub(crate) fn for_login(&self) -> AuthPin {
         AuthPin::from(self.0.as_str())

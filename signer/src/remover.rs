@@ -76,10 +76,8 @@ impl Remover {
     }
 
     fn absence(&self, objects: u64) -> Absence {
-        let facts = self.token.facts();
-        let token = [&facts.manufacturer, &facts.model, &facts.serial].map(|one| one.trim());
         let (backups, grade) = (self.backups.clone(), self.token.grade());
-        Absence { backups, grade, objects, token: token.join(", ") }
+        Absence { backups, grade, objects, token: self.token.facts().name() }
     }
 }
 
@@ -87,7 +85,7 @@ fn doomed(view: &View, id: KeyId) -> Option<Doomed> {
     let key = view.keys.get(&id)?;
     let point = hex::decode(&key.point).ok()?;
     let point = PublicPoint::try_from(&point[..]).ok()?;
-    Some(Doomed { id, label: key.label.clone(), point: Arc::new(point) })
+    Some(Doomed { id, label: key.label.to_string(), point: Some(Arc::new(point)) })
 }
 
 /// Refused is not for ever: somebody may have mended the token.

@@ -82,7 +82,7 @@ fn a_created_key_is_read_back_without_drift_and_passes_its_self_test() {
         let [key] = &hsm.inspect().await.unwrap()[..] else { panic!("one key") };
         assert_eq!(key.drift, []);
         assert_eq!((key.id, key.label.as_str()), (Some(id()), "payouts-hot"));
-        assert_eq!(key.point.as_ref(), Some(&point));
+        assert_eq!(key.point.as_deref(), Some(&point));
         assert_eq!(hsm.self_test(&id(), &Arc::new(point)).await, Ok(()));
         assert_eq!(hsm.facts().label, "vault");
         assert_eq!(hsm.health(), Vec::<String>::new());
@@ -301,7 +301,7 @@ fn a_removed_key_is_gone_by_id_label_and_point_and_removing_it_again_finds_nothi
             let point = Arc::new(hsm.create_key(&id(), &label()).await.unwrap());
             let other = KeyId::from_bytes([7; 16]);
             hsm.create_key(&other, &"other".parse().unwrap()).await.unwrap();
-            let doomed = Doomed { id: id(), label: label(), point };
+            let doomed = Doomed { id: id(), label: label().to_string(), point: Some(point) };
             assert_eq!(hsm.destroy(doomed.clone()).await.unwrap(), Removal::Gone(2));
             assert_eq!(hsm.destroy(doomed.clone()).await.unwrap(), Removal::Gone(0));
             let left = hsm.inspect().await.unwrap();
@@ -322,7 +322,7 @@ fn a_key_whose_public_object_was_changed_is_not_removed() {
         hsm.create_key(&id(), &label()).await.unwrap();
         let (other, name) = (KeyId::from_bytes([7; 16]), "other".parse().unwrap());
         let point = Arc::new(hsm.create_key(&other, &name).await.unwrap());
-        let doomed = Doomed { id: id(), label: label(), point };
+        let doomed = Doomed { id: id(), label: label().to_string(), point: Some(point) };
         let Removal::Refused(why) = hsm.destroy(doomed).await.unwrap() else { panic!("removed") };
         assert!(why.contains("another point"), "{why}");
         assert_eq!(hsm.inspect().await.unwrap().len(), 2);

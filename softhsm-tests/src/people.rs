@@ -23,6 +23,8 @@ pub const VOTE: &str = "vote.v1@portcullis";
 pub const GENESIS: &str = "genesis.v1@portcullis";
 /// The same of an enrolment.
 pub const ENROLMENT: &str = "enrolment.v1@portcullis";
+/// The same of a rescue.
+pub const RESCUE: &str = "rescue.v1@portcullis";
 /// The same of a recovery.
 pub const RECOVERY: &str = "recovery.v1@portcullis";
 

@@ -21,11 +21,15 @@ mod endings;
 mod fence;
 #[path = "approvals/floods.rs"]
 mod floods;
+#[path = "approvals/markers.rs"]
+mod markers;
 #[path = "approvals/mission.rs"]
 mod mission;
 #[path = "approvals/orders.rs"]
 mod orders;
 #[path = "approvals/requests.rs"]
 mod requests;
+#[path = "approvals/rescues.rs"]
+mod rescues;
 #[path = "approvals/sweeps.rs"]
 mod sweeps;

@@ -79,6 +79,10 @@ fn words(record: &Record, registry: &Registry) -> String {
                 Actor::Order(order) => {
                     format!("an order that {} signed ({})", order.by, order.order)
                 }
+                Actor::Rescue(signed) => {
+                    let note = &signed.note;
+                    format!("{} ({} straight on the token)", note.by, note.deed.name())
+                }
                 Actor::Signer => "the signer".to_owned(),
                 Actor::Trigger(_) => "the signer, by itself".to_owned(),
             };

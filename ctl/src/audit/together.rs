@@ -130,6 +130,7 @@ impl Together {
                 let by = match by {
                     Actor::Person(person) => person.to_string(),
                     Actor::Order(order) => format!("an order that {} had signed", order.by),
+                    Actor::Rescue(signed) => format!("{}, straight on the token", signed.note.by),
                     Actor::Signer | Actor::Trigger(_) => "the signer itself".to_owned(),
                 };
                 let at = rfc3339(deed.place.at_ms);

@@ -142,6 +142,8 @@ pub enum Purpose {
     Enrolment,
     /// The people are replaced.
     Recovery,
+    /// What was done straight on the token.
+    Rescue,
     /// A stop, signed before it is needed.
     Stop,
 }
@@ -154,6 +156,7 @@ impl Purpose {
             Self::Genesis => "genesis.v1@portcullis",
             Self::Enrolment => "enrolment.v1@portcullis",
             Self::Recovery => "recovery.v1@portcullis",
+            Self::Rescue => "rescue.v1@portcullis",
             Self::Stop => "stop.v1@portcullis",
         }
     }

@@ -21,7 +21,8 @@ pub use self::request::{
 pub use self::vault::{
     Absence, Actor, Adopted, DenialBurst, DestroyAnswered, Destruction, DrainEnded, Environment,
     FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis, Grade, KeyCreated, KeyIntended,
-    Order, Priced, Settled, SettledAllowance, Signature, Started, Trigger, UsedElsewhere,
+    Order, Priced, RescueDeed, RescueNote, Settled, SettledAllowance, Signature, SignedNote,
+    Started, Trigger, UsedElsewhere,
 };
 use crate::canonical;
 use crate::id::{DecisionNumber, Sequence};

@@ -86,6 +86,8 @@ pub struct State {
     tombs: BTreeMap<KeyId, Tomb>,
     /// Stop orders that were used, until they are no longer good.
     used_orders: BTreeSet<(Millis, B128)>,
+    /// Notes of rescues that were taken in.
+    taken_notes: BTreeSet<B128>,
     ledger: Ledger,
     requests: Requests,
     pending: Pending,
@@ -286,6 +288,7 @@ impl State {
             drains: BTreeMap::new(),
             tombs: BTreeMap::new(),
             used_orders: BTreeSet::new(),
+            taken_notes: BTreeSet::new(),
             ledger,
             requests: Requests::default(),
             pending: Pending::default(),

@@ -1,4 +1,5 @@
-//! Stops that a person signed beforehand, and that whoever holds the paper may use once.
+//! Stops that a person signed beforehand, and that whoever holds the paper may use once; and those
+//! that were made straight on the token and noted there.
 //!
 //! A stolen one can do one thing, in the open: stop what a quorum starts again. So it asks for no
 //! certificate, and for no vote that counts: who is suspended still stops things.
@@ -7,10 +8,10 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::B128;
 
-use crate::credential::{BadEvidence, Purpose};
+use crate::credential::{BadEvidence, Evidence, Purpose};
 use crate::id::{CredentialId, KeyId, PersonId, VaultId};
 use crate::people::{People, Role};
-use crate::record::{Actor, Entry, Frozen, Order, Trigger};
+use crate::record::{Actor, Entry, Frozen, Order, SignedNote, Trigger};
 use crate::statement;
 use crate::stops::Scope;
 use crate::time::{Interval, Millis};
@@ -18,7 +19,7 @@ use crate::time::{Interval, Millis};
 use super::votes::REASON_MAX;
 use super::{State, Unfoldable};
 
-/// An order that stops nothing.
+/// An order or a note that stops nothing.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum OrderFault {
     /// By somebody who may not.
@@ -33,11 +34,19 @@ pub enum OrderFault {
     /// It was used.
     #[error("the order was used already: each is good for one stop")]
     Used,
-    /// Nobody could read why.
-    #[error("an order says why, in 1 to {REASON_MAX} characters")]
+    /// The note was taken in.
+    #[error("the note was taken in already: each is good for one stop")]
+    Taken,
+    /// A note about something else than one key.
+    #[error("a note is about one key, and this is about {0}")]
+    NotOneKey(Scope),
+    /// Nobody could read why, or what was done.
+    #[error(
+        "an order or a note says why, in 1 to {REASON_MAX} characters, and so of all its words"
+    )]
     Reason,
-    /// The signature is none over this order in this vault.
-    #[error("the signature does not fit this order in this vault: {0}")]
+    /// The signature is none over this text in this vault.
+    #[error("the signature does not fit this order or note in this vault: {0}")]
     Evidence(BadEvidence),
 }
 
@@ -49,6 +58,8 @@ impl OrderFault {
             Self::Credential(..) => "CREDENTIAL_UNKNOWN",
             Self::Expired(_) => "ORDER_EXPIRED",
             Self::Used => "ORDER_USED",
+            Self::Taken => "NOTE_TAKEN",
+            Self::NotOneKey(_) => "NOTE_SCOPE",
             Self::Reason => "BAD_REASON",
             Self::Evidence(fault) => fault.code(),
         }
@@ -64,6 +75,8 @@ pub struct Signatories<'a> {
     pub people: &'a People,
     /// Orders that were used, with their ends.
     pub used: &'a BTreeSet<(Millis, B128)>,
+    /// Notes that were taken in.
+    pub taken: &'a BTreeSet<B128>,
 }
 
 impl Signatories<'_> {
@@ -77,14 +90,31 @@ impl Signatories<'_> {
         match &stop.by {
             Actor::Person(_) | Actor::Signer | Actor::Trigger(_) => Ok(()),
             Actor::Order(order) => self.check_order(order, stop, now),
+            Actor::Rescue(note) => self.check_note(note, stop),
         }
+    }
+
+    /// Whether a note is somebody's who may stop things, signed, and not taken in yet. It does not
+    /// expire: the token stays as it is until then.
+    fn check_note(&self, signed: &SignedNote, stop: &Frozen) -> Result<(), OrderFault> {
+        let SignedNote { credential, evidence, note } = signed;
+        let Scope::Key(key) = &stop.scope else {
+            return Err(OrderFault::NotOneKey(stop.scope.clone()));
+        };
+        if self.taken.contains(&note.id) {
+            return Err(OrderFault::Taken);
+        }
+        let clear = |words: &&String| (1..=REASON_MAX).contains(&words.chars().count());
+        let labelled = note.label.chars().count() <= REASON_MAX;
+        if ![&stop.reason, &note.answer, &note.token].iter().all(clear) || !labelled {
+            return Err(OrderFault::Reason);
+        }
+        let text = statement::rescue(note, key, &stop.reason);
+        self.check_signed(Purpose::Rescue, &text, (&note.by, credential, evidence))
     }
 
     fn check_order(&self, order: &Order, stop: &Frozen, now: Interval) -> Result<(), OrderFault> {
         let Order { by, credential, evidence, expires, order: id } = order;
-        if !self.people.may(by, &[Role::Security]) {
-            return Err(OrderFault::Role(by.clone()));
-        }
         if now.possible >= *expires {
             return Err(OrderFault::Expired(*expires));
         }
@@ -94,11 +124,23 @@ impl Signatories<'_> {
         if !(1..=REASON_MAX).contains(&stop.reason.chars().count()) {
             return Err(OrderFault::Reason);
         }
+        let text = statement::stop_order(&hex::encode(self.vault.0), order, stop);
+        self.check_signed(Purpose::Stop, &text, (by, credential, evidence))
+    }
+
+    fn check_signed(
+        &self,
+        purpose: Purpose,
+        text: &str,
+        (by, credential, evidence): (&PersonId, &CredentialId, &Evidence),
+    ) -> Result<(), OrderFault> {
+        if !self.people.may(by, &[Role::Security]) {
+            return Err(OrderFault::Role(by.clone()));
+        }
         let member = self.people.member(by).filter(|one| !one.silenced.contains(credential));
         let held = member.and_then(|one| one.credential(credential));
         let held = held.ok_or_else(|| OrderFault::Credential(by.clone(), credential.clone()))?;
-        let text = statement::stop_order(&hex::encode(self.vault.0), order, stop);
-        let signed = held.verify(Purpose::Stop, text.as_bytes(), evidence);
+        let signed = held.verify(purpose, text.as_bytes(), evidence);
         signed.map(drop).map_err(OrderFault::Evidence)
     }
 }
@@ -106,7 +148,17 @@ impl Signatories<'_> {
 impl State {
     /// What it takes to judge a stop order.
     pub fn signatories(&self) -> Signatories<'_> {
-        Signatories { vault: &self.vault, people: &self.people, used: &self.used_orders }
+        Signatories {
+            vault: &self.vault,
+            people: &self.people,
+            used: &self.used_orders,
+            taken: &self.taken_notes,
+        }
+    }
+
+    /// Notes of what was done straight on the token that were taken in.
+    pub fn taken_notes(&self) -> &BTreeSet<B128> {
+        &self.taken_notes
     }
 
     /// Orders that were used, with their ends, until they are no longer good.
@@ -141,6 +193,9 @@ impl State {
             // By sure time, which goes on more slowly: what is forgotten here has long expired.
             self.used_orders.retain(|(expires, _)| *expires > entry.at.sure);
             self.used_orders.insert((order.expires, order.order));
+        }
+        if let Actor::Rescue(signed) = &frozen.by {
+            self.taken_notes.insert(signed.note.id);
         }
         if let Actor::Trigger(trigger) = &frozen.by {
             let fits = self.trigger(trigger, &frozen.scope);

@@ -31,7 +31,7 @@ mod drain;
 mod stop;
 mod words;
 
-pub use self::stop::stop_order;
+pub use self::stop::{rescue, stop_order};
 
 use self::words::{
     bare, chain_name, fields, is_budget, kind, like_it, quoted, recipient, replaced, shortened,

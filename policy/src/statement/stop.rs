@@ -1,8 +1,10 @@
-//! The text of a stop that a person signs before there is an emergency.
+//! The texts of stops that are not asked of a running signer: one that a person signs before there
+//! is an emergency, and one that was made straight on the token.
 
 use super::Text;
 use super::words::quoted;
-use crate::record::{Frozen, Order};
+use crate::id::KeyId;
+use crate::record::{Frozen, Order, RescueDeed, RescueNote};
 use crate::utc::rfc3339;
 
 /// What whoever has the role security signs beforehand: what it stops, in which vault, until when
@@ -15,5 +17,26 @@ pub fn stop_order(vault: &str, order: &Order, stop: &Frozen) -> String {
     text.line(format!("reason: {}", quoted(&stop.reason)));
     text.line(format!("good until: {}", rfc3339(order.expires.0)));
     text.line("Whoever holds this may use it once. It starts nothing again.");
+    text.0
+}
+
+/// What whoever has the role security signs afterwards: what was done to a key straight on the
+/// token, and why.
+pub fn rescue(note: &RescueNote, key: &KeyId, reason: &str) -> String {
+    let mut text = Text::begin("rescue note", None);
+    text.line(format!("note: {}", note.id));
+    text.line(format!("by: {}", note.by));
+    text.line(format!("written: {}, by the host's clock", rfc3339(note.written.0)));
+    text.line(format!("token: {}", quoted(&note.token)));
+    text.line(format!("key: {key}, in the token called {}", quoted(&note.label)));
+    text.line(match note.deed {
+        RescueDeed::Destroy => "done: its objects were removed (destroy)",
+        RescueDeed::Fence => "done: it was told not to sign (fence)",
+    });
+    text.line(format!("the token answered: {}", quoted(&note.answer)));
+    text.line(format!("reason: {}", quoted(reason)));
+    text.line(
+        "The key is frozen in the journal from where this is taken in. It starts nothing again.",
+    );
     text.0
 }

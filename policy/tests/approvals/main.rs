@@ -21,4 +21,5 @@ mod fences;
 mod laws;
 mod orders;
 mod requests;
+mod rescues;
 mod rig;

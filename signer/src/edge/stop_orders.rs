@@ -228,9 +228,9 @@ impl Drop for Guest {
 
 fn status_of(fault: &OrderFault) -> StatusCode {
     match fault {
-        OrderFault::Used => StatusCode::CONFLICT,
+        OrderFault::Used | OrderFault::Taken => StatusCode::CONFLICT,
         OrderFault::Expired(_) => StatusCode::GONE,
-        OrderFault::Reason => StatusCode::BAD_REQUEST,
+        OrderFault::Reason | OrderFault::NotOneKey(_) => StatusCode::BAD_REQUEST,
         OrderFault::Role(_) | OrderFault::Credential(..) | OrderFault::Evidence(_) => {
             StatusCode::FORBIDDEN
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
-use portcullis_policy::id::{KeyId, KeyLabel};
+use portcullis_policy::id::KeyId;
 
 use super::error::{HsmError, chain};
 use super::keys::ec_point;
@@ -22,9 +22,9 @@ pub struct Doomed {
     /// Its id.
     pub id: KeyId,
     /// Its name in books, which its objects were given when they were made.
-    pub label: KeyLabel,
-    /// Its point.
-    pub point: Arc<PublicPoint>,
+    pub label: String,
+    /// Its point. `None`: nobody knows it, and a public object that is there is not removed.
+    pub point: Option<Arc<PublicPoint>>,
 }
 
 /// What came of it.
@@ -74,7 +74,7 @@ pub(super) fn remove(session: &Session, doomed: &Doomed) -> Result<Removal, HsmE
 fn is_pinned(session: &Session, object: ObjectHandle, doomed: &Doomed) -> Result<bool, HsmError> {
     let point = ec_point(session, object).map_err(HsmError::Read)?;
     let point = point.and_then(|point| quirks::ec_point(&point).ok());
-    Ok(point.is_some_and(|point| point == *doomed.point))
+    Ok(point.is_some() && point.as_ref() == doomed.point.as_deref())
 }
 
 /// What a session still finds of a key: by id, by label, and by public point. `None`: nothing.
@@ -86,13 +86,13 @@ fn is_pinned(session: &Session, object: ObjectHandle, doomed: &Doomed) -> Result
 pub(super) fn left(session: &Session, doomed: &Doomed) -> Result<Option<String>, HsmError> {
     insist_on_login(session)?;
     let id = Attribute::Id(doomed.id.bytes().to_vec());
-    let label = Attribute::Label(doomed.label.as_str().as_bytes().to_vec());
+    let label = Attribute::Label(doomed.label.as_bytes().to_vec());
     let class = |class| Attribute::Class(class);
     let mut searches = vec![("id", vec![id])];
     for one in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
         searches.push(("label", vec![class(one), label.clone()]));
     }
-    for form in quirks::ec_point_forms(&doomed.point) {
+    for form in doomed.point.iter().flat_map(|point| quirks::ec_point_forms(point)) {
         let point = Attribute::EcPoint(form);
         searches.push(("public point", vec![class(ObjectClass::PUBLIC_KEY), point]));
     }

@@ -221,6 +221,9 @@ pub enum HsmError {
         #[source]
         source: Error,
     },
+    /// It would not keep a marker.
+    #[error("the token did not write down how far the journal has come")]
+    Marker(#[source] Error),
     /// The key could not be removed.
     #[error("the token did not destroy an object of key {key}")]
     Destroy {
@@ -270,7 +273,7 @@ fn list(drift: &[Drift]) -> String {
 
 /// An error and what caused it, on one line. The binding explains each return code with a paragraph
 /// of the standard; whoever is on call wants the code and the function.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {

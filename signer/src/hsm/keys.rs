@@ -4,6 +4,7 @@
 //! came out wrong.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
@@ -30,7 +31,7 @@ pub struct TokenKey {
     pub drift: Vec<Drift>,
     /// From its public object, if there is exactly one and it can be understood. Not proof of
     /// anything: the pinned point is the truth.
-    pub point: Option<PublicPoint>,
+    pub point: Option<Arc<PublicPoint>>,
 }
 
 /// Generates a key in the token, reads it back, and has it sign the self-test constant.
@@ -199,12 +200,12 @@ impl TokenKey {
     }
 }
 
-fn public_point(session: &Session, raw_id: &[u8]) -> Result<Option<PublicPoint>, Error> {
+fn public_point(session: &Session, raw_id: &[u8]) -> Result<Option<Arc<PublicPoint>>, Error> {
     let id = Attribute::Id(raw_id.to_vec());
     let found = session.find_objects(&[Attribute::Class(ObjectClass::PUBLIC_KEY), id])?;
     let [public] = found.as_slice() else { return Ok(None) };
     let point = ec_point(session, *public)?;
-    Ok(point.and_then(|point| quirks::ec_point(&point).ok()))
+    Ok(point.and_then(|point| quirks::ec_point(&point).ok()).map(Arc::new))
 }
 
 pub(super) fn ec_point(session: &Session, public: ObjectHandle) -> Result<Option<Vec<u8>>, Error> {

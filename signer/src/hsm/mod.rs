@@ -11,6 +11,7 @@ mod drift;
 mod error;
 mod fence;
 mod keys;
+mod marker;
 mod module;
 mod pool;
 mod quirks;
@@ -23,12 +24,13 @@ use std::thread;
 use std::time::Duration;
 
 use cryptoki::session::Session;
-use portcullis_policy::id::{KeyId, KeyLabel};
+use portcullis_policy::id::{KeyId, KeyLabel, Sequence, VaultId};
 use portcullis_policy::record::Grade;
 
 pub use config::{HsmConfig, TokenSelector};
 pub use destroy::{Doomed, Removal};
 pub use drift::Drift;
+pub(crate) use error::chain as causes;
 pub use error::{HsmError, SignFault};
 pub use fence::FenceAnswer;
 pub use keys::TokenKey;
@@ -199,6 +201,24 @@ impl Hsm {
             destroy::left(&fresh, &doomed)
         });
         Ok(left.await?.map_or(removed, Removal::Refused))
+    }
+
+    /// The last record of this vault's journal that the token has heard of, if it has of any.
+    ///
+    /// # Errors
+    ///
+    /// The token cannot be read.
+    pub async fn marker(&self, vault: VaultId) -> Result<Option<Sequence>, HsmError> {
+        manage(&self.keeping, move |session| marker::read(session, &vault)).await
+    }
+
+    /// Tells the token how far this vault's journal has come.
+    ///
+    /// # Errors
+    ///
+    /// The token would not, or could not be asked.
+    pub async fn mark(&self, vault: VaultId, last: Sequence) -> Result<(), HsmError> {
+        manage(&self.keeping, move |session| marker::write(session, &vault, last)).await
     }
 
     /// What it proves that this token no longer shows a key.

@@ -47,6 +47,13 @@ pub struct TokenFacts {
     pub sessions_max: Option<u64>,
 }
 
+impl TokenFacts {
+    /// Manufacturer, model and serial number, as records name a token.
+    pub fn name(&self) -> String {
+        [&self.manufacturer, &self.model, &self.serial].map(|one| one.trim()).join(", ")
+    }
+}
+
 /// What a session is for.
 #[derive(Clone, Copy)]
 pub(super) enum Access {

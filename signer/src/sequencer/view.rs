@@ -45,6 +45,8 @@ pub struct View {
     pub tombs: BTreeMap<KeyId, Tomb>,
     /// Stop orders that were used, with their ends.
     pub used_orders: BTreeSet<(Millis, B128)>,
+    /// Notes of what was done straight on the token that were taken in.
+    pub taken_notes: BTreeSet<B128>,
 }
 
 /// A key that is drained.
@@ -122,6 +124,7 @@ impl View {
             drains: drains.collect(),
             tombs: state.tombs().clone(),
             used_orders: state.used_orders().clone(),
+            taken_notes: state.taken_notes().clone(),
         }
     }
 
@@ -140,7 +143,12 @@ impl View {
 
     /// What it takes to judge a stop order.
     pub fn signatories(&self) -> Signatories<'_> {
-        Signatories { vault: &self.vault, people: &self.people, used: &self.used_orders }
+        Signatories {
+            vault: &self.vault,
+            people: &self.people,
+            used: &self.used_orders,
+            taken: &self.taken_notes,
+        }
     }
 
     /// A key by its id or its label.

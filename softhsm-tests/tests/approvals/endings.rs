@@ -154,8 +154,8 @@ async fn a_token_that_would_not_is_reported_and_asked_again() -> Result<(), Fail
     scene.journal().await.map(drop)
 }
 
-/// The folders of all tokens, each with its objects.
-fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+/// A folder with all that is in it: of all tokens, or of the data.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let path = entry?.path();
@@ -169,7 +169,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn restore(before: &Path, tokens: &Path) -> Result<(), Failure> {
+pub(crate) fn restore(before: &Path, tokens: &Path) -> Result<(), Failure> {
     std::fs::remove_dir_all(tokens)?;
     std::fs::rename(before, tokens)?;
     Ok(())

@@ -88,6 +88,18 @@ impl Scene {
         Ok(Self { vault, server, key, held })
     }
 
+    /// Kills the signer, lets this be done meanwhile, and starts it again on the same data.
+    pub(crate) async fn while_down(
+        self,
+        meanwhile: impl FnOnce(&Vault) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
+        let Self { vault, server, key, held } = self;
+        server.kill_9()?;
+        meanwhile(&vault)?;
+        let server = vault.serve()?;
+        Ok(Self { vault, server, key, held })
+    }
+
     /// Asks the signer to end; starts it again once it has.
     pub(crate) async fn stop_and_start(self) -> Result<Self, Failure> {
         let Self { vault, server, key, held } = self;
