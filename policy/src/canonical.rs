@@ -27,7 +27,7 @@ struct Canonical;
 const LINE_BYTES: usize = 1_024;
 
 /// 2^53: above it JSON readers lose digits.
-const INTEGER_MAX: u64 = 1 << 53;
+pub(crate) const INTEGER_MAX: u64 = 1 << 53;
 
 fn refused<T>(what: &'static str) -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::InvalidData, what))

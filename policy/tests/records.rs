@@ -125,8 +125,6 @@ fn every_record() -> Vec<Record> {
         frozen(sam(), Scope::Caller(CALLER.parse().unwrap())),
         frozen(Actor::Signer, Scope::Key(key(1))),
         frozen(Actor::Signer, Scope::Tag("hot".parse().unwrap())),
-        frozen(rescued(RescueDeed::Fence), Scope::Key(key(1))),
-        frozen(rescued(RescueDeed::Destroy), Scope::Key(key(1))),
         fence(FenceCause::Stopped),
         fence(FenceCause::Undone),
         fence(FenceCause::Thawed),
@@ -151,6 +149,7 @@ fn every_record() -> Vec<Record> {
         }),
     ];
     records.extend(by_triggers());
+    records.extend(by_rescue());
     records.extend(decisions());
     records.extend(by_people());
     records
@@ -174,6 +173,14 @@ fn by_triggers() -> Vec<Record> {
         frozen(Trigger::Denials(burst), caller),
         frozen(Trigger::UsedElsewhere(used), Scope::Key(key(1))),
     ]
+}
+
+fn by_rescue() -> Vec<Record> {
+    let frozen = |deed| {
+        let (by, reason) = (rescued(deed), "the host is not ours any more".into());
+        Record::Frozen(Frozen { by, reason, scope: Scope::Key(key(1)) })
+    };
+    vec![frozen(RescueDeed::Fence), frozen(RescueDeed::Destroy)]
 }
 
 fn rescued(deed: RescueDeed) -> Actor {

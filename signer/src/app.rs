@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_policy::id::{KeyId, Sequence};
+use portcullis_policy::id::KeyId;
 use portcullis_policy::record::{Actor, Frozen};
 use portcullis_policy::stops::Scope;
 use portcullis_proto::v1::FILE_DESCRIPTOR_SET;
@@ -23,7 +23,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
-use crate::clock::{self, Clock};
+use crate::clock;
 use crate::config::{self, Config, ConfigError, Listener};
 use crate::edge::approvals::Approvals;
 use crate::edge::control::Control;
@@ -38,7 +38,7 @@ use crate::fencer::Fencer;
 use crate::gate::GatedExecutor;
 use crate::health::Health;
 use crate::hsm::{Hsm, HsmError};
-use crate::journal::{OpenError, Segments, Storage};
+use crate::journal::{OpenError, Opened, Segments, Storage};
 use crate::keys::Keys;
 use crate::marker::Marker;
 use crate::pipeline::Pipeline;
@@ -121,15 +121,15 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     // Before anything that takes long: until then the signal would end the process.
     let stops = signal(SignalKind::user_defined1()).map_err(AppError::Signals)?;
     let (storage, opened) = Segments::open(&config.data)?;
-    let (reader, found) = (storage.reader(), storage.head().sequence);
+    let reader = storage.reader();
     let hsm = Arc::new(Hsm::open(&config.hsm()?)?);
-    let started = sequencer::start(Box::new(storage), opened.cut.map_or(0, |cut| cut.bytes))?;
-    let Started { sequencer, clock, writer, unfinished_keys } = started;
+    let (started, marker) = begin(storage, &opened, &hsm).await?;
+    let Started { sequencer, clock, writer, unfinished_keys, .. } = started;
     sequencer.arm(config.triggers.denials()?);
     let fencer = Arc::new(Fencer::new(sequencer.clone(), hsm.clone()));
     let keys = Arc::new(Keys::new(sequencer.clone(), hsm.clone(), fencer.clone()));
-    let marker = Arc::new(Marker::new(sequencer.clone(), hsm.clone()));
-    let untaken_notes = catch_up(config, found, &marker, (&sequencer, &clock)).await?;
+    // Before the token is held against the journal: what somebody did there is then no drift.
+    let untaken_notes = rescue::notes::take_in(&config.data, &sequencer, &clock).await;
     keys.check(&unfinished_keys).await?;
     let mut chores = JoinSet::new();
     chores.spawn(watch_keys(keys.clone(), unfinished_keys));
@@ -148,7 +148,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         trust: vec![data.trust(), control.trust()],
         edge: vec![data.counters(), control.counters()],
         memory_locked,
-        marker,
+        marker: marker.clone(),
         untaken_notes,
     });
     publish(&config.data, [data.address, control.address, loopback.address()], orders.as_ref())?;
@@ -188,20 +188,24 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     planes.end().await;
     sequencer.finish();
     let result = writer_result(writer_ended.await);
+    marker.tell().await;
     hsm.close().await;
     result
 }
 
-/// Takes in what happened while no signer ran, before the token is held against the journal: a data
-/// folder that was put back, and keys that somebody fenced or removed, which is then no drift.
-async fn catch_up(
-    config: &Config,
-    found: Sequence,
-    marker: &Marker,
-    (sequencer, clock): (&Sequencer, &Clock),
-) -> Result<Vec<String>, HsmError> {
-    marker.check(found).await?;
-    Ok(rescue::notes::take_in(&config.data, sequencer, clock).await)
+/// Starts the sequencer, on a journal that is the one that the token has heard of.
+async fn begin(
+    storage: Segments,
+    opened: &Opened,
+    token: &Arc<Hsm>,
+) -> Result<(Started, Arc<Marker>), AppError> {
+    let vault = sequencer::vault_of(&storage).map_err(StartError::Read)?;
+    let marked = Marker::read(token, vault.ok_or(StartError::Empty)?).await?;
+    let cut = opened.cut.as_ref().map_or(0, |cut| cut.bytes);
+    let started = sequencer::start(Box::new(storage), cut, &marked)?;
+    let (sequencer, behind) = (started.sequencer.clone(), started.behind.clone());
+    let marker = Marker::new(sequencer, token.clone(), marked, behind);
+    Ok((started, Arc::new(marker)))
 }
 
 /// The listeners, and the word that ends them.

@@ -2,19 +2,102 @@
 //! it at the start: a data folder from before a stop, or from before money was spent, stops
 //! everything.
 //!
-//! The token is told after every change of what is in force, and now and then as signatures are
-//! recorded. What lies between the marker and the journal's end can be lost unseen.
+//! The token is told after every change of what is in force, now and then as signatures are
+//! recorded, and at the end. What lies between the marker and the journal's end can be lost unseen.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy_primitives::B256;
 use parking_lot::Mutex;
-use portcullis_policy::id::Sequence;
-use portcullis_policy::record::{Actor, Frozen};
+use portcullis_policy::id::{Sequence, VaultId};
 use portcullis_policy::stops::Scope;
 
 use crate::hsm::{Hsm, HsmError, causes};
+use crate::journal::Head;
 use crate::sequencer::Sequencer;
+
+/// What the token has heard of a journal.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Marked {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// That this was its end, once.
+    At(Mark),
+    /// Something that we did not write.
+    Unreadable,
+}
+
+/// A place in a journal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Mark {
+    /// The last record there.
+    pub sequence: Sequence,
+    /// Root of the tree over all records up to it.
+    pub root: B256,
+}
+
+impl Marked {
+    /// By the texts in the token. The highest counts: after a crash there may be two.
+    fn parse(texts: &[Vec<u8>]) -> Self {
+        let marks: Option<Vec<Mark>> = texts.iter().map(|text| Mark::parse(text)).collect();
+        let Some(marks) = marks else { return Self::Unreadable };
+        marks.into_iter().max_by_key(|mark| mark.sequence).map_or(Self::Nothing, Self::At)
+    }
+
+    /// Where to look for its root.
+    pub fn sequence(&self) -> Sequence {
+        match self {
+            Self::At(mark) => mark.sequence,
+            Self::Nothing | Self::Unreadable => Sequence(0),
+        }
+    }
+
+    /// Why the journal is not the one that the token has heard of, if it is not. `root` is that of
+    /// its own tree at the marker's place, if it comes as far.
+    pub fn contradicts(&self, head: Sequence, root: Option<B256>) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Unreadable => Some(
+                "what the token should know of the journal was changed by somebody with the PIN"
+                    .into(),
+            ),
+            Self::At(mark) if mark.sequence > head => Some(format!(
+                "the data folder is from before: its journal ends at record {head}, and the token \
+                 has heard of record {}",
+                mark.sequence
+            )),
+            Self::At(mark) => (root != Some(mark.root)).then(|| {
+                format!(
+                    "the data folder is another one: up to record {} it holds other records than \
+                     the token has heard of",
+                    mark.sequence
+                )
+            }),
+        }
+    }
+}
+
+impl Mark {
+    fn parse(text: &[u8]) -> Option<Self> {
+        let (sequence, root) = std::str::from_utf8(text).ok()?.split_once(':')?;
+        Some(Self { sequence: Sequence(sequence.parse().ok()?), root: root.parse().ok()? })
+    }
+}
+
+impl From<Head> for Mark {
+    fn from(head: Head) -> Self {
+        Self { sequence: head.sequence, root: head.root }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}", self.sequence, hex::encode(self.root))
+    }
+}
 
 /// Tells the token.
 pub struct Marker {
@@ -24,43 +107,32 @@ pub struct Marker {
 }
 
 /// What came of it last.
-#[derive(Default)]
 struct Told {
-    sequence: Sequence,
+    marked: Marked,
     trouble: Option<String>,
-    /// The journal was found to end before the marker.
+    /// The journal was found not to be the one that the token has heard of.
     behind: Option<String>,
 }
 
 impl Marker {
-    /// Joins the parts.
-    pub fn new(sequencer: Sequencer, token: Arc<Hsm>) -> Self {
-        Self { sequencer, token, told: Mutex::default() }
-    }
-
-    /// Stops everything if the journal, as it was opened, ends before the marker.
+    /// What the token has heard of this vault's journal.
     ///
     /// # Errors
     ///
     /// The token cannot be read: then nobody knows.
-    pub async fn check(&self, opened: Sequence) -> Result<(), HsmError> {
-        let view = self.sequencer.view();
-        let Some(marked) = self.token.marker(view.vault).await? else { return Ok(()) };
-        self.told.lock().sequence = marked;
-        if marked <= opened {
-            return Ok(());
-        }
-        let reason = format!(
-            "the data folder is from before: its journal ended at record {opened}, and the token has \
-             heard of record {marked}"
-        );
-        tracing::error!("{reason}: everything is stopped");
-        self.told.lock().behind = Some(reason.clone());
-        if !view.stops.iter().any(|stop| *stop == Scope::All) {
-            let frozen = Frozen { by: Actor::Signer, reason, scope: Scope::All };
-            self.sequencer.freeze(frozen).await;
-        }
-        Ok(())
+    pub async fn read(token: &Hsm, vault: VaultId) -> Result<Marked, HsmError> {
+        Ok(Marked::parse(&token.markers(vault).await?))
+    }
+
+    /// Joins the parts. `behind`: what the start found to be wrong, for which everything is stopped.
+    pub fn new(
+        sequencer: Sequencer,
+        token: Arc<Hsm>,
+        marked: Marked,
+        behind: Option<String>,
+    ) -> Self {
+        let told = Mutex::new(Told { marked, trouble: None, behind });
+        Self { sequencer, token, told }
     }
 
     /// Follows every change for as long as it is let.
@@ -77,26 +149,33 @@ impl Marker {
         }
     }
 
-    async fn tell(&self) {
-        let head = self.sequencer.head().borrow().sequence;
-        if self.told.lock().sequence == head {
+    /// Tells the token where the journal ends. Not while everything is stopped because it had heard
+    /// of more: it forgets that only once people have looked at it and started everything again.
+    pub async fn tell(&self) {
+        let (head, view) = (Mark::from(*self.sequencer.head().borrow()), self.sequencer.view());
+        let is_stopped = view.stops.iter().any(|stop| *stop == Scope::All);
+        let settled = {
+            let told = self.told.lock();
+            told.marked == Marked::At(head) || (told.behind.is_some() && is_stopped)
+        };
+        if settled {
             return;
         }
-        let told = self.token.mark(self.sequencer.view().vault, head).await;
-        let mut last = self.told.lock();
-        match told {
-            Ok(()) => (last.sequence, last.trouble) = (head, None),
+        let answer = self.token.mark(view.vault, head.to_string().into_bytes()).await;
+        let mut told = self.told.lock();
+        match answer {
+            Ok(()) => *told = Told { marked: Marked::At(head), trouble: None, behind: None },
             Err(error) => {
                 let why = causes(&error);
                 tracing::warn!(%why, "the token was not told how far the journal has come");
-                last.trouble = Some(why);
+                told.trouble = Some(why);
             }
         }
     }
 
     /// The last record that the token has heard of.
     pub fn sequence(&self) -> Sequence {
-        self.told.lock().sequence
+        self.told.lock().marked.sequence()
     }
 
     /// What needs attention, a line each.
@@ -112,7 +191,46 @@ impl Marker {
 }
 
 /// After a change.
-const TOLD_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+const TOLD_AT_MOST_EVERY: Duration = Duration::from_secs(5);
 
 /// While nothing but signatures is recorded.
 const TOLD_AT_LEAST_EVERY: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(sequence: u64, byte: u8) -> Mark {
+        Mark { sequence: Sequence(sequence), root: B256::repeat_byte(byte) }
+    }
+
+    fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+        texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn a_marker_reads_as_it_was_written_and_the_highest_counts() {
+        let [low, high] = [mark(7, 1).to_string(), mark(80, 2).to_string()];
+        assert_eq!(Marked::parse(&texts(&[&high, &low])), Marked::At(mark(80, 2)));
+        assert_eq!(Marked::parse(&[]), Marked::Nothing);
+        for wrong in ["", "80", "80:", "x:00", "-1:00", &format!("{high}0")] {
+            assert_eq!(Marked::parse(&texts(&[&low, wrong])), Marked::Unreadable, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_journal_that_ends_before_the_marker_or_holds_other_records_is_found_out() {
+        let marked = Marked::At(mark(80, 2));
+        let root = |byte| Some(B256::repeat_byte(byte));
+        for (head, root, wrong) in
+            [(79, None, "from before"), (80, root(3), "another one"), (81, None, "another one")]
+        {
+            let said = marked.contradicts(Sequence(head), root).unwrap();
+            assert!(said.contains(wrong), "{said}");
+        }
+        assert_eq!(marked.contradicts(Sequence(80), root(2)), None);
+        assert_eq!(marked.contradicts(Sequence(900), root(2)), None);
+        assert_eq!(Marked::Nothing.contradicts(Sequence(9), None), None);
+        assert!(Marked::Unreadable.contradicts(Sequence(9), None).is_some());
+    }
+}

@@ -9,7 +9,7 @@ use portcullis::config::{Config, ConfigError};
 use portcullis::hsm::HsmError;
 use portcullis::pin::PinSource;
 use portcullis::process::{self, Unhardened};
-use portcullis::rescue::{Chosen, Rescue, RescueError, Rescued};
+use portcullis::rescue::{Chosen, Outcome, Rescue, RescueError, Rescued};
 use portcullis_policy::credential::Purpose;
 use portcullis_policy::id::PersonId;
 use portcullis_policy::record::RescueDeed;
@@ -23,7 +23,7 @@ pub(crate) enum RescueVerb {
     Fence {
         #[command(flatten)]
         wanted: Wanted,
-        /// Every key on the token.
+        /// Every key on the token that has an id of ours; it names those that have none.
         #[arg(long, conflicts_with = "keys")]
         all: bool,
     },
@@ -75,10 +75,11 @@ pub(crate) enum RescueFault {
     #[error("it ended early")]
     Rescue(#[from] RescueError),
     #[error(
-        "{refused} of {of} keys are not as they should be, for the reasons above. If the token \
-         refuses, take it from the machine: a token that nobody reaches signs nothing"
+        "of {of} keys {refused} are not as they should be and {unnoted} have no note, and {left} \
+         others were left alone, for the reasons above. If the token refuses, take it from the \
+         machine: a token that nobody reaches signs nothing"
     )]
-    NotDone { refused: usize, of: usize },
+    NotDone { refused: usize, unnoted: usize, left: usize, of: usize },
 }
 
 impl RescueFault {
@@ -91,7 +92,7 @@ impl RescueFault {
             Self::NotDone { .. } => 69,
             Self::Rescue(error) => match error {
                 RescueError::Config(_) | RescueError::Hsm(HsmError::Pin(_)) => 78,
-                RescueError::Hsm(_) => 69,
+                RescueError::Hsm(_) | RescueError::WrongPin | RescueError::Empty(_) => 69,
                 RescueError::Note(_) | RescueError::Random => 74,
                 RescueError::OwnPin(_)
                 | RescueError::Reason
@@ -113,6 +114,7 @@ impl RescueVerb {
         if keys.is_empty() && !all {
             return Err(RescueFault::NoKeys);
         }
+        Rescue::reason(&reason)?;
         let named = if all { "every key".into() } else { keys.join(", ") };
         if !yes {
             consent::word(&named)?;
@@ -125,22 +127,36 @@ impl RescueVerb {
         let keys = if all { Chosen::All } else { Chosen::Named(keys) };
         let rescue = Rescue { deed, keys, by, reason, notes, pin };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let rescued = runtime.block_on(rescue.perform(&config))?;
-        std::io::stdout().lock().write_all(told(&rescued).as_bytes())?;
+        let outcome = runtime.block_on(rescue.perform(&config))?;
+        std::io::stdout().lock().write_all(told(&outcome).as_bytes())?;
+        let Outcome { rescued, left } = outcome;
         let refused = rescued.iter().filter(|one| !one.done).count();
+        let unnoted = rescued.iter().filter(|one| one.statement.is_err()).count();
+        let left = if all { left.len() } else { 0 };
         let of = rescued.len();
-        if refused == 0 { Ok(()) } else { Err(RescueFault::NotDone { refused, of }) }
+        if refused == 0 && unnoted == 0 && left == 0 {
+            return Ok(());
+        }
+        Err(RescueFault::NotDone { refused, unnoted, left, of })
     }
 }
 
 /// What came of each key, and what is still to be done.
-fn told(rescued: &[Rescued]) -> String {
-    if rescued.is_empty() {
-        return "the token has no keys of ours: nothing was done\n".into();
-    }
+fn told(outcome: &Outcome) -> String {
+    let Outcome { rescued, left } = outcome;
     let mut text = String::new();
-    for Rescued { key, label, answer, .. } in rescued {
+    for Rescued { key, label, answer, statement, .. } in rescued {
         let _infallible = writeln!(text, "{label:?} ({key}): {answer}");
+        if let Err(why) = statement {
+            let _infallible = writeln!(text, "  no note of it: {why}");
+        }
+    }
+    for label in left {
+        let _infallible = writeln!(text, "{label:?}: left alone: its id is none of ours");
+    }
+    let statements = || rescued.iter().filter_map(|one| one.statement.as_ref().ok());
+    if statements().next().is_none() {
+        return text;
     }
     let namespace = Purpose::Rescue.namespace();
     let _infallible = write!(
@@ -148,12 +164,12 @@ fn told(rescued: &[Rescued]) -> String {
         "\nRead and sign what was done, with an SSH key that is enrolled for you:\n  \
          ssh-keygen -Y sign -n {namespace} -f KEY"
     );
-    for Rescued { statement, .. } in rescued {
-        let _infallible = write!(text, " \\\n    {}", statement.display());
+    for statement in statements() {
+        let _infallible = write!(text, " \\\n    {statement:?}");
     }
     text.push_str(
-        "\nThe signer takes it in at its next start. Unsigned too, a key that is fenced or gone is \
-         frozen there.\n",
+        "\nThe signature (.sig) belongs beside the statement. The signer takes it in at its next \
+         start; unsigned too, a key that is fenced or gone is frozen there.\n",
     );
     text
 }

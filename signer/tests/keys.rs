@@ -76,7 +76,9 @@ impl Vault {
         batch.push_record(&entry.encode().unwrap()).unwrap();
         let mut memory = Memory::default();
         let _durable = memory.append_if_owner(Epoch(0), &batch).unwrap();
-        let sequencer = sequencer::start(Box::new(memory), 0).unwrap().sequencer;
+        let sequencer = sequencer::start(Box::new(memory), 0, &portcullis::marker::Marked::Nothing)
+            .unwrap()
+            .sequencer;
 
         let pin = PinSource::File(tokens.pin_file(PIN));
         let token = TokenSelector::Label("vault".to_owned());

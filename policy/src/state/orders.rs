@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::B128;
 
+use crate::canonical::INTEGER_MAX;
 use crate::credential::{BadEvidence, Evidence, Purpose};
 use crate::id::{CredentialId, KeyId, PersonId, VaultId};
 use crate::people::{People, Role};
@@ -37,6 +38,9 @@ pub enum OrderFault {
     /// The note was taken in.
     #[error("the note was taken in already: each is good for one stop")]
     Taken,
+    /// A time that no record can hold.
+    #[error("its time is after the year 287396")]
+    Time,
     /// A note about something else than one key.
     #[error("a note is about one key, and this is about {0}")]
     NotOneKey(Scope),
@@ -59,6 +63,7 @@ impl OrderFault {
             Self::Expired(_) => "ORDER_EXPIRED",
             Self::Used => "ORDER_USED",
             Self::Taken => "NOTE_TAKEN",
+            Self::Time => "BAD_TIME",
             Self::NotOneKey(_) => "NOTE_SCOPE",
             Self::Reason => "BAD_REASON",
             Self::Evidence(fault) => fault.code(),
@@ -106,6 +111,9 @@ impl Signatories<'_> {
         }
         let clear = |words: &&String| (1..=REASON_MAX).contains(&words.chars().count());
         let labelled = note.label.chars().count() <= REASON_MAX;
+        if note.written.0 >= INTEGER_MAX {
+            return Err(OrderFault::Time);
+        }
         if ![&stop.reason, &note.answer, &note.token].iter().all(clear) || !labelled {
             return Err(OrderFault::Reason);
         }
@@ -115,6 +123,9 @@ impl Signatories<'_> {
 
     fn check_order(&self, order: &Order, stop: &Frozen, now: Interval) -> Result<(), OrderFault> {
         let Order { by, credential, evidence, expires, order: id } = order;
+        if expires.0 >= INTEGER_MAX {
+            return Err(OrderFault::Time);
+        }
         if now.possible >= *expires {
             return Err(OrderFault::Expired(*expires));
         }

@@ -30,10 +30,10 @@ pub fn rescue(note: &RescueNote, key: &KeyId, reason: &str) -> String {
     text.line(format!("token: {}", quoted(&note.token)));
     text.line(format!("key: {key}, in the token called {}", quoted(&note.label)));
     text.line(match note.deed {
-        RescueDeed::Destroy => "done: its objects were removed (destroy)",
-        RescueDeed::Fence => "done: it was told not to sign (fence)",
+        RescueDeed::Destroy => "the token was asked: to remove its objects (destroy)",
+        RescueDeed::Fence => "the token was asked: not to let it sign (fence)",
     });
-    text.line(format!("the token answered: {}", quoted(&note.answer)));
+    text.line(format!("it answered: {}", quoted(&note.answer)));
     text.line(format!("reason: {}", quoted(reason)));
     text.line(
         "The key is frozen in the journal from where this is taken in. It starts nothing again.",

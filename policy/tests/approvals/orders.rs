@@ -126,6 +126,7 @@ fn an_order_is_good_until_its_end_in_its_vault_as_it_was_signed_and_by_security_
             changed(&|_, order| order.expires = order.expires.plus_hour()),
             "EVIDENCE_WRONG_SIGNATURE",
         ),
+        ("for ever", changed(&|_, order| order.expires = Millis(1 << 53)), "BAD_TIME"),
         (
             "for another reason",
             changed(&|stop, _| stop.reason = "no".into()),

@@ -97,6 +97,7 @@ fn a_note_is_somebodys_of_security_as_it_was_signed_and_about_one_key() {
         ("another deed", changed(&|_, by| by.note.deed = RescueDeed::Destroy), wrong),
         ("another one", changed(&|_, by| by.note.id = B128::repeat_byte(9)), wrong),
         ("of another token", changed(&|_, by| by.note.token = "other".into()), wrong),
+        ("at no time", changed(&|_, by| by.note.written = Millis(1 << 53)), "BAD_TIME"),
         ("at another time", changed(&|_, by| by.note.written = Millis(1)), wrong),
         ("under another name", changed(&|_, by| by.note.label = "cold".into()), wrong),
         ("in somebody else's name", changed(&|_, by| by.note.by = id("sue")), "CREDENTIAL_UNKNOWN"),

@@ -230,7 +230,7 @@ fn status_of(fault: &OrderFault) -> StatusCode {
     match fault {
         OrderFault::Used | OrderFault::Taken => StatusCode::CONFLICT,
         OrderFault::Expired(_) => StatusCode::GONE,
-        OrderFault::Reason | OrderFault::NotOneKey(_) => StatusCode::BAD_REQUEST,
+        OrderFault::Reason | OrderFault::Time | OrderFault::NotOneKey(_) => StatusCode::BAD_REQUEST,
         OrderFault::Role(_) | OrderFault::Credential(..) | OrderFault::Evidence(_) => {
             StatusCode::FORBIDDEN
         }

@@ -110,5 +110,5 @@ pub(super) fn left(session: &Session, doomed: &Doomed) -> Result<Option<String>,
 const DOUBLED: &str = "two private objects have its id: somebody changed the token, and nobody \
                        knows which of them is ours; nothing was removed";
 
-const ANOTHER_POINT: &str = "its public object has another point than the one pinned in the \
-                             journal: somebody changed the token; nothing was removed";
+const ANOTHER_POINT: &str = "its public object has another point than it should: somebody changed \
+                             the token; nothing was removed";

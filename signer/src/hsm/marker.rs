@@ -1,64 +1,76 @@
 //! The marker: a data object in the token (`CKO_DATA`, PKCS#11 v2.40 section 4.5) that says how far a
-//! vault's journal had come, so that a data folder from before is found out.
+//! vault's journal had come.
 //!
-//! Made anew each time, and the ones before removed afterwards: at every moment there is one.
+//! Made anew each time, and the one before removed afterwards: at every moment there is one.
 
+use cryptoki::error::Error;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
-use portcullis_policy::id::{Sequence, VaultId};
+use portcullis_policy::id::VaultId;
 
 use super::error::HsmError;
+use super::fence::is_refusal;
 use super::session::insist_on_login;
 
-/// The last record that the token has heard of. `None`: it has heard of none of this vault's.
+/// The texts of this vault's markers: more than one only after a crash.
 ///
 /// # Errors
 ///
-/// The token cannot be read.
-pub(super) fn read(session: &Session, vault: &VaultId) -> Result<Option<Sequence>, HsmError> {
+/// The token cannot be read. One that knows no such objects has none.
+pub(super) fn read(session: &Session, vault: &VaultId) -> Result<Vec<Vec<u8>>, HsmError> {
     insist_on_login(session)?;
-    let mut last = None;
-    for marker in find(session, vault)? {
-        let attributes =
-            session.get_attributes(marker, &[AttributeType::Value]).map_err(HsmError::Read)?;
-        for attribute in attributes {
-            let Attribute::Value(value) = attribute else { continue };
-            let number = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
-            last = last.max(number.map(Sequence));
+    let mut texts = Vec::new();
+    for marker in unless_refused(find(session, vault))? {
+        let read = session.get_attributes(marker, &[AttributeType::Value]);
+        for attribute in read.map_err(HsmError::Read)? {
+            if let Attribute::Value(text) = attribute {
+                texts.push(text);
+            }
         }
     }
     insist_on_login(session)?;
-    Ok(last)
+    Ok(texts)
 }
 
-/// Says how far the journal has come.
+/// Writes this text, and removes those before it.
 ///
 /// # Errors
 ///
-/// The token would not, or could not be asked: the marker from before may be there still.
-pub(super) fn write(session: &Session, vault: &VaultId, last: Sequence) -> Result<(), HsmError> {
+/// The token would not, or could not be asked: the text from before is there still.
+pub(super) fn write(session: &Session, vault: &VaultId, text: &[u8]) -> Result<(), HsmError> {
     insist_on_login(session)?;
-    let before = find(session, vault)?;
+    let before = find(session, vault).map_err(HsmError::Marker)?;
     let template = [
         Attribute::Class(ObjectClass::DATA),
         Attribute::Token(true),
         Attribute::Private(true),
         Attribute::Label(label(vault)),
-        Attribute::Value(last.0.to_string().into_bytes()),
+        Attribute::Value(text.to_vec()),
     ];
-    session.create_object(&template).map_err(HsmError::Marker)?;
+    let new = session.create_object(&template).map_err(HsmError::Marker)?;
     for marker in before {
-        session.destroy_object(marker).map_err(HsmError::Marker)?;
+        if let Err(refused) = session.destroy_object(marker) {
+            // Else each try would leave one more, until the token is full.
+            let _the_first_refusal_counts = session.destroy_object(new);
+            return Err(HsmError::Marker(refused));
+        }
     }
     Ok(())
 }
 
-fn find(session: &Session, vault: &VaultId) -> Result<Vec<ObjectHandle>, HsmError> {
-    let template = [Attribute::Class(ObjectClass::DATA), Attribute::Label(label(vault))];
-    session.find_objects(&template).map_err(HsmError::Read)
+fn find(session: &Session, vault: &VaultId) -> Result<Vec<ObjectHandle>, Error> {
+    session.find_objects(&[Attribute::Class(ObjectClass::DATA), Attribute::Label(label(vault))])
 }
 
-/// Several vaults may have their keys on one token.
+fn unless_refused(found: Result<Vec<ObjectHandle>, Error>) -> Result<Vec<ObjectHandle>, HsmError> {
+    match found {
+        Err(error) if is_refusal(&error) => Ok(Vec::new()),
+        other => other.map_err(HsmError::Read),
+    }
+}
+
+/// Several vaults may have their keys on one token, and some take no label above 32 bytes.
 fn label(vault: &VaultId) -> Vec<u8> {
-    format!("portcullis marker {}", hex::encode(vault.0)).into_bytes()
+    let vault: String = hex::encode(vault.0).chars().take(16).collect();
+    format!("portcullis-{vault}").into_bytes()
 }

@@ -24,7 +24,7 @@ use std::thread;
 use std::time::Duration;
 
 use cryptoki::session::Session;
-use portcullis_policy::id::{KeyId, KeyLabel, Sequence, VaultId};
+use portcullis_policy::id::{KeyId, KeyLabel, VaultId};
 use portcullis_policy::record::Grade;
 
 pub use config::{HsmConfig, TokenSelector};
@@ -203,22 +203,22 @@ impl Hsm {
         Ok(left.await?.map_or(removed, Removal::Refused))
     }
 
-    /// The last record of this vault's journal that the token has heard of, if it has of any.
+    /// What was last written as this vault's marker: more than one text only after a crash.
     ///
     /// # Errors
     ///
     /// The token cannot be read.
-    pub async fn marker(&self, vault: VaultId) -> Result<Option<Sequence>, HsmError> {
+    pub async fn markers(&self, vault: VaultId) -> Result<Vec<Vec<u8>>, HsmError> {
         manage(&self.keeping, move |session| marker::read(session, &vault)).await
     }
 
-    /// Tells the token how far this vault's journal has come.
+    /// Writes this vault's marker anew.
     ///
     /// # Errors
     ///
     /// The token would not, or could not be asked.
-    pub async fn mark(&self, vault: VaultId, last: Sequence) -> Result<(), HsmError> {
-        manage(&self.keeping, move |session| marker::write(session, &vault, last)).await
+    pub async fn mark(&self, vault: VaultId, text: Vec<u8>) -> Result<(), HsmError> {
+        manage(&self.keeping, move |session| marker::write(session, &vault, &text)).await
     }
 
     /// What it proves that this token no longer shows a key.
@@ -304,7 +304,10 @@ async fn manage<R: Send + 'static>(
     let answer = pool.run(|session| {
         let result = chore(session);
         let after = match &result {
-            Ok(_) | Err(HsmError::KeyExists { .. } | HsmError::Drifted { .. }) => After::Keep,
+            Ok(_)
+            | Err(HsmError::KeyExists { .. } | HsmError::Drifted { .. } | HsmError::Marker(_)) => {
+                After::Keep
+            }
             Err(error) => After::Discard(chain(error)),
         };
         (result, after)

@@ -9,10 +9,14 @@
 pub mod notes;
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use portcullis_policy::id::{KeyId, PersonId};
 use portcullis_policy::record::{Grade, RescueDeed, RescueNote};
+use portcullis_policy::state::REASON_MAX;
 
 use self::notes::{Draft, NoteFault};
 use crate::clock;
@@ -58,8 +62,17 @@ pub struct Rescued {
     pub answer: String,
     /// Whether it did what it was told.
     pub done: bool,
-    /// The text to be signed.
-    pub statement: PathBuf,
+    /// The text to be signed, or why there is none.
+    pub statement: Result<PathBuf, String>,
+}
+
+/// What came of all of it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The keys that were told.
+    pub rescued: Vec<Rescued>,
+    /// Keys on the token that have no id of ours, and were left alone, by their labels.
+    pub left: Vec<String>,
 }
 
 /// Nothing was done, or not all of it.
@@ -88,6 +101,15 @@ pub enum RescueError {
         /// What there is.
         has: Vec<String>,
     },
+    /// The PIN was wrong.
+    #[error(
+        "the token refused the PIN, and counts it: a few more and it is locked, for the signer too. \
+         Try again only if you know it"
+    )]
+    WrongPin,
+    /// Not a token of ours.
+    #[error("the token {0:?} has no keys: is it the right one?")]
+    Empty(String),
     /// Several keys of that name.
     #[error("the token calls several keys {name:?}: say which by id: {}", listed(ids))]
     Ambiguous {
@@ -109,16 +131,23 @@ fn listed(names: &[String]) -> String {
 }
 
 impl Rescue {
+    /// Whether a reason can stand in the journal.
+    ///
+    /// # Errors
+    ///
+    /// It is empty or too long.
+    pub fn reason(text: &str) -> Result<(), RescueError> {
+        let clear = (1..=REASON_MAX).contains(&text.chars().count());
+        clear.then_some(()).ok_or(RescueError::Reason)
+    }
+
     /// Does it, key by key: each is noted before the token is told, and again with its answer. What
     /// the token would not do is answered for its key, and keeps no other from being done.
     ///
     /// # Errors
     ///
     /// [`RescueError`]; what was done until then stands in notes.
-    pub async fn perform(&self, config: &Config) -> Result<Vec<Rescued>, RescueError> {
-        if !(1..=REASON_CHARS_MAX).contains(&self.reason.chars().count()) {
-            return Err(RescueError::Reason);
-        }
+    pub async fn perform(&self, config: &Config) -> Result<Outcome, RescueError> {
         let mut hsm = config.hsm()?;
         if let (PinSource::File(own), PinSource::File(given)) = (&hsm.pin, &self.pin)
             && is_same(own, given)
@@ -126,37 +155,65 @@ impl Rescue {
             return Err(RescueError::OwnPin(given.clone()));
         }
         hsm.pin = self.pin.clone();
+        // The signer may hold all the others.
+        hsm.sessions = NonZeroUsize::MIN;
         let folder = self.notes.clone().unwrap_or_else(|| notes::folder(&config.data));
         notes::make_folder(&folder)?;
-        let token = Hsm::open(&hsm)?;
+        let token = Hsm::open(&hsm).map_err(|error| {
+            let wrong = matches!(error, HsmError::WrongPin);
+            if wrong { RescueError::WrongPin } else { RescueError::Hsm(error) }
+        })?;
         let done = self.each(&token, &folder).await;
         token.close().await;
         done
     }
 
-    async fn each(&self, token: &Hsm, folder: &Path) -> Result<Vec<Rescued>, RescueError> {
+    async fn each(&self, token: &Hsm, folder: &Path) -> Result<Outcome, RescueError> {
         let on_token = token.inspect().await?;
-        let mut rescued = Vec::new();
+        let left = on_token.iter().filter(|key| key.id.is_none()).map(|key| key.label.clone());
+        let mut outcome = Outcome { rescued: Vec::new(), left: left.collect() };
         for (key, found) in self.keys.among(&on_token)? {
-            let note = RescueNote {
-                answer: BEGUN.into(),
-                by: self.by.clone(),
-                deed: self.deed,
-                id: rand_bytes().map_err(|_| RescueError::Random)?.into(),
-                label: shortened(&found.label),
-                token: token.facts().name(),
-                written: clock::wall(),
-            };
-            let mut draft = Draft { key, note, reason: self.reason.clone() };
-            let place = draft.write(folder)?;
-            let (done, answer) = self.act(token, key, found).await;
-            tracing::warn!(%key, label = %found.label, deed = self.deed.name(), %answer, "rescue");
-            draft.note.answer = shortened(&answer);
-            draft.write_again(&place)?;
-            let (RescueNote { answer, label, .. }, statement) = (draft.note, place.statement());
-            rescued.push(Rescued { key, label, answer, done, statement });
+            outcome.rescued.push(self.one(token, folder, key, found).await?);
         }
-        Ok(rescued)
+        if outcome.rescued.is_empty() && outcome.left.is_empty() {
+            return Err(RescueError::Empty(token.facts().name()));
+        }
+        Ok(outcome)
+    }
+
+    /// Noted before the token is told. Without a note a key is fenced all the same: that is what it
+    /// is all for, and can be taken back. Nothing is removed unnoted.
+    async fn one(
+        &self,
+        token: &Hsm,
+        folder: &Path,
+        key: KeyId,
+        found: &TokenKey,
+    ) -> Result<Rescued, RescueError> {
+        let note = RescueNote {
+            answer: BEGUN.into(),
+            by: self.by.clone(),
+            deed: self.deed,
+            id: rand_bytes().map_err(|_| RescueError::Random)?.into(),
+            label: shortened(&found.label),
+            token: token.facts().name(),
+            written: clock::wall(),
+        };
+        let mut draft = Draft { key, note, reason: self.reason.clone() };
+        let place = draft.write(folder);
+        let (done, answer) = match (&place, self.deed) {
+            (Err(_), RescueDeed::Destroy) => (false, UNTOLD.to_owned()),
+            (Ok(_), _) | (Err(_), RescueDeed::Fence) => self.act(token, key, found).await,
+        };
+        tracing::warn!(%key, label = %found.label, deed = self.deed.name(), %answer, "rescue");
+        draft.note.answer = shortened(&answer);
+        let written = place.and_then(|place| {
+            draft.write_again(&place)?;
+            Ok(place.statement())
+        });
+        let RescueNote { answer, label, .. } = draft.note;
+        let statement = written.map_err(|fault| causes(&fault));
+        Ok(Rescued { key, label, answer, done, statement })
     }
 
     async fn act(&self, token: &Hsm, key: KeyId, found: &TokenKey) -> (bool, String) {
@@ -198,9 +255,10 @@ impl Chosen {
         let Self::Named(names) = self else { return Ok(once(ours)) };
         let mut chosen = Vec::new();
         for name in names {
-            let fits =
-                |(id, key): &(KeyId, &TokenKey)| id.to_string() == *name || key.label == *name;
-            let found = once(ours.clone().filter(fits));
+            // Whoever has the PIN gives labels: one that is written like another key's id is none.
+            let by_id = once(ours.clone().filter(|(id, _)| id.to_string() == *name));
+            let by_label = || once(ours.clone().filter(|(_, key)| key.label == *name));
+            let found = if by_id.is_empty() { by_label() } else { by_id };
             match found.as_slice() {
                 [] => {
                     let has = ours.map(|(id, key)| format!("{:?} ({id})", key.label)).collect();
@@ -223,17 +281,19 @@ fn once<'a>(keys: impl Iterator<Item = (KeyId, &'a TokenKey)>) -> Vec<(KeyId, &'
     keys.filter(|(id, _)| seen.insert(*id)).collect()
 }
 
+/// Whether two names are of one file. A copy is another one: that the PIN's holder agrees is theirs
+/// to see to, and the PIN the proof.
 fn is_same(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| std::fs::canonicalize(path).ok();
-    one == other || (real(one).is_some() && real(one) == real(other))
+    let file = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    one == other || (file(one).is_some() && file(one) == file(other))
 }
 
 fn shortened(text: &str) -> String {
-    text.chars().take(REASON_CHARS_MAX).collect()
+    text.chars().take(REASON_MAX).collect()
 }
 
 /// What a note says until the token has answered.
 const BEGUN: &str = "it was about to be told; what came of it is not known";
 
-/// As for every reason in the journal.
-const REASON_CHARS_MAX: usize = 500;
+/// What is answered for a key that was not to be removed unnoted.
+const UNTOLD: &str = "not told: no note of it can be written";

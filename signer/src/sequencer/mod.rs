@@ -49,7 +49,7 @@ use self::people::NewProposal;
 pub use self::people::{Announcement, Done};
 pub use self::proof::{Recorded, Reserved, Signed};
 pub use self::standing::{Origin, Outline, Said, Standing};
-pub use self::start::{StartError, Started, start};
+pub use self::start::{StartError, Started, start, vault_of};
 use self::turns::{Turn, Turns};
 use self::under_way::UnderWay;
 pub use self::view::{KeyView, View};

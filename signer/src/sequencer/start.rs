@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, atomic::AtomicUsize};
 use std::thread::JoinHandle;
 
+use alloy_primitives::B256;
 use arc_swap::ArcSwap;
 use portcullis_policy::id::{CallerId, Epoch, KeyId, Sequence, VaultId};
-use portcullis_policy::record::{self, Entry, Record, UnreadableEntry};
+use portcullis_policy::record::{self, Actor, Entry, Frozen, Record, UnreadableEntry};
 use portcullis_policy::state::{State, Unfoldable};
-use portcullis_policy::tree::leaf_hash;
+use portcullis_policy::stops::Scope;
+use portcullis_policy::tree::{Frontier, leaf_hash};
 use tokio::sync::watch;
 
 use super::Sequencer;
@@ -21,6 +23,7 @@ use super::writer::{Fatal, Figures, Writer};
 use crate::clock::{self, Clock};
 use crate::gate::{Drained, Gate, Who};
 use crate::journal::{Batch, ReadError, Storage, Stored, Urgency};
+use crate::marker::Marked;
 use crate::signature::PublicPoint;
 
 /// A sequencer that has started.
@@ -33,6 +36,9 @@ pub struct Started {
     pub writer: JoinHandle<Result<(), Fatal>>,
     /// Keys that were intended and of which no record says that they were made.
     pub unfinished_keys: BTreeSet<KeyId>,
+    /// Why the journal is not the one that the token has heard of, if it is not. Everything is
+    /// stopped then.
+    pub behind: Option<String>,
 }
 
 /// A journal that cannot be started from.
@@ -67,9 +73,11 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// Starts a sequencer on a journal. `cut` is how many bytes of an incomplete batch were cut off.
-pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError> {
-    let (state, vault) = fold(&*storage)?;
+/// Starts a sequencer on a journal. `cut` is how many bytes of an incomplete batch were cut off,
+/// `marked` is what the token has heard of it.
+pub fn start(storage: Box<dyn Storage>, cut: u64, marked: &Marked) -> Result<Started, StartError> {
+    let Folded { state, vault, marked: root } = fold(&*storage, marked.sequence())?;
+    let behind = marked.contradicts(storage.head().sequence, root);
     let boot = clock::boot_name();
     let clock = Arc::new(Clock::resume(&state, &boot));
     let gate = gate(&state);
@@ -106,6 +114,16 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
         changes: changes.clone(),
     };
     writer.append(writer.clock.now(), Record::Started(started), None)?;
+    // With the start in one batch: however often a start dies, none goes on without it. Also if
+    // everything is stopped already: whoever agreed to start it again had not heard of this.
+    if let Some(reason) = behind.clone() {
+        tracing::error!("{reason}: everything is stopped");
+        gate.close(&Scope::All);
+        let frozen = Frozen { by: Actor::Signer, reason, scope: Scope::All };
+        writer.append(writer.clock.now(), Record::Frozen(frozen), None)?;
+        gate.recorded(&Scope::All);
+        writer.changed = true;
+    }
     writer.commit(Urgency::Emergency)?;
     // Health must not say yes until the first request or the first idle second finds out.
     writer.space();
@@ -129,16 +147,38 @@ pub fn start(storage: Box<dyn Storage>, cut: u64) -> Result<Started, StartError>
         checking,
         recovering,
     };
-    Ok(Started { sequencer, clock, writer, unfinished_keys })
+    Ok(Started { sequencer, clock, writer, unfinished_keys, behind })
+}
+
+/// A journal's name: the hash of its first record. `None` if it has none.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn vault_of(storage: &dyn Storage) -> Result<Option<VaultId>, ReadError> {
+    let first = storage.reader().records_from(Sequence(1)).next().transpose()?;
+    Ok(first.map(|stored| VaultId(leaf_hash(&stored.record))))
 }
 
 /// Everything the journal says, folded.
-fn fold(storage: &dyn Storage) -> Result<(State, VaultId), StartError> {
+struct Folded {
+    state: State,
+    vault: VaultId,
+    /// Root of the tree up to the record asked for, if the journal comes as far.
+    marked: Option<B256>,
+}
+
+fn fold(storage: &dyn Storage, marked_at: Sequence) -> Result<Folded, StartError> {
     let mut folded: Option<(State, VaultId)> = None;
+    let (mut tree, mut marked) = (Frontier::default(), None);
     for stored in storage.reader().records_from(Sequence(1)) {
         let Stored { sequence, record, .. } = stored?;
         let unreadable = |source| StartError::Entry { at: sequence, source };
         let entry = Entry::decode(&record).map_err(unreadable)?;
+        if sequence <= marked_at {
+            tree.push(leaf_hash(&record));
+            marked = (sequence == marked_at).then(|| tree.root());
+        }
         match &mut folded {
             Some((state, _)) => state.apply(&entry)?,
             None => folded = Some((State::genesis(&entry)?, VaultId(leaf_hash(&record)))),
@@ -146,7 +186,7 @@ fn fold(storage: &dyn Storage) -> Result<(State, VaultId), StartError> {
     }
     let (mut state, vault) = folded.ok_or(StartError::Empty)?;
     state.parse_proposed_books();
-    Ok((state, vault))
+    Ok(Folded { state, vault, marked })
 }
 
 /// What is stopped stays so; and whatever was recorded for somebody may have been released by the

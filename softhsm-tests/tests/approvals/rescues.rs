@@ -2,6 +2,7 @@
 //! the signer makes of it afterwards.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -141,6 +142,17 @@ async fn an_unsigned_or_foreign_note_is_said_and_the_fenced_key_is_frozen_all_th
         let mut note: Value = serde_json::from_str(&note)?;
         note["key"] = json!("ab".repeat(16));
         fs::write(folder.join("other/note.json"), note.to_string())?;
+        // Whatever could hang, be endless, or have the PIN told.
+        for (name, target) in [("endless", "/dev/zero"), ("pin", "../../pin")] {
+            fs::create_dir_all(folder.join(name))?;
+            symlink(target, folder.join(name).join("note.json"))?;
+        }
+        fs::create_dir_all(folder.join("pipe"))?;
+        let made = Command::new("mkfifo").arg(folder.join("pipe/note.json")).status()?;
+        assert!(made.success());
+        symlink(&places[0], folder.join("linked"))?;
+        fs::create_dir_all(folder.join("number"))?;
+        fs::write(folder.join("number/note.json"), vault.token.pin())?;
         Ok(())
     });
     let scene = scene.await?;
@@ -150,6 +162,8 @@ async fn an_unsigned_or_foreign_note_is_said_and_the_fenced_key_is_frozen_all_th
     assert!(said.contains("sam has not signed it: ssh-keygen -Y sign"), "{said}");
     assert!(said.contains("is no note of a rescue"), "{said}");
     assert!(said.contains("which this vault does not have"), "{said}");
+    assert!(said.contains("it is not a regular file") && said.contains("cannot be read"), "{said}");
+    assert!(!said.contains(scene.vault.token.pin()) && !said.contains("linked"), "{said}");
     let journal = scene.journal().await?;
     let frozen = journal.of("frozen");
     assert_eq!((frozen.len(), &frozen[0]["by"]), (1, &json!("signer")), "{frozen:?}");
