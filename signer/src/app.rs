@@ -146,6 +146,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         trust: vec![data.trust(), control.trust()],
         edge: vec![data.counters(), control.counters()],
         memory_locked,
+        clock: clock.clone(),
     });
     let addresses = [data.address, control.address, loopback.address()];
     publish(&config.data, addresses, orders.as_ref())?;

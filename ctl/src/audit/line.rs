@@ -90,6 +90,7 @@ fn words(record: &Record, registry: &Registry) -> String {
         Record::DrainEnded(ended) => {
             format!("the drain of key {} is over: it is stopped", ended.key)
         }
+        Record::Drilled(drilled) => people::drilled(drilled),
         Record::Signed(signed) => signature(signed),
         Record::Denied(denied) => because(&denied.asked, &denied.reasons, registry),
         Record::Withheld(withheld) => because(&withheld.asked, &withheld.reasons, registry),

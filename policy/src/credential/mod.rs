@@ -144,6 +144,8 @@ pub enum Purpose {
     Recovery,
     /// A stop, signed before it is needed.
     Stop,
+    /// What a drill of the stop found.
+    Drill,
 }
 
 impl Purpose {
@@ -155,6 +157,7 @@ impl Purpose {
             Self::Enrolment => "enrolment.v1@portcullis",
             Self::Recovery => "recovery.v1@portcullis",
             Self::Stop => "stop.v1@portcullis",
+            Self::Drill => "drill.v1@portcullis",
         }
     }
 }
