@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_client::{Answer, Client, KeyRef, SignError, SignedTransaction};
 use tokio::task::JoinSet;
 
 use super::DrillFault;
 use super::evidence::{FreezeTold, LoadTold};
+use super::stopwatch::Moment;
 use crate::connection::ConnectionArgs;
 use crate::failure::Failure;
 use crate::output::hex0x;
@@ -58,8 +59,8 @@ impl Payment {
 /// One request, as its caller saw it.
 #[derive(Debug)]
 struct Sample {
-    asked: Instant,
-    answered: Instant,
+    asked: Moment,
+    answered: Moment,
     outcome: Outcome,
 }
 
@@ -96,6 +97,8 @@ impl Load {
                 client: connection.data().await?,
                 payment: payment.clone(),
                 rest,
+                // Not in step: at every moment something is under way.
+                first_rest: share(rest, caller, callers),
                 nonce: caller.saturating_add(1),
                 stride: callers,
                 stop: load.stop.clone(),
@@ -121,7 +124,7 @@ impl Load {
     }
 
     /// Lets them end, and judges what they saw around a stop that was acknowledged then.
-    pub(super) async fn judge(self, acknowledged: Instant, stop: &FreezeTold) -> Judged {
+    pub(super) async fn judge(self, acknowledged: Moment, stop: &FreezeTold) -> Judged {
         let callers = self.callers;
         let samples = self.end().await;
         let mut judged = Judged::default();
@@ -147,7 +150,7 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    fn take(&mut self, sample: &Sample, acknowledged: Instant, stop: &FreezeTold) {
+    fn take(&mut self, sample: &Sample, acknowledged: Moment, stop: &FreezeTold) {
         let told = &mut self.told;
         let add = |count: &mut u64| *count = count.saturating_add(1);
         add(&mut told.asked);
@@ -196,6 +199,7 @@ struct Caller {
     client: Client,
     payment: Payment,
     rest: Duration,
+    first_rest: Duration,
     nonce: u64,
     stride: u64,
     stop: Arc<AtomicBool>,
@@ -205,12 +209,13 @@ struct Caller {
 impl Caller {
     async fn work(mut self) -> Vec<Sample> {
         let mut samples = Vec::new();
+        tokio::time::sleep(self.first_rest).await;
         while !self.stop.load(Ordering::SeqCst) && samples.len() < SAMPLES_MAX {
             let Ok(preimage) = self.payment.preimage(self.nonce) else { break };
             let id = self.client.new_request_id();
-            let asked = Instant::now();
+            let asked = Moment::now();
             let answer = self.client.sign_transaction(&self.payment.key, &id, &preimage).await;
-            let answered = Instant::now();
+            let answered = Moment::now();
             let outcome = outcome(answer);
             if matches!(outcome, Outcome::Signed(_)) {
                 self.nonce = self.nonce.saturating_add(self.stride);
@@ -221,6 +226,12 @@ impl Caller {
         }
         samples
     }
+}
+
+/// So many parts of a rest that is divided by all.
+fn share(rest: Duration, part: u64, of: u64) -> Duration {
+    let micros = u64::try_from(rest.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(micros.saturating_mul(part).checked_div(of).unwrap_or(0))
 }
 
 fn outcome(answer: Result<Answer, SignError>) -> Outcome {
@@ -253,17 +264,8 @@ mod tests {
 
     /// What is wrong with one request that began and ended so many milliseconds after the stop.
     fn wrong(asked: i64, answered: i64, outcome: Outcome) -> Vec<String> {
-        let later = |millis: u64| Instant::now().checked_add(Duration::from_millis(millis));
-        let acknowledged = later(60_000).expect("a time");
-        let at = |millis: i64| {
-            let span = Duration::from_millis(millis.unsigned_abs());
-            let at = if millis < 0 {
-                acknowledged.checked_sub(span)
-            } else {
-                acknowledged.checked_add(span)
-            };
-            at.expect("a time")
-        };
+        let acknowledged = Moment::now().shifted(60_000);
+        let at = |millis| acknowledged.shifted(millis);
         let sample = Sample { asked: at(asked), answered: at(answered), outcome };
         let mut judged = Judged::default();
         judged.take(&sample, acknowledged, &STOP);

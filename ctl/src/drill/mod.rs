@@ -17,13 +17,14 @@ mod ready;
 mod run;
 mod stage;
 mod steps;
+mod stopwatch;
 mod tabletop;
 mod verify;
 mod votes;
 
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
@@ -58,7 +59,10 @@ pub(crate) enum DrillFault {
     #[error("{path} cannot be written: choose another folder with --out", path = path.display())]
     Write { path: PathBuf, source: io::Error },
     /// No plan.
-    #[error("{path} cannot be read as a plan: portctl drill plan prints one", path = path.display())]
+    #[error(
+        "{path} cannot be read as a plan: portctl drill plan prints one",
+        path = path.display()
+    )]
     Toml { path: PathBuf, source: toml::de::Error },
     /// A plan that says nothing that could be done.
     #[error("{path}: {what}", path = path.display())]
@@ -141,12 +145,12 @@ async fn until<T>(
     patience: Duration,
     mut look: impl AsyncFnMut() -> Result<Option<T>, Failure>,
 ) -> Result<Option<T>, Failure> {
-    let (began, mut pause) = (Instant::now(), PAUSE_FIRST);
+    let (began, mut pause) = (stopwatch::Moment::now(), PAUSE_FIRST);
     loop {
         if let Some(found) = look().await? {
             return Ok(Some(found));
         }
-        if began.elapsed() >= patience {
+        if began.ago() >= patience {
             return Ok(None);
         }
         tokio::time::sleep(pause).await;

@@ -16,9 +16,8 @@ pub(super) fn render(evidence: &Evidence) -> String {
     let title = format!("Drill {}", evidence.drill);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
-         name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta \
-         http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src \
-         'unsafe-inline'\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
+         name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
         escaped(&title)
     );
     for part in [
@@ -111,15 +110,18 @@ fn times(evidence: &Evidence) -> String {
         let class = if slow { " slow" } else { "" };
         let _infallible = writeln!(
             rows,
-            "<tr><td>{label}</td><td class=\"number\">{took} ms</td><td class=\"number\">{goal} \
-             ms</td><td class=\"bar{class}\"><i style=\"width:{share}%\"></i></td></tr>"
+            "<tr><td>{label}</td><td class=\"number\">{}</td><td class=\"number\">{} \
+             ms</td><td class=\"bar{class}\"><i style=\"width:{share}%\"></i></td></tr>",
+            took_words(took),
+            grouped(goal)
         );
     }
     format!(
         "<section>\n<h2>Measured</h2>\n<table>\n<thead><tr><th>What</th><th \
-         class=\"number\">Took</th><th class=\"number\">Goal</th><th>Of its goal</th></tr></thead>\n\
-         <tbody>\n{rows}</tbody>\n</table>\n<p class=\"remark\">By the clock of the machine that ran \
-         the drill, network included. A goal that was missed makes no drill a bad one.</p>\n\
+         class=\"number\">Took</th><th class=\"number\">Goal</th><th>Of its goal</th></tr>\
+         </thead>\n\
+         <tbody>\n{rows}</tbody>\n</table>\n<p class=\"remark\">By the clock of the machine that \
+         ran the drill, network included. A goal that was missed makes no drill a bad one.</p>\n\
          </section>\n"
     )
 }
@@ -142,12 +144,13 @@ fn row(step: &StepTold) -> String {
     };
     let found: Vec<String> = step.found.iter().map(|line| escaped(line)).collect();
     let reached = step.verdict != StepVerdict::NotReached;
-    let number = |value: u64| if reached { format!("{value} ms") } else { String::new() };
+    let number =
+        |value: u64| if reached { format!("{} ms", grouped(value)) } else { String::new() };
     format!(
         "<tr class=\"{class}\"><td>{}</td><td>{}</td><td class=\"number\">{}</td><td \
          class=\"number\">{}</td><td class=\"word\">{word}</td></tr>\n",
         escaped(&step.name),
-        found.join("<br>"),
+        found.join("<br>\n"),
         number(step.began_ms),
         number(step.took_ms)
     )
@@ -180,7 +183,7 @@ fn load(load: Option<&LoadTold>) -> String {
 fn proven(evidence: &Evidence) -> String {
     let proven: Vec<&str> = if evidence.good { PROVEN.to_vec() } else { Vec::new() };
     let proven = if proven.is_empty() {
-        "<p>Nothing as a whole: the drill was not good. Each step that held stands for itself.</p>\n"
+        "<p>Nothing as a whole: it was not good. Each step that held stands for itself.</p>\n"
             .to_owned()
     } else {
         list(&proven)
@@ -205,8 +208,8 @@ fn check(evidence: &Evidence) -> String {
         || "The journal could not be read.".to_owned(),
         |tree| {
             format!(
-                "The records below are in the journal of {} records whose root is {}; evidence.json \
-                 holds the proof of each.",
+                "The records below are in the journal of {} records whose root is {}; \
+                 evidence.json holds the proof of each.",
                 tree.size, tree.root
             )
         },
@@ -214,16 +217,19 @@ fn check(evidence: &Evidence) -> String {
     format!(
         "<section>\n<h2>How to check it</h2>\n<p>{}</p>\n<pre>portctl audit export -o \
          journal.export\nportctl audit verify journal.export\nportctl drill verify FOLDER --export \
-         journal.export</pre>\n<p class=\"remark\">The last needs no signer. It checks the signature \
-         over evidence.json, that the journal holds its SHA-256, and every record; and that this \
-         page says what evidence.json says.</p>\n</section>\n",
+         journal.export</pre>\n<p class=\"remark\">The last needs no signer. It checks the \
+         signature over evidence.json, that the journal holds its SHA-256, and every record; and \
+         that this page says what evidence.json says.</p>\n</section>\n",
         escaped(&tree)
     )
 }
 
 /// The records, each in a line. Runs of signatures and refusals are told by their ends.
 fn appendix(evidence: &Evidence) -> String {
-    let lines: Vec<Line> = evidence.records.iter().map(Line::of).collect();
+    let canary = evidence.canary.as_ref();
+    // Its label is shorter, and there is no other key in these lines.
+    let named = canary.map(|canary| (canary.key_id.as_str(), canary.label.as_str()));
+    let lines: Vec<Line> = evidence.records.iter().map(|one| Line::of(one, named)).collect();
     let mut rows = String::new();
     for run in lines.chunk_by(|one, next| one.kind == next.kind) {
         match run {
@@ -250,6 +256,14 @@ fn appendix(evidence: &Evidence) -> String {
     )
 }
 
+/// A canary by its label, where that does not stand there already.
+fn with_label(text: String, named: Option<(&str, &str)>) -> String {
+    match named.filter(|(_, label)| !text.contains(label)) {
+        Some((id, label)) => text.replace(id, label),
+        None => text,
+    }
+}
+
 struct Line {
     sequence: u64,
     time: String,
@@ -258,14 +272,14 @@ struct Line {
 }
 
 impl Line {
-    fn of(proved: &Proved) -> Self {
+    fn of(proved: &Proved, named: Option<(&str, &str)>) -> Self {
         let sequence = proved.index.saturating_add(1);
         match Entry::decode(proved.line.as_bytes()) {
             Ok(entry) => Self {
                 sequence,
                 time: rfc3339(entry.at.sure.0),
                 kind: entry.record.kind().to_owned(),
-                what: what(&entry.record),
+                what: with_label(what(&entry.record), named),
             },
             Err(_) => Self {
                 sequence,
@@ -279,13 +293,33 @@ impl Line {
     fn row(&self) -> String {
         let time = self.time.replace('T', " ").replace('Z', "");
         format!(
-            "<tr><td class=\"number\">{}</td><td class=\"time\">{}</td><td>{}</td><td>{}</td></tr>\n",
+            "<tr><td class=\"number\">{}</td><td class=\"time\">{}</td><td>{}</td><td>{}</td>\
+             </tr>\n",
             self.sequence,
             escaped(&time),
             escaped(&self.kind.replace('_', " ")),
             escaped(&self.what)
         )
     }
+}
+
+/// How long something took, as people say it.
+fn took_words(millis: u64) -> String {
+    if millis == 0 { "under 1 ms".to_owned() } else { format!("{} ms", grouped(millis)) }
+}
+
+/// In groups of three, as people read numbers.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        let left = digits.len().saturating_sub(at);
+        if at > 0 && left.is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// Nothing that somebody else wrote is markup, or is seen as something else than it is.
@@ -315,12 +349,13 @@ const PROVEN: [&str; 6] = [
     "No signature was released that the stop did not name as released before it.",
     "The token itself was told, and read back, to sign no more with the key.",
     "One person alone could not start the key again.",
-    "A quorum ended the key and had it removed from the token, where a new session did not find it.",
+    "A quorum ended the key and had it removed from the token: a new session did not find it.",
 ];
 
 const NOT_PROVEN: [&str; 4] = [
-    "That whoever holds the token's PIN is stopped: a fence stops every process with a handle to the \
-     key, and not somebody who sets CKA_SIGN back. The signer looks for that, and stops the key again.",
+    "That whoever holds the token's PIN is stopped: a fence stops every process with a \
+     handle to the key, and not somebody who sets CKA_SIGN back. The signer looks for that, and \
+     stops the key again.",
     "That what was signed before the stop was not used: nothing calls back a signature. The canary \
      holds nothing, and its transactions were never sent.",
     "Times on another machine, token or network, or under another load.",

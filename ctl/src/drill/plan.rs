@@ -92,7 +92,7 @@ impl Default for Plan {
             chain: None,
             to: None,
             silence_ms: 2_000,
-            rest_ms: 20,
+            rest_ms: 5,
             goals: Goals::default(),
         }
     }
@@ -133,7 +133,7 @@ tag = \"drill\"
 silence_ms = 2_000
 
 # How long each live caller rests between two requests.
-rest_ms = 20
+rest_ms = 5
 
 # What should not take longer. It is told if it did.
 [goals]

@@ -2,7 +2,7 @@
 //! evidence written, signed and told to the journal.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use portcullis_client::ControlClient;
@@ -24,6 +24,7 @@ use super::plan::Plan;
 use super::ready::{Ground, left_line};
 use super::stage::{Given, Stage};
 use super::steps::Step;
+use super::stopwatch::Moment;
 use super::{DrillFault, WHOLE, page};
 use crate::approvals::ssh::Signer;
 use crate::approvals::vote::{enrolled, person};
@@ -60,7 +61,7 @@ pub(crate) async fn run(
     let plan = Plan::read(args.plan.as_deref())?;
     let control = connection.control().await?;
     let ground = Ground::look(&control, &plan).await?;
-    ground.left().iter().for_each(|line| output.note(line));
+    ground.left().iter().chain(&ground.shared_callers()).for_each(|line| output.note(line));
     let missing = ground.missing(&plan);
     let whither = match (missing.is_empty(), ground.whither(&plan)) {
         (true, Ok(whither)) => whither,
@@ -81,9 +82,9 @@ pub(crate) async fn run(
         callers: args.live_load,
         patience: Duration::from_millis(args.timeout.0),
     };
-    let mut drill = Drill { stage: Stage::new(given), began: Instant::now(), steps: Vec::new() };
+    let mut drill = Drill { stage: Stage::new(given), began: Moment::now(), steps: Vec::new() };
     let good = drill.take_all().await;
-    let whole = drill.began.elapsed();
+    let whole = drill.began.ago();
     drill.make_safe().await;
     let evidence = drill.evidence(id, &signer, good, whole);
     drill.finish(&evidence, &bundle, &signer).await
@@ -109,7 +110,7 @@ fn drill_id(ground: &Ground) -> String {
 
 struct Drill<'a> {
     stage: Stage<'a>,
-    began: Instant,
+    began: Moment,
     steps: Vec<StepTold>,
 }
 
@@ -117,7 +118,7 @@ impl Drill<'_> {
     /// Whether every step found what it must. Ctrl-C ends the one that is being taken.
     async fn take_all(&mut self) -> bool {
         for step in Step::ALL {
-            let from = Instant::now();
+            let from = Moment::now();
             let taken = tokio::select! {
                 taken = self.stage.take(step) => Some(taken),
                 _ = tokio::signal::ctrl_c() => None,
@@ -130,8 +131,8 @@ impl Drill<'_> {
                 None => (StepVerdict::Failed, vec![INTERRUPTED.to_owned()], None, None),
             };
             let since = since.unwrap_or(from);
-            let until = until.unwrap_or_else(Instant::now);
-            let took = until.saturating_duration_since(since);
+            let until = until.unwrap_or_else(Moment::now);
+            let took = until.since(since);
             self.note(step, (verdict, lines), since, took);
             if verdict != StepVerdict::Held {
                 return false;
@@ -144,13 +145,13 @@ impl Drill<'_> {
         &mut self,
         step: Step,
         (verdict, found): (StepVerdict, Vec<String>),
-        since: Instant,
+        since: Moment,
         took: Duration,
     ) {
         let told = StepTold {
             name: step.name().to_owned(),
             verdict,
-            began_ms: millis(since.saturating_duration_since(self.began)),
+            began_ms: millis(since.since(self.began)),
             took_ms: millis(took),
             goal_ms: self.stage.plan.goal(step.name()).map(|goal| goal.0),
             found,

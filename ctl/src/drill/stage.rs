@@ -1,6 +1,6 @@
 //! A drill under way: what it was begun with, and what the steps so far have found.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_client::ControlClient;
 use portcullis_client::wire::Key;
@@ -10,6 +10,7 @@ use super::excerpt::Read;
 use super::load::{Load, Payment};
 use super::plan::Plan;
 use super::ready::{Ground, Whither};
+use super::stopwatch::Moment;
 use crate::connection::ConnectionArgs;
 use crate::output::Output;
 
@@ -35,8 +36,8 @@ pub(super) struct Stage<'a> {
 /// The stop, as we saw it.
 #[derive(Clone, Copy)]
 pub(super) struct Stopped {
-    pub(super) asked: Instant,
-    pub(super) acknowledged: Instant,
+    pub(super) asked: Moment,
+    pub(super) acknowledged: Moment,
     pub(super) told: FreezeTold,
 }
 
@@ -45,9 +46,9 @@ pub(super) struct Found {
     /// A line each.
     pub(super) lines: Vec<String>,
     /// From when it is measured, if not from its own beginning.
-    pub(super) since: Option<Instant>,
+    pub(super) since: Option<Moment>,
     /// Until when, if not until its own end.
-    pub(super) until: Option<Instant>,
+    pub(super) until: Option<Moment>,
 }
 
 impl Found {

@@ -1,7 +1,7 @@
 //! The steps of a drill, each with what it must find. A new one is a variant, its place in the
 //! order, and a function.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis_client::wire::freeze_scope::Scope as WireScope;
 use portcullis_client::wire::{CreateKeyRequest, FenceState, Key, KeyState};
@@ -18,6 +18,7 @@ use super::evidence::FreezeTold;
 use super::excerpt::Excerpt;
 use super::load::{Load, Payment, shown};
 use super::stage::{Found, Stage, Stopped};
+use super::stopwatch::Moment;
 use super::votes::Agreement;
 use super::{DrillFault, until};
 use crate::failure::Failure;
@@ -186,9 +187,9 @@ impl Stage<'_> {
 
     async fn freeze(&mut self) -> Result<Found, Failure> {
         let scope = WireScope::Key(self.label().to_owned());
-        let asked = Instant::now();
+        let asked = Moment::now();
         let stop = self.control.freeze(scope, "drill").await?;
-        let acknowledged = Instant::now();
+        let acknowledged = Moment::now();
         let told = FreezeTold {
             sequence: stop.sequence,
             last_released_sequence: stop.last_released_sequence,
@@ -370,7 +371,7 @@ pub(super) fn one_of(people: &[String]) -> String {
 const REVIEW_MS: u64 = 7 * 86_400_000;
 
 /// Signatures by each live caller before the stop.
-const SIGNED_EACH: u64 = 5;
+const SIGNED_EACH: u64 = 10;
 
 /// For the first signatures of all live callers: a token may be slow.
 const WARMING: Duration = Duration::from_secs(30);

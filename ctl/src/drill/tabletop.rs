@@ -47,6 +47,7 @@ pub(crate) async fn run(
         told = key.json();
     }
     let (missing, left) = (ground.missing(&plan), ground.left());
+    ground.shared_callers().iter().for_each(|line| output.note(line));
     human.push_str(&drill(&ground, &missing, &left));
     let json = json!({
         "key": told,
@@ -195,12 +196,13 @@ impl<'a> Key<'a> {
                 "not_now": told.now,
             })
         });
+        let callers = self.callers.iter().map(|(one, n)| json!({ "caller": one, "signed": n }));
         json!({
             "label": self.label,
             "key_id": self.id.to_string(),
             "purpose": self.purpose,
             "may_freeze": self.ground.council.with(Role::Security),
-            "callers": self.callers.iter().map(|(one, count)| json!({"caller": one, "signed": count})).collect::<Vec<_>>(),
+            "callers": callers.collect::<Vec<_>>(),
             "parked": self.parked,
             "allowances": self.allowances,
             "deeds": deeds.collect::<Vec<_>>(),

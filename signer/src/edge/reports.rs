@@ -1,4 +1,5 @@
-//! Reads what watchers, pricers and whoever ran a drill report. Believes nothing of it: that is the sequencer's part.
+//! Reads what watchers, pricers and whoever ran a drill report. Believes nothing of it: that is the
+//! sequencer's part.
 
 use std::collections::{BTreeMap, BTreeSet};
 

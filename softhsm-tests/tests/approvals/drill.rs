@@ -82,9 +82,22 @@ impl Ran {
     }
 }
 
+/// What people do when they are asked.
+#[derive(Clone, Copy)]
+enum Answer {
+    Agree,
+    Reject,
+    /// Nobody votes, and Sam has no patience.
+    Interrupt,
+}
+
 /// Sam runs a drill. What it says on the way is done: an operator makes the key, and whoever is
-/// asked votes like this on each deed.
-async fn drill(scene: &Scene, more: &[&str], agree: impl Fn(&str) -> bool) -> Result<Ran, Failure> {
+/// asked does this on each deed.
+async fn drill(
+    scene: &Scene,
+    more: &[&str],
+    asked: impl Fn(&str) -> Answer,
+) -> Result<Ran, Failure> {
     let key = scene.vault.pens.key("sam")?;
     let key = key.to_str().ok_or("a path")?;
     let run = ["drill", "run", "--live-load", "4", "--key", key];
@@ -108,7 +121,14 @@ async fn drill(scene: &Scene, more: &[&str], agree: impl Fn(&str) -> bool) -> Re
             scene.vault.key_for(&scene.server, label, "canary").await?;
         }
         if let Some(id) = line.strip_prefix("  portctl approvals approve ") {
-            vote(scene, id, agree(&deed)).await?;
+            match asked(&deed) {
+                Answer::Agree => vote(scene, id, true).await?,
+                Answer::Reject => vote(scene, id, false).await?,
+                Answer::Interrupt => {
+                    let pid = child.id().to_string();
+                    assert!(Command::new("kill").args(["-INT", &pid]).status()?.success());
+                }
+            }
         }
     }
     let mut stdout = String::new();
@@ -165,7 +185,7 @@ fn flipped(text: &str, after: &str) -> String {
 async fn a_drill_ends_a_canary_under_load_and_its_evidence_verifies_where_no_signer_is()
 -> Result<(), Failure> {
     let scene = scene().await?;
-    let ran = drill(&scene, &[], |_| true).await?;
+    let ran = drill(&scene, &[], |_| Answer::Agree).await?;
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let json = ran.json()?;
     assert_eq!((&json["good"], &json["canary"]["label"]), (&true.into(), &"canary-1".into()));
@@ -206,7 +226,6 @@ async fn a_drill_ends_a_canary_under_load_and_its_evidence_verifies_where_no_sig
         assert_eq!(wrong.status.code(), Some(7), "{file} after {after}: {}", said(&wrong));
         assert!(said(&wrong).contains(words), "{}", said(&wrong));
     }
-    // A record that was left out is missed, also by whoever signs it anew.
     let history = told(&portctl(&scene, "ada", &["drill", "history"])?)?;
     let first = &history["drills"][0];
     assert_eq!((&first["canary"], &first["good"]), (&"canary-1".into(), &true.into()));
@@ -215,7 +234,7 @@ async fn a_drill_ends_a_canary_under_load_and_its_evidence_verifies_where_no_sig
 
     // The label is used up, so the next one takes another canary. A revocation that is refused
     // ends it: what was made stays stopped, and that is told.
-    let ran = drill(&scene, &["--out", "second"], |deed| deed != "revoke").await?;
+    let ran = drill(&scene, &["--out", "second"], |_| Answer::Reject).await?;
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     let json = ran.json()?;
     assert_eq!((&json["good"], &json["canary"]["state"]), (&false.into(), &"frozen".into()));
@@ -229,6 +248,35 @@ async fn a_drill_ends_a_canary_under_load_and_its_evidence_verifies_where_no_sig
     assert_eq!(history["drills"][1]["good"], false);
     assert_eq!(scene.journal().await?.of("drilled").len(), 2);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drill_that_is_interrupted_leaves_its_canary_stopped_and_says_how_to_end_it()
+-> Result<(), Failure> {
+    let scene = scene().await?;
+    let ran = drill(&scene, &["--out", "cut"], |deed| match deed {
+        "revoke" => Answer::Agree,
+        _ => Answer::Interrupt,
+    });
+    let ran = ran.await?;
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let json = ran.json()?;
+    let step = |name: &str| {
+        let steps = json["steps"].as_array().unwrap();
+        steps.iter().find(|step| step["name"] == name).unwrap()
+    };
+    assert_eq!(step("revoke")["verdict"], "held");
+    assert_eq!(step("destroy")["verdict"], "failed");
+    assert!(step("destroy")["found"][0].as_str().is_some_and(|why| why.contains("interrupted")));
+    assert_eq!(step("audit")["verdict"], "not_reached");
+    export(&scene)?;
+    let verified = verify(&scene, &scene.vault.folder.path().join("cut"))?;
+    assert!(verified.status.success(), "{}", said(&verified));
+    let table = told(&portctl(&scene, "sam", &["drill", "tabletop"])?)?;
+    let left = table["drill"]["left"][0].as_str().ok_or("nothing left")?;
+    assert!(left.contains("canary-1 is still there, and revoked: portctl destroy"), "{left}");
+    assert_eq!(table["drill"]["label"], "canary-2");
+    scene.journal().await.map(drop)
 }
 
 #[tokio::test]
