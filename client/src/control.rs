@@ -124,6 +124,18 @@ impl ControlClient {
         call!(self.control.report_prices(report))
     }
 
+    /// Tells what a drill of the stop came to. Role: security.
+    ///
+    /// # Errors
+    ///
+    /// As every call.
+    pub async fn report_drill(
+        &self,
+        report: v1::ReportDrillRequest,
+    ) -> Result<v1::ReportDrillResponse, CallError> {
+        call!(self.control.report_drill(report))
+    }
+
     /// Adopts a book: its TOML text.
     ///
     /// # Errors

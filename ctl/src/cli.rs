@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::connection::ConnectionArgs;
 use crate::output::Format;
 use crate::{
-    approvals, audit, completions, drain, freeze, key, people, policy, report, sign, stop_order,
-    thaw,
+    approvals, audit, completions, drain, drill, freeze, key, people, policy, report, sign,
+    stop_order, thaw,
 };
 
 /// Speaks to a Portcullis signer: keys, signatures, the policy book, the stop, the journal.
@@ -47,6 +47,9 @@ pub(crate) enum Verb {
     Drain(drain::DrainVerb),
     /// Remove a revoked key from the token. Takes a quorum, and its delay.
     Destroy(thaw::DestroyArgs),
+    /// Try the stop on a key that is made for it, and keep the evidence.
+    #[command(subcommand)]
+    Drill(drill::DrillVerb),
     /// See what waits for people, vote on it, and do what was agreed.
     #[command(subcommand)]
     Approvals(approvals::ApprovalsVerb),

@@ -16,6 +16,7 @@ use crate::audit::export::ExportFault;
 use crate::audit::verify::VerifyFault;
 use crate::connection::ConnectionFault;
 use crate::drain::DrainFault;
+use crate::drill::DrillFault;
 use crate::key::ImpactFault;
 use crate::people::PeopleFault;
 use crate::policy::{ExplainFault, FaultyBook};
@@ -127,6 +128,9 @@ pub(crate) enum Failure {
     /// Nothing was drained, or not all of it.
     #[error(transparent)]
     Drain(Box<DrainFault>),
+    /// A drill that did not begin, or has no evidence.
+    #[error(transparent)]
+    Drill(Box<DrillFault>),
     /// Nothing could be told of what a key is used for.
     #[error(transparent)]
     Impact(Box<ImpactFault>),
@@ -151,6 +155,7 @@ boxed!(
     Vote(VoteFault),
     People(PeopleFault),
     Drain(DrainFault),
+    Drill(DrillFault),
     Impact(ImpactFault)
 );
 
@@ -187,6 +192,7 @@ impl Failure {
             | Self::Examples(_)
             | Self::Explain(_)
             | Self::Drain(_)
+            | Self::Drill(_)
             | Self::Impact(_)
             | Self::Read { .. }
             | Self::Print(_) => Exit::Failure,
@@ -226,6 +232,7 @@ impl Failure {
             | Self::Examples(_)
             | Self::Explain(_)
             | Self::Drain(_)
+            | Self::Drill(_)
             | Self::Impact(_)
             | Self::Read { .. }
             | Self::Print(_) => None,

@@ -11,6 +11,7 @@ mod collect;
 mod completions;
 mod connection;
 mod drain;
+mod drill;
 mod failure;
 mod fence;
 mod freeze;
@@ -63,6 +64,7 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Verb::Thaw(args) => thaw::run(args, connection, output).await,
         Verb::Revoke(args) => thaw::revoke(args, connection, output).await,
         Verb::Drain(verb) => drain::run(verb, connection, output).await,
+        Verb::Drill(verb) => drill::run(verb, connection, output).await,
         Verb::Destroy(args) => thaw::destroy(args, connection, output).await,
         Verb::Approvals(verb) => approvals::run(verb, connection, output).await,
         Verb::People(verb) => people::run(verb, connection, output).await,

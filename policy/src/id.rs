@@ -95,6 +95,14 @@ name! {
     PersonId, "person", "1 to 64 of a-z, 0-9 and -", plain
 }
 name! {
+    /// One drill of the stop.
+    DrillId, "drill id", "1 to 64 of a-z, 0-9 and -", plain
+}
+name! {
+    /// A step of a drill.
+    StepName, "step", "1 to 64 of a-z, 0-9 and -", plain
+}
+name! {
     /// What a person signs with: an SSH key's fingerprint as OpenSSH writes it, or `passkey:` and a
     /// hash over all of it.
     CredentialId, "credential id", "1 to 80 visible ASCII characters", |text| {

@@ -49,6 +49,47 @@ impl FromIterator<B256> for Frontier {
     }
 }
 
+/// A whole tree, for many proofs: it is hashed once, and each proof is a walk.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    /// The leaves first, the root last. Whoever has no neighbour on the right moves up as it is.
+    levels: Vec<Vec<B256>>,
+}
+
+impl Tree {
+    /// Over all leaves, in order.
+    pub fn new(leaves: Vec<B256>) -> Self {
+        let mut levels = vec![leaves];
+        while let Some(last) = levels.last().filter(|level| level.len() > 1) {
+            let parents = last.chunks(2).filter_map(|pair| match *pair {
+                [left, right] => Some(node_hash(left, right)),
+                [alone] => Some(alone),
+                [..] => None,
+            });
+            levels.push(parents.collect());
+        }
+        Self { levels }
+    }
+
+    /// The root; of an empty tree the hash of nothing.
+    pub fn root(&self) -> B256 {
+        let last = self.levels.last().and_then(|level| level.first());
+        last.copied().unwrap_or_else(empty_root)
+    }
+
+    /// What [`Inclusion::prove`] gives for this leaf.
+    pub fn prove(&self, index: u64) -> Option<Inclusion> {
+        let leaves = self.levels.first()?;
+        let mut place = usize::try_from(index).ok().filter(|place| *place < leaves.len())?;
+        let mut path = Vec::new();
+        for level in &self.levels {
+            path.extend(level.get(place ^ 1).copied());
+            place >>= 1;
+        }
+        Some(Inclusion { index, size: u64::try_from(leaves.len()).ok()?, path })
+    }
+}
+
 /// What shows that a leaf stands at one place in a tree of one size (RFC 6962 section 2.1.1).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Inclusion {
@@ -252,6 +293,18 @@ mod tests {
                 assert!(proof.proves(*leaf, root), "{index} of {size}");
             }
             assert_eq!(Inclusion::prove(&leaves, size), None);
+        }
+    }
+
+    #[test]
+    fn a_whole_tree_has_the_same_root_and_proofs() {
+        for size in 0_u64..=70 {
+            let leaves = some_leaves(usize::try_from(size).unwrap());
+            let tree = Tree::new(leaves.clone());
+            assert_eq!(tree.root(), by_definition(&leaves));
+            for index in 0..=size {
+                assert_eq!(tree.prove(index), Inclusion::prove(&leaves, index), "{index} {size}");
+            }
         }
     }
 

@@ -288,6 +288,7 @@ impl Replay<'_> {
                 | Record::FenceAnswered(_)
                 | Record::DestroyAnswered(_)
                 | Record::DrainEnded(_)
+                | Record::Drilled(_)
                 | Record::Suppressed(_)
                 | Record::Voted(_)
                 | Record::Proposed(_)

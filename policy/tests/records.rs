@@ -23,11 +23,13 @@ use portcullis_policy::credential::{
 use portcullis_policy::drain::{DrainChain, DrainPlan, DrainTo};
 use portcullis_policy::finding::Reason;
 use portcullis_policy::governance::{Deed, Governance, Recovery, Requirement};
-use portcullis_policy::id::{BookHash, ChainId, DecisionNumber, Epoch, PersonId, Sequence};
+use portcullis_policy::id::{
+    BookHash, ChainId, DecisionNumber, Epoch, PersonId, Sequence, StepName,
+};
 use portcullis_policy::money::{Account, Amount, Asset, Charges, Facet, Line};
 use portcullis_policy::record::{
     Absence, Actor, Adopted, Asked, Choice, DenialBurst, Denied, DestroyAnswered, Destruction,
-    DrainEnded, Entry, Environment, Executed, FORMAT, Failed, FenceAnswered, FenceCause,
+    DrainEnded, Drilled, Entry, Environment, Executed, FORMAT, Failed, FenceAnswered, FenceCause,
     FenceIntended, Frozen, Genesis, Grade, INLINE_BYTES_MAX, KeyCreated, KeyIntended, Matter,
     ParkedRecord, Party, Person, Proposed, Record, RecordedInput, RecordedSlot, Recovered,
     RecoveryBegun, Renewal, RescueDeed, RescueNote, Role, Signature, SignedNote, SignedRecord,
@@ -148,8 +150,7 @@ fn every_record() -> Vec<Record> {
             key: key(1),
         }),
     ];
-    records.extend(by_triggers());
-    records.extend(by_rescue());
+    records.extend(by_triggers().into_iter().chain(by_rescue()).chain([drilled()]));
     records.extend(decisions());
     records.extend(by_people());
     records
@@ -254,6 +255,19 @@ fn assertion() -> Evidence {
 fn destroyed(answer: Destruction) -> Record {
     let answered = DestroyAnswered { answer, intent: Sequence(5), key: key(1) };
     Record::DestroyAnswered(Box::new(answered))
+}
+
+fn drilled() -> Record {
+    let step = |name: &str| name.parse::<StepName>().unwrap();
+    Record::Drilled(Box::new(Drilled {
+        by: "sam".parse().unwrap(),
+        drill: "2026-11-30-canary-1".parse().unwrap(),
+        evidence: B256::repeat_byte(7),
+        good: true,
+        key: key(1),
+        measured: [(step("freeze"), Span(12)), (step("whole"), Span(4_321))].into(),
+        missed: [step("whole")].into(),
+    }))
 }
 
 fn plan(to: DrainTo) -> DrainPlan {

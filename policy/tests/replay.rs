@@ -322,6 +322,7 @@ fn asked(record: &mut Record) -> &mut Asked {
         | Record::FenceAnswered(_)
         | Record::DestroyAnswered(_)
         | Record::DrainEnded(_)
+        | Record::Drilled(_)
         | Record::Suppressed(_)
         | Record::Voted(_)
         | Record::Proposed(_)

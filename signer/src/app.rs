@@ -123,9 +123,8 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let (storage, opened) = Segments::open(&config.data)?;
     let reader = storage.reader();
     let hsm = Arc::new(Hsm::open(&config.hsm()?)?);
-    let (started, marker) = begin(storage, &opened, &hsm).await?;
+    let (started, marker) = begin(config, storage, &opened, &hsm).await?;
     let Started { sequencer, clock, writer, unfinished_keys, .. } = started;
-    sequencer.arm(config.triggers.denials()?);
     let fencer = Arc::new(Fencer::new(sequencer.clone(), hsm.clone()));
     let keys = Arc::new(Keys::new(sequencer.clone(), hsm.clone(), fencer.clone()));
     // Before the token is held against the journal: what somebody did there is then no drift.
@@ -150,6 +149,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         memory_locked,
         marker: marker.clone(),
         untaken_notes,
+        clock: clock.clone(),
     });
     publish(&config.data, [data.address, control.address, loopback.address()], orders.as_ref())?;
 
@@ -195,6 +195,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
 
 /// Starts the sequencer, on a journal that is the one that the token has heard of.
 async fn begin(
+    config: &Config,
     storage: Segments,
     opened: &Opened,
     token: &Arc<Hsm>,
@@ -204,6 +205,7 @@ async fn begin(
     let cut = opened.cut.as_ref().map_or(0, |cut| cut.bytes);
     let started = sequencer::start(Box::new(storage), cut, &marked)?;
     let (sequencer, behind) = (started.sequencer.clone(), started.behind.clone());
+    sequencer.arm(config.triggers.denials()?);
     let marker = Marker::new(sequencer, token.clone(), marked, behind);
     Ok((started, Arc::new(marker)))
 }

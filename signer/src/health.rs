@@ -5,6 +5,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use portcullis_policy::record::Environment;
+use portcullis_policy::time::{Millis, Span};
+use portcullis_policy::utc::rfc3339;
+
+use crate::clock::Clock;
 use crate::edge::{EdgeCounters, Trust};
 use crate::hsm::Hsm;
 use crate::keys::Keys;
@@ -29,6 +34,8 @@ pub struct Health {
     pub marker: Arc<Marker>,
     /// Notes of rescues that were not taken in at the start, a line each.
     pub untaken_notes: Vec<String>,
+    /// Time as the journal has it.
+    pub clock: Arc<Clock>,
 }
 
 impl Health {
@@ -55,7 +62,22 @@ impl Health {
         if !self.memory_locked {
             lines.push("memory is not locked: raise the limit (LimitMEMLOCK=infinity)".into());
         }
+        lines.extend(self.drill_overdue());
         lines
+    }
+
+    /// Where there is money, or its rehearsal: a stop that nobody has tried for so long.
+    fn drill_overdue(&self) -> Option<String> {
+        let view = self.sequencer.view();
+        if view.environment == Environment::Development {
+            return None;
+        }
+        let Millis(due) = view.drills.overdue_since(DRILL_EVERY, self.clock.now().sure)?;
+        let last = view.drills.last_good().map_or_else(
+            || "there was no good drill of the stop yet".to_owned(),
+            |drill| format!("the last good drill of the stop was at {}", rfc3339(drill.at.0)),
+        );
+        Some(format!("{last}: one is overdue since {}; portctl drill run", rfc3339(due)))
     }
 
     /// Everything countable, as Prometheus text.
@@ -84,6 +106,7 @@ impl Health {
         metric(&mut text, "portcullis_marker_sequence", "gauge", help, &marked.to_string());
         let ready = u8::from(self.blocking().is_empty()).to_string();
         metric(&mut text, "portcullis_ready", "gauge", "Whether signatures can be made", &ready);
+        self.drill_metric(&mut text);
         self.token_metrics(&mut text);
         for (plane, counters) in &self.edge {
             for (name, value) in counters.snapshot() {
@@ -92,6 +115,15 @@ impl Health {
             }
         }
         text
+    }
+
+    /// Absent as long as there was none: no number of seconds is right then.
+    fn drill_metric(&self, text: &mut String) {
+        let Some(drill) = self.sequencer.view().drills.last_good() else { return };
+        let age = self.clock.now().sure.0.saturating_sub(drill.at.0) / 1_000;
+        let name = "portcullis_last_good_drill_age_seconds";
+        let help = "Since the last good drill of the stop was reported";
+        metric(text, name, "gauge", help, &age.to_string());
     }
 
     fn token_metrics(&self, text: &mut String) {
@@ -120,3 +152,6 @@ impl Health {
 fn metric(text: &mut String, name: &str, kind: &str, help: &str, value: &str) {
     let _infallible = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}");
 }
+
+/// How old a good drill may be: a month, and a few days to find the time.
+const DRILL_EVERY: Span = Span(35 * 86_400_000);

@@ -15,6 +15,8 @@ mod attacks;
 mod ceremony;
 #[path = "approvals/drains.rs"]
 mod drains;
+#[path = "approvals/drill.rs"]
+mod drill;
 #[path = "approvals/endings.rs"]
 mod endings;
 #[path = "approvals/fence.rs"]

@@ -29,6 +29,11 @@ pub(crate) fn summary(sequence: u64, line: &[u8], registry: &Registry) -> String
     [text.trim_end().to_owned()].into_iter().chain(effects).collect::<Vec<_>>().join("\n")
 }
 
+/// What matters of a record, where no book is at hand.
+pub(crate) fn what(record: &Record) -> String {
+    one_line(&words(record, &Registry::default()))
+}
+
 /// What the input would do, a line each. An input kept beside the record is not at hand here.
 fn effects(asked: &Asked, registry: &Registry) -> Vec<String> {
     let Some(input) = asked.input.resolve(|_| None) else {
@@ -94,6 +99,7 @@ fn words(record: &Record, registry: &Registry) -> String {
         Record::DrainEnded(ended) => {
             format!("the drain of key {} is over: it is stopped", ended.key)
         }
+        Record::Drilled(drilled) => people::drilled(drilled),
         Record::Signed(signed) => signature(signed),
         Record::Denied(denied) => because(&denied.asked, &denied.reasons, registry),
         Record::Withheld(withheld) => because(&withheld.asked, &withheld.reasons, registry),

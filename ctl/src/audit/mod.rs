@@ -1,7 +1,7 @@
 //! `audit tail | show | export | verify`.
 
 pub(crate) mod export;
-mod line;
+pub(crate) mod line;
 mod people;
 mod show;
 mod tail;

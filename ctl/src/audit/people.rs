@@ -5,7 +5,7 @@ use portcullis_policy::drain::DrainTo;
 use portcullis_policy::id::{BookHash, CredentialId, PersonId, Sequence};
 use portcullis_policy::people::Role;
 use portcullis_policy::record::{
-    Choice, Executed, Matter, Party, Proposed, RecoveryBegun, Suspended, Voted, Withdrawn,
+    Choice, Drilled, Executed, Matter, Party, Proposed, RecoveryBegun, Suspended, Voted, Withdrawn,
 };
 use portcullis_policy::stops::Scope;
 use portcullis_policy::utc::rfc3339;
@@ -49,6 +49,14 @@ pub(super) fn recovery_begun(begun: &RecoveryBegun) -> String {
          credentials"
     );
     because(text, &begun.renewal.reason)
+}
+
+pub(super) fn drilled(drilled: &Drilled) -> String {
+    let Drilled { by, drill, good, key, missed, .. } = drilled;
+    let verdict = if *good { "good" } else { "NOT GOOD" };
+    let slow: Vec<&str> = missed.iter().map(|step| step.as_str()).collect();
+    let slow = if slow.is_empty() { String::new() } else { format!("; slow: {}", slow.join(", ")) };
+    format!("drill {drill} on key {key} by {by}: {verdict}{slow}")
 }
 
 pub(super) fn choice(choice: Choice) -> &'static str {

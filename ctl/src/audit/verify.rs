@@ -91,6 +91,11 @@ pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
     Ok(if wrong.is_empty() { Exit::Done } else { Exit::Unverified })
 }
 
+/// What checking an export finds.
+pub(crate) fn report(path: &Path) -> Result<Report, VerifyFault> {
+    Ok(check(path)?.0)
+}
+
 /// Hands the export to the policy crate, line by line.
 fn check(path: &Path) -> Result<(Report, Together), VerifyFault> {
     let unreadable = |source| VerifyFault::Read { path: path.to_owned(), source };

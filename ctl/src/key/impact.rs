@@ -94,9 +94,9 @@ pub(crate) async fn standing_allowances(
 
 /// The journal, folded, with every key's use counted on the way.
 #[derive(Default)]
-struct Fold {
-    state: Option<State>,
-    surveys: BTreeMap<KeyId, Survey>,
+pub(crate) struct Fold {
+    pub(crate) state: Option<State>,
+    pub(crate) surveys: BTreeMap<KeyId, Survey>,
     /// Inputs too large for a record come just before it.
     attachments: BTreeMap<B256, Vec<u8>>,
     lines: u64,
@@ -123,7 +123,7 @@ impl Fold {
         }
     }
 
-    async fn read_signer(
+    pub(crate) async fn read_signer(
         &mut self,
         connection: &ConnectionArgs,
         output: &Output,

@@ -6,7 +6,7 @@ mod list;
 mod removal;
 mod show;
 
-pub(crate) use impact::{ImpactFault, standing_allowances};
+pub(crate) use impact::{Fold, ImpactFault, standing_allowances};
 
 use clap::Subcommand;
 use portcullis_client::wire::{Key, KeyState, KeyUse};

@@ -269,6 +269,14 @@ impl ControlService for Script {
         self.noted(format!("{:?}", request.into_inner()), answer)
     }
 
+    async fn report_drill(
+        &self,
+        request: Request<v1::ReportDrillRequest>,
+    ) -> Result<Response<v1::ReportDrillResponse>, Status> {
+        let answer = v1::ReportDrillResponse { sequence: 45 };
+        self.noted(format!("{:?}", request.into_inner()), answer)
+    }
+
     async fn freeze(
         &self,
         request: Request<v1::FreezeRequest>,
@@ -335,6 +343,7 @@ impl ControlService for Script {
             person: "ada".into(),
             sure_time_ms: 1_763_924_007_042,
             journal_free_bytes: 5 << 20,
+            last_good_drill_ms: Some(1_763_000_000_000),
         };
         self.noted("status".into(), answer)
     }

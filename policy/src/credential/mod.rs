@@ -146,6 +146,8 @@ pub enum Purpose {
     Rescue,
     /// A stop, signed before it is needed.
     Stop,
+    /// What a drill of the stop found.
+    Drill,
 }
 
 impl Purpose {
@@ -158,6 +160,7 @@ impl Purpose {
             Self::Recovery => "recovery.v1@portcullis",
             Self::Rescue => "rescue.v1@portcullis",
             Self::Stop => "stop.v1@portcullis",
+            Self::Drill => "drill.v1@portcullis",
         }
     }
 }

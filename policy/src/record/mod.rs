@@ -4,12 +4,14 @@
 //! integers below 2^53, 256-bit numbers as decimal strings). Those bytes are what is hashed.
 //! Signatures, raw signed transactions, secrets and people's names are never in it.
 
+mod drill;
 mod people;
 mod request;
 mod vault;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::drill::Drilled;
 pub use self::people::{
     Choice, Executed, Matter, Party, Proposed, RECOVERY_CREDENTIALS_MAX, RECOVERY_PEOPLE_MAX,
     Recovered, RecoveryBegun, Renewal, Suspended, Voted, Withdrawn,
@@ -70,6 +72,8 @@ pub enum Record {
     DestroyAnswered(Box<DestroyAnswered>),
     /// The time of a drain is over: the key is stopped again.
     DrainEnded(DrainEnded),
+    /// A drill of the stop is over.
+    Drilled(Box<Drilled>),
     /// A request was allowed, signed, verified, and allowed again.
     Signed(Box<SignedRecord>),
     /// A request was refused.
@@ -143,6 +147,7 @@ impl Record {
             | Self::FenceAnswered(_)
             | Self::DestroyAnswered(_)
             | Self::DrainEnded(_)
+            | Self::Drilled(_)
             | Self::Suppressed(_)
             | Self::Voted(_)
             | Self::Proposed(_)
@@ -174,6 +179,7 @@ impl Record {
             | Self::FenceAnswered(_)
             | Self::DestroyAnswered(_)
             | Self::DrainEnded(_)
+            | Self::Drilled(_)
             | Self::Suppressed(_)
             | Self::Voted(_)
             | Self::Proposed(_)
@@ -200,6 +206,7 @@ impl Record {
             Self::FenceAnswered(_) => "fence_answered",
             Self::DestroyAnswered(_) => "destroy_answered",
             Self::DrainEnded(_) => "drain_ended",
+            Self::Drilled(_) => "drilled",
             Self::Signed(_) => "signed",
             Self::Denied(_) => "denied",
             Self::Parked(_) => "parked",

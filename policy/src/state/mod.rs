@@ -4,6 +4,7 @@
 
 mod acts;
 mod drains;
+mod drills;
 mod faults;
 mod fences;
 mod orders;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B128, B256};
 
 pub use self::acts::CANARY;
+pub use self::drills::{Drill, DrillFault, Drills};
 pub use self::faults::{ExecutionFault, ProposalFault, RecoveryFault};
 pub use self::orders::{OrderFault, Signatories};
 pub use self::outlook::{Outlook, Progress};
@@ -83,6 +85,7 @@ pub struct State {
     revoked: BTreeSet<KeyId>,
     fences: Fences,
     drains: BTreeMap<KeyId, Drain>,
+    drills: Drills,
     tombs: BTreeMap<KeyId, Tomb>,
     /// Stop orders that were used, until they are no longer good.
     used_orders: BTreeSet<(Millis, B128)>,
@@ -234,6 +237,9 @@ pub enum Unfoldable {
     /// The end of a drain that is none.
     #[error("record {0}: ends a drain whose time is not over")]
     Drain(Sequence),
+    /// A report of a drill that cannot have been.
+    #[error("record {0}: {1}")]
+    Drilled(Sequence, DrillFault),
     /// An epoch that is not newer than the one before.
     #[error("record {0}: the epoch is not newer")]
     Epoch(Sequence),
@@ -286,6 +292,7 @@ impl State {
             revoked: BTreeSet::new(),
             fences: Fences::default(),
             drains: BTreeMap::new(),
+            drills: Drills::begin(entry.at.sure),
             tombs: BTreeMap::new(),
             used_orders: BTreeSet::new(),
             taken_notes: BTreeSet::new(),
@@ -322,6 +329,7 @@ impl State {
             Record::FenceAnswered(answered) => self.answer_fence(entry, answered)?,
             Record::DestroyAnswered(answered) => self.answer_removal(entry, answered)?,
             Record::DrainEnded(ended) => self.end_drain(entry, ended)?,
+            Record::Drilled(drilled) => self.drill(entry, drilled)?,
             Record::Signed(signed) => self.sign(entry, signed)?,
             Record::Parked(parked) => self.park(entry, parked)?,
             Record::Voted(voted) => self.vote(entry, voted)?,

@@ -16,6 +16,7 @@ mod acts;
 mod alone;
 mod attacks;
 mod drains;
+mod drills;
 mod endings;
 mod fences;
 mod laws;

@@ -323,6 +323,7 @@ proptest! {
                     | Record::FenceAnswered(_)
                     | Record::DestroyAnswered(_)
                     | Record::DrainEnded(_)
+                    | Record::Drilled(_)
                     | Record::Recovered(_) => {}
                 }
             }

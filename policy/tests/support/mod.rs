@@ -165,6 +165,10 @@ impl Vault {
     }
 
     pub fn make_key(&mut self, key: KeyId, label: &str) {
+        self.make_key_for(key, label, "payouts");
+    }
+
+    pub fn make_key_for(&mut self, key: KeyId, label: &str, purpose: &str) {
         self.write(Record::KeyIntended(KeyIntended {
             by: "olga".parse().unwrap(),
             chains: CHAINS.iter().map(|chain| ChainId(*chain)).collect(),
@@ -172,7 +176,7 @@ impl Vault {
             key,
             label: label.parse().unwrap(),
             owner: "alan".parse().unwrap(),
-            purpose: "payouts".into(),
+            purpose: purpose.into(),
             review_by: Millis(DAWN + 365 * 86_400_000),
             tags: BTreeSet::from([format!("tag-{label}").parse().unwrap()]),
         }));

@@ -1903,6 +1903,46 @@ pub struct ReportPricesResponse {
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
 }
+/// What a drill of the stop came to. Not believed: that it was good while its canary is still in
+/// the token; a key that is no canary; a second report on the same key.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportDrillRequest {
+    /// What it is called: 1 to 64 of `a-z 0-9 -`.
+    #[prost(string, tag = "1")]
+    pub drill: ::prost::alloc::string::String,
+    /// Its canary, by id or label.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Whether every step found what it must.
+    #[prost(bool, tag = "3")]
+    pub good: bool,
+    /// SHA-256 of the evidence bundle, 32 bytes.
+    #[prost(bytes = "vec", tag = "4")]
+    pub evidence: ::prost::alloc::vec::Vec<u8>,
+    /// How long each step took: 1 to 32, each once.
+    #[prost(message, repeated, tag = "5")]
+    pub steps: ::prost::alloc::vec::Vec<DrillStep>,
+}
+/// One step of a drill.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrillStep {
+    /// What it is called: 1 to 64 of `a-z 0-9 -`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// How long it took, milliseconds: at most 7 days.
+    #[prost(uint64, tag = "2")]
+    pub took_ms: u64,
+    /// Whether that is longer than its goal.
+    #[prost(bool, tag = "3")]
+    pub missed: bool,
+}
+/// It was recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportDrillResponse {
+    /// Sequence number of the record.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+}
 /// What a stop covers.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FreezeScope {
@@ -2129,6 +2169,10 @@ pub struct GetStatusResponse {
     /// Free bytes in the journal before admission stops; 0 if unknown.
     #[prost(uint64, tag = "14")]
     pub journal_free_bytes: u64,
+    /// When the last good drill of the stop was reported, milliseconds since 1970-01-01 UTC. Absent:
+    /// there was none.
+    #[prost(uint64, optional, tag = "15")]
+    pub last_good_drill_ms: ::core::option::Option<u64>,
 }
 /// Reads the journal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3010,6 +3054,31 @@ pub mod control_service_client {
                 .insert(GrpcMethod::new("portcullis.v1.ControlService", "ReportPrices"));
             self.inner.unary(req, path, codec).await
         }
+        /// Tells what a drill of the stop came to. Role: security.
+        pub async fn report_drill(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReportDrillRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportDrillResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/portcullis.v1.ControlService/ReportDrill",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("portcullis.v1.ControlService", "ReportDrill"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The book in force.
         pub async fn get_book(
             &mut self,
@@ -3137,6 +3206,14 @@ pub mod control_service_server {
             request: tonic::Request<super::ReportPricesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ReportPricesResponse>,
+            tonic::Status,
+        >;
+        /// Tells what a drill of the stop came to. Role: security.
+        async fn report_drill(
+            &self,
+            request: tonic::Request<super::ReportDrillRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportDrillResponse>,
             tonic::Status,
         >;
         /// The book in force.
@@ -3455,6 +3532,51 @@ pub mod control_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReportPricesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portcullis.v1.ControlService/ReportDrill" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportDrillSvc<T: ControlService>(pub Arc<T>);
+                    impl<
+                        T: ControlService,
+                    > tonic::server::UnaryService<super::ReportDrillRequest>
+                    for ReportDrillSvc<T> {
+                        type Response = super::ReportDrillResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReportDrillRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControlService>::report_drill(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportDrillSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

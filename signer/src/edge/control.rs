@@ -14,8 +14,8 @@ use portcullis_proto::v1::{
     CreateKeyRequest, CreateKeyResponse, FreezeRequest, FreezeResponse, FreezeScope,
     GetBookRequest, GetBookResponse, GetKeyRequest, GetKeyResponse, GetStatusRequest,
     GetStatusResponse, Key, ListKeysRequest, ListKeysResponse, ReadJournalRequest,
-    ReportPricesRequest, ReportPricesResponse, ReportSettlementRequest, ReportSettlementResponse,
-    freeze_scope,
+    ReportDrillRequest, ReportDrillResponse, ReportPricesRequest, ReportPricesResponse,
+    ReportSettlementRequest, ReportSettlementResponse, freeze_scope,
 };
 use tonic::{Request, Response, Status};
 
@@ -216,6 +216,16 @@ impl ControlService for Control {
         Ok(Response::new(ReportPricesResponse { sequence }))
     }
 
+    async fn report_drill(
+        &self,
+        request: Request<ReportDrillRequest>,
+    ) -> Result<Response<ReportDrillResponse>, Status> {
+        let by = self.active(&request, &[Role::Security])?.person().clone();
+        let drilled = reports::drilled(&self.sequencer.view(), by, request.into_inner())?;
+        let sequence = self.sequencer.report(Report::Drilled(Box::new(drilled))).await?.0;
+        Ok(Response::new(ReportDrillResponse { sequence }))
+    }
+
     async fn check_book(
         &self,
         request: Request<CheckBookRequest>,
@@ -267,6 +277,7 @@ impl ControlService for Control {
             person: present.person().to_string(),
             sure_time_ms: self.clock.now().sure.0,
             journal_free_bytes: 0,
+            last_good_drill_ms: view.drills.last_good().map(|drill| drill.at.0),
         }))
     }
 

@@ -1,13 +1,14 @@
-//! Reads what watchers and pricers report. Believes nothing of it: that is the sequencer's part.
+//! Reads what watchers, pricers and whoever ran a drill report. Believes nothing of it: that is the
+//! sequencer's part.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::Address;
-use portcullis_policy::id::{ChainId, PersonId};
+use alloy_primitives::{Address, B256};
+use portcullis_policy::id::{ChainId, PersonId, StepName};
 use portcullis_policy::money::parse_decimal;
-use portcullis_policy::record::{Priced, Settled, SettledAllowance};
-use portcullis_policy::time::Millis;
-use portcullis_proto::v1::{ReportPricesRequest, ReportSettlementRequest};
+use portcullis_policy::record::{Drilled, Priced, Settled, SettledAllowance};
+use portcullis_policy::time::{Millis, Span};
+use portcullis_proto::v1::{ReportDrillRequest, ReportPricesRequest, ReportSettlementRequest};
 
 use crate::refusal::Refusal;
 use crate::sequencer::View;
@@ -71,6 +72,32 @@ pub(super) fn priced(
         }
     }
     Ok(Priced { by, prices })
+}
+
+/// A drill, by whoever ran it.
+pub(super) fn drilled(
+    view: &View,
+    by: PersonId,
+    request: ReportDrillRequest,
+) -> Result<Drilled, Refusal> {
+    let ReportDrillRequest { drill, key: name, good, evidence, steps } = request;
+    let drill = drill.parse().map_err(|error| Refusal::bad_name("drill", &error))?;
+    let found = view.key_named(&name).map(|(id, _)| id);
+    let key = found.ok_or(Refusal::NotFound { kind: "key", name })?;
+    let evidence = B256::try_from(evidence.as_slice());
+    let evidence = evidence.map_err(|_| bad("evidence", "must be a SHA-256: 32 bytes"))?;
+    let (mut measured, mut missed) = (BTreeMap::new(), BTreeSet::new());
+    for step in steps {
+        let name: StepName =
+            step.name.parse().map_err(|error| Refusal::bad_name("steps", &error))?;
+        if step.missed {
+            missed.insert(name.clone());
+        }
+        if measured.insert(name, Span(step.took_ms)).is_some() {
+            return Err(bad("steps", "name a step twice"));
+        }
+    }
+    Ok(Drilled { by, drill, evidence, good, key, measured, missed })
 }
 
 fn bad(field: &'static str, problem: &str) -> Refusal {

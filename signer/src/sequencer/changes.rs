@@ -121,6 +121,11 @@ impl Writer {
                 let told = self.state.prices().check(rule, &priced, now.sure);
                 (Record::Priced(priced), told.map_err(|fault| ("prices", fault.to_string())))
             }
+            Report::Drilled(drilled) => {
+                let told = self.state.check_drill(&drilled);
+                self.changed = self.changed || told.is_ok();
+                (Record::Drilled(drilled), told.map_err(|fault| ("drill", fault.to_string())))
+            }
         };
         if let Err((field, problem)) = told {
             let refused = Err(Refusal::BadField { field, problem });

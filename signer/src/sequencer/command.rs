@@ -8,8 +8,8 @@ use portcullis_policy::book::{Book, Difference};
 use portcullis_policy::fences::FenceOrder;
 use portcullis_policy::id::{BookHash, CallerId, DecisionNumber, KeyId, PersonId, Sequence};
 use portcullis_policy::record::{
-    Adopted, DenialBurst, DestroyAnswered, FenceAnswered, Frozen, KeyIntended, Matter, Priced,
-    RecoveryBegun, Settled, Suspended, Voted, Withdrawn,
+    Adopted, DenialBurst, DestroyAnswered, Drilled, FenceAnswered, Frozen, KeyIntended, Matter,
+    Priced, RecoveryBegun, Settled, Suspended, Voted, Withdrawn,
 };
 use portcullis_policy::request::Request;
 use portcullis_policy::state::OrderFault;
@@ -83,6 +83,8 @@ pub enum Report {
     Settled(Settled),
     /// What things cost.
     Priced(Priced),
+    /// What a drill came to.
+    Drilled(Box<Drilled>),
 }
 
 /// Wakes the writer up for a stop, which waits in a lane of its own: see [`Lanes`].

@@ -10,7 +10,7 @@ use portcullis_policy::governance::Governance;
 use portcullis_policy::id::{ChainId, KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
 use portcullis_policy::people::People;
 use portcullis_policy::record::Environment;
-use portcullis_policy::state::{Signatories, State, Tomb};
+use portcullis_policy::state::{Drills, Signatories, State, Tomb};
 use portcullis_policy::stops::{Scope, Stops};
 use portcullis_policy::time::Millis;
 
@@ -41,6 +41,8 @@ pub struct View {
     pub fences: Fences,
     /// Keys that are drained.
     pub drains: BTreeMap<KeyId, DrainView>,
+    /// Drills of the stop.
+    pub drills: Drills,
     /// Keys that were removed from the token, or are to be.
     pub tombs: BTreeMap<KeyId, Tomb>,
     /// Stop orders that were used, with their ends.
@@ -122,6 +124,7 @@ impl View {
             stops: state.stops().clone(),
             fences: state.fences().clone(),
             drains: drains.collect(),
+            drills: state.drills().clone(),
             tombs: state.tombs().clone(),
             used_orders: state.used_orders().clone(),
             taken_notes: state.taken_notes().clone(),

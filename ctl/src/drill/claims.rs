@@ -1,0 +1,145 @@
+//! What the journal must say of a canary whose drill was good. Asked when the drill ends, and again
+//! by whoever verifies its evidence.
+
+use std::collections::BTreeMap;
+
+use portcullis_policy::governance::Deed;
+use portcullis_policy::id::{KeyId, Sequence};
+use portcullis_policy::record::{Absence, Destruction, Entry, Grade, Record};
+use portcullis_policy::stops::Scope;
+
+/// What the records about the canary show.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    made: Option<Sequence>,
+    frozen: Option<Sequence>,
+    signed_before: u64,
+    signed_after: Vec<Sequence>,
+    fenced: Option<Sequence>,
+    revoked: Option<Sequence>,
+    destroyed: Option<Sequence>,
+    gone: Option<(Sequence, Absence)>,
+}
+
+impl Claims {
+    /// From records about this key, in order.
+    pub(super) fn of(key: KeyId, entries: &[Entry]) -> Self {
+        let (mut claims, mut deeds) = (Self::default(), BTreeMap::new());
+        for entry in entries {
+            claims.life(key, entry);
+            if let Record::Proposed(one) = &entry.record {
+                deeds.insert(entry.seq, one.act.deed());
+            }
+            if let Record::Executed(one) = &entry.record {
+                match deeds.get(&one.proposal) {
+                    Some(Deed::Revoke) => claims.revoked = Some(entry.seq),
+                    Some(Deed::Destroy) => claims.destroyed = Some(entry.seq),
+                    Some(Deed::Drain | Deed::People | Deed::Thaw | Deed::Widen) | None => {}
+                }
+            }
+        }
+        claims
+    }
+
+    fn life(&mut self, key: KeyId, entry: &Entry) {
+        if let Record::KeyCreated(made) = &entry.record
+            && made.key == key
+        {
+            self.made = Some(entry.seq);
+        }
+        if let Record::Frozen(frozen) = &entry.record
+            && frozen.scope == Scope::Key(key)
+        {
+            self.frozen.get_or_insert(entry.seq);
+        }
+        if let Record::FenceAnswered(answered) = &entry.record
+            && answered.done.contains(&key)
+        {
+            self.fenced.get_or_insert(entry.seq);
+        }
+        if let Record::Signed(signed) = &entry.record
+            && signed.asked.by.key == key
+        {
+            self.signed(entry.seq);
+        }
+        if let Record::DestroyAnswered(answered) = &entry.record
+            && let Destruction::Gone(absence) = &answered.answer
+            && answered.key == key
+        {
+            self.gone = Some((entry.seq, absence.clone()));
+        }
+    }
+
+    fn signed(&mut self, at: Sequence) {
+        if self.frozen.is_some() {
+            self.signed_after.push(at);
+        } else {
+            self.signed_before = self.signed_before.saturating_add(1);
+        }
+    }
+
+    /// Everything that is missing for a good drill, a line each.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (what, there) in [
+            ("that the canary was made", self.made.is_some()),
+            ("a signature before the stop", self.signed_before > 0),
+            ("the stop", self.frozen.is_some()),
+            ("that the token was read back as fenced", self.fenced.is_some()),
+            ("that people agreed to its revocation", self.revoked.is_some()),
+            ("that people agreed to its destruction", self.destroyed.is_some()),
+            ("that it is absent from the token", self.gone.is_some()),
+        ] {
+            if !there {
+                lines.push(format!("the journal does not say {what}"));
+            }
+        }
+        if let Some(at) = self.signed_after.first() {
+            let count = self.signed_after.len();
+            lines.push(format!("the journal has {count} signatures after the stop: record {at}"));
+        }
+        lines
+    }
+
+    /// What the records show, a line each.
+    pub(super) fn told(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(frozen) = self.frozen {
+            let (before, after) = (self.signed_before, self.signed_after.len());
+            lines.push(format!(
+                "{before} signatures are recorded before the stop (record {frozen}), {after} after"
+            ));
+        }
+        if let (Some(revoked), Some(destroyed), Some((gone, absence))) =
+            (self.revoked, self.destroyed, &self.gone)
+        {
+            lines.push(format!(
+                "revoked in record {revoked}, agreed to be destroyed in record {destroyed}, absent \
+                 from {} since record {gone}: {}",
+                absence.token,
+                grade(absence.grade)
+            ));
+        }
+        lines
+    }
+
+    /// The first stop of the canary.
+    pub(super) fn frozen(&self) -> Option<Sequence> {
+        self.frozen
+    }
+
+    /// What its absence proves.
+    pub(super) fn absence(&self) -> Option<String> {
+        self.gone.as_ref().map(|(_, absence)| grade(absence.grade).to_owned())
+    }
+}
+
+/// What an absence of this grade proves.
+fn grade(grade: Grade) -> &'static str {
+    match grade {
+        Grade::Told => "the token says so; what it keeps inside is for its maker to say",
+        Grade::Unlinked => {
+            "the token is software and unlinked a file, which proves nothing about copies"
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What a drill needs before anything is made, and what of it is missing.
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::Address;
+use portcullis_client::ControlClient;
+use portcullis_client::wire::{GetStatusResponse, Key, KeyState};
+use portcullis_policy::book::{Book, KeyRules, Recipients};
+use portcullis_policy::governance::Deed;
+use portcullis_policy::id::{CallerId, ChainId, KeyLabel};
+use portcullis_policy::people::Role;
+use portcullis_policy::state::CANARY;
+
+use super::council::Council;
+use super::plan::Plan;
+use super::{DrillFault, book_lines};
+use crate::failure::Failure;
+use crate::key::state as state_of;
+
+/// How things stand.
+pub(super) struct Ground {
+    pub(super) status: GetStatusResponse,
+    pub(super) council: Council,
+    pub(super) keys: Vec<Key>,
+    pub(super) book: Book,
+    pub(super) label: KeyLabel,
+}
+
+/// Where the transaction is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whither {
+    pub(super) chain: ChainId,
+    pub(super) to: Address,
+}
+
+impl Ground {
+    pub(super) async fn look(control: &ControlClient, plan: &Plan) -> Result<Self, Failure> {
+        let status = control.status().await?;
+        let council = Council::of(control).await?;
+        let keys = control.list_keys().await?;
+        let book = Book::parse(&control.book().await?.book).map_err(|_| DrillFault::Book)?;
+        let label = match &plan.label {
+            Some(label) => label.clone(),
+            None => next_label(&keys, &book).ok_or(DrillFault::NoLabel)?,
+        };
+        Ok(Self { status, council, keys, book, label })
+    }
+
+    /// A canary of this label that somebody made beforehand, and that never signed.
+    pub(super) fn prepared(&self) -> Option<&Key> {
+        let own = |key: &&Key| key.label == self.label.as_str() && is_fresh(key);
+        self.keys.iter().find(own)
+    }
+
+    /// Everything that is missing, a line each; none: the drill can begin.
+    pub(super) fn missing(&self, plan: &Plan) -> Vec<String> {
+        let mut lines = Vec::new();
+        if !self.status.serving {
+            lines.push("the signer cannot sign now: portctl status says why".to_owned());
+        }
+        lines.extend(self.roles());
+        let deeds = [Deed::Thaw, Deed::Revoke, Deed::Destroy];
+        lines.extend(deeds.into_iter().filter_map(|deed| self.quorum(deed)));
+        let taken = self.keys.iter().find(|key| key.label == self.label.as_str());
+        if let Some(key) = taken.filter(|key| !is_fresh(key)) {
+            lines.push(format!(
+                "the label {} was used by a key that is {} now: choose another in the plan",
+                self.label,
+                state_of(key)
+            ));
+        }
+        if let Err(line) = self.whither(plan) {
+            lines.push(line);
+        }
+        lines
+    }
+
+    fn roles(&self) -> Vec<String> {
+        let me = &self.status.person;
+        let (security, operators) =
+            (self.council.with(Role::Security), self.council.with(Role::Operator));
+        let mut lines = Vec::new();
+        if !security.contains(me) {
+            lines.push(format!(
+                "you are {me}, without the role security, which freezes and reports: it is {} who \
+                 can run a drill",
+                security.join(", ")
+            ));
+        }
+        if operators.is_empty() && self.prepared().is_none() {
+            lines.push("nobody has the role operator, which makes keys".to_owned());
+        }
+        lines
+    }
+
+    fn quorum(&self, deed: Deed) -> Option<String> {
+        let me = &self.status.person;
+        let Some(terms) = self.council.terms(deed) else {
+            return Some(format!(
+                "the vault has no quorum for {deed}, so nobody can: portctl people govern FILE"
+            ));
+        };
+        if self.council.is_enough(deed, me) {
+            return None;
+        }
+        let asked = self.council.asked(deed, me);
+        let asked = if asked.is_empty() { "nobody".to_owned() } else { asked.join(", ") };
+        Some(format!(
+            "{deed} takes {}, and besides you, who propose it, only {asked} can vote",
+            terms.need
+        ))
+    }
+
+    /// What the canary's rules let it sign; or what to do about it if they do not.
+    pub(super) fn whither(&self, plan: &Plan) -> Result<Whither, String> {
+        let registry = self.book.registry();
+        let Some(rules) = self.book.rules(&self.label) else {
+            return Err(book_lines::advice(&self.book, &self.label, plan.chain.as_deref()));
+        };
+        let chain = match &plan.chain {
+            Some(name) => registry.chain_named(name).filter(|id| rules.chains.contains(id)),
+            None => rules.chains.first().copied(),
+        };
+        let named = plan.chain.as_deref().unwrap_or("any chain");
+        let chain =
+            chain.ok_or_else(|| format!("the rules of {} do not permit {named}", self.label))?;
+        let to = match plan.to.as_deref() {
+            Some(text) => match text.strip_prefix('@') {
+                Some(name) => registry.address_named(name),
+                None => text.parse().ok(),
+            },
+            None => payee(rules),
+        };
+        let permitted =
+            |to: &Address| rules.native.as_ref().is_some_and(|native| native.to.include(*to));
+        let to = to.filter(permitted).ok_or_else(|| {
+            let to = plan.to.as_deref().unwrap_or("any address");
+            format!("the rules of {} let it pay the coin to nobody, or not to {to}", self.label)
+        })?;
+        Ok(Whither { chain, to })
+    }
+
+    /// Callers of the canary that use other keys too, in a line: what the drill makes the signer
+    /// refuse counts as refusals of theirs.
+    pub(super) fn shared_callers(&self) -> Option<String> {
+        let own = &self.book.rules(&self.label)?.callers;
+        let others = self.book.keys().filter(|(label, _)| **label != self.label);
+        let real = others.filter(|(label, _)| !label.as_str().starts_with(LABEL_STEM));
+        let used: BTreeSet<&CallerId> =
+            real.flat_map(|(_, rules)| rules.callers.intersection(own)).collect();
+        if used.is_empty() {
+            return None;
+        }
+        let used: Vec<String> = used.into_iter().map(ToString::to_string).collect();
+        let used = used.join(", ");
+        Some(format!(
+            "warning: {used} uses other keys too. A drill makes hundreds of requests that are \
+             refused; if [triggers] in the signer's configuration bounds refusals, they stop that \
+             caller. Give drills a caller of their own"
+        ))
+    }
+
+    /// Canaries of earlier drills that are still there, a line each.
+    pub(super) fn left(&self) -> Vec<String> {
+        let old = self.keys.iter().filter(|key| {
+            key.purpose == CANARY
+                && key.label != self.label.as_str()
+                && key.state() != KeyState::Destroyed
+        });
+        old.map(left_line).collect()
+    }
+}
+
+/// How to end a canary that a drill left behind.
+pub(super) fn left_line(key: &Key) -> String {
+    let label = &key.label;
+    let next = match key.state() {
+        KeyState::Active | KeyState::Unspecified | KeyState::Draining if is_fresh(key) => {
+            return format!("{label} is still there, and was never used: a drill may take it");
+        }
+        KeyState::Active | KeyState::Unspecified | KeyState::Draining => format!(
+            "portctl freeze {label} --reason TEXT, then portctl revoke {label} --reason TEXT and \
+             portctl destroy {label} --reason TEXT"
+        ),
+        KeyState::Frozen => format!(
+            "portctl revoke {label} --reason TEXT, then portctl destroy {label} --reason TEXT"
+        ),
+        KeyState::Revoked => format!("portctl destroy {label} --reason TEXT"),
+        KeyState::Destroyed => return format!("{label} is destroyed"),
+    };
+    format!("{label} is still there, and {}: {next}", state_of(key))
+}
+
+/// Whether a drill may take it: nobody has signed anything with it.
+pub(super) fn is_fresh(key: &Key) -> bool {
+    key.purpose == CANARY && key.state() == KeyState::Active && key.used_by.is_empty()
+}
+
+/// The first `canary-N` that no key had; or whose key was made for a drill that never began.
+fn next_label(keys: &[Key], book: &Book) -> Option<KeyLabel> {
+    let labels =
+        (1..LABELS_MAX).filter_map(|n| format!("{LABEL_STEM}{n}").parse::<KeyLabel>().ok());
+    let mut labels = labels.filter(|label| {
+        let key = keys.iter().find(|key| key.label == label.as_str());
+        key.is_none_or(|key| is_fresh(key) && book.rules(label).is_some())
+    });
+    labels.next()
+}
+
+fn payee(rules: &KeyRules) -> Option<Address> {
+    match &rules.native.as_ref()?.to {
+        Recipients::Anyone => Some(SINK),
+        Recipients::Only(these) => these.iter().next().copied(),
+    }
+}
+
+/// Nobody's. It is paid nothing.
+const SINK: Address = Address::repeat_byte(0xdd);
+
+/// What canaries are called, if nobody says otherwise.
+const LABEL_STEM: &str = "canary-";
+
+/// A drill a day for 27 years.
+const LABELS_MAX: u32 = 10_000;

@@ -1,0 +1,380 @@
+//! The steps of a drill, each with what it must find. A new one is a variant, its place in the
+//! order, and a function.
+
+use std::time::Duration;
+
+use portcullis_client::wire::freeze_scope::Scope as WireScope;
+use portcullis_client::wire::{CreateKeyRequest, FenceState, Key, KeyState};
+use portcullis_client::{CallError, Code, KeyRef};
+use portcullis_policy::act::{Act, Destroy, Revoke, Thaw};
+use portcullis_policy::id::KeyId;
+use portcullis_policy::people::Role;
+use portcullis_policy::state::CANARY;
+use portcullis_policy::stops::Scope;
+use portcullis_policy::utc::rfc3339;
+
+use super::claims::Claims;
+use super::evidence::FreezeTold;
+use super::excerpt::Excerpt;
+use super::load::{Load, Payment, shown};
+use super::stage::{Found, Stage, Stopped};
+use super::stopwatch::Moment;
+use super::votes::Agreement;
+use super::{DrillFault, until};
+use crate::failure::Failure;
+use crate::key::state as state_of;
+use crate::output::address;
+
+/// What a drill does, one after the other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Step {
+    Create,
+    Sign,
+    Load,
+    Freeze,
+    Fence,
+    Silence,
+    Thaw,
+    Revoke,
+    Destroy,
+    Audit,
+}
+
+impl Step {
+    /// In the order in which they are taken.
+    pub(super) const ALL: [Self; 10] = [
+        Self::Create,
+        Self::Sign,
+        Self::Load,
+        Self::Freeze,
+        Self::Fence,
+        Self::Silence,
+        Self::Thaw,
+        Self::Revoke,
+        Self::Destroy,
+        Self::Audit,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Sign => "sign",
+            Self::Load => "load",
+            Self::Freeze => "freeze",
+            Self::Fence => "fence",
+            Self::Silence => "silence",
+            Self::Thaw => "thaw-refused",
+            Self::Revoke => "revoke",
+            Self::Destroy => "destroy",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+impl Stage<'_> {
+    pub(super) async fn take(&mut self, step: Step) -> Result<Found, Failure> {
+        match step {
+            Step::Create => self.create().await,
+            Step::Sign => self.sign().await,
+            Step::Load => self.load().await,
+            Step::Freeze => self.freeze().await,
+            Step::Fence => self.fence().await,
+            Step::Silence => self.silence().await,
+            Step::Thaw => self.thaw_refused().await,
+            Step::Revoke => self.revoke().await,
+            Step::Destroy => self.destroy().await,
+            Step::Audit => self.audit().await,
+        }
+    }
+
+    fn label(&self) -> &str {
+        self.ground.label.as_str()
+    }
+
+    fn key_id(&self) -> Result<KeyId, Failure> {
+        let key = self.canary.as_ref().ok_or(CallError::Incomplete { part: "key" })?;
+        Ok(key.key_id.parse().map_err(|_| CallError::Incomplete { part: "key id" })?)
+    }
+
+    async fn create(&mut self) -> Result<Found, Failure> {
+        let (key, how) = match self.ground.prepared() {
+            Some(key) => (key.clone(), "was made beforehand, and never used"),
+            None => self.make().await?,
+        };
+        if key.purpose != CANARY || key.state() != KeyState::Active {
+            return Err(DrillFault::Wrong(vec![format!(
+                "{} is {} and of purpose {:?}: a drill takes an active key of purpose {CANARY:?}",
+                key.label,
+                state_of(&key),
+                key.purpose
+            )])
+            .into());
+        }
+        let line = format!("{} {} {how}", key.label, address(&key.address));
+        self.canary = Some(key);
+        Ok(Found::line(line))
+    }
+
+    /// By us, if we may; else by an operator, who is asked.
+    async fn make(&self) -> Result<(Key, &'static str), Failure> {
+        let (label, now) = (self.label(), self.ground.status.sure_time_ms);
+        let request = CreateKeyRequest {
+            label: label.to_owned(),
+            tags: vec![self.plan.tag.to_string()],
+            purpose: CANARY.to_owned(),
+            owner: String::new(),
+            environment: self.ground.status.environment.clone(),
+            chains: vec![self.whither.chain.0],
+            review_by_ms: now.saturating_add(REVIEW_MS),
+        };
+        match self.control.create_key(request).await {
+            Ok(key) => return Ok((key, "was made in the token")),
+            Err(CallError::Refused(no)) if no.code() == Code::PermissionDenied => {}
+            Err(error) => return Err(error.into()),
+        }
+        let (tag, chain) = (&self.plan.tag, self.whither.chain);
+        let day = rfc3339(now.saturating_add(REVIEW_MS));
+        let day = day.get(..10).unwrap_or_default();
+        self.output.note(&format!(
+            "only an operator makes keys. {} types:\n  portctl key create {label} --purpose \
+             {CANARY} --tag {tag} --chain {chain} --environment {} --review-by {day}",
+            one_of(&self.ground.council.with(Role::Operator)),
+            self.ground.status.environment
+        ));
+        let made = until(self.patience, async || match self.control.key(label).await {
+            Ok(key) => Ok(Some(key)),
+            Err(CallError::Refused(no)) if no.code() == Code::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        });
+        let made = made.await?.ok_or(DrillFault::NobodyMade(label.to_owned()))?;
+        Ok((made, "was made in the token by an operator"))
+    }
+
+    async fn sign(&mut self) -> Result<Found, Failure> {
+        let client = self.connection.data().await?;
+        let listed = client.list_keys().await?;
+        let own = listed.iter().find(|one| one.label == self.label());
+        let own = own.ok_or_else(|| DrillFault::NotOurs(self.label().to_owned()))?;
+        let made = self.canary.as_ref().map(|key| key.address.as_slice());
+        if made != Some(own.key.address.as_slice()) {
+            let line = "data plane and control plane tell different addresses of the canary";
+            return Err(DrillFault::Wrong(vec![line.to_owned()]).into());
+        }
+        let key: KeyRef = own.key;
+        let payment = Payment { key, chain_id: self.whither.chain.0, to: self.whither.to };
+        let signed = payment.sign(&client, 0).await?;
+        self.payment = Some(payment);
+        Ok(Found::line(format!("a signature that verifies: {}", shown(&signed))))
+    }
+
+    async fn load(&mut self) -> Result<Found, Failure> {
+        let payment = self.payment.as_ref().ok_or(DrillFault::Order)?;
+        let rest = Duration::from_millis(self.plan.rest_ms);
+        let load = Load::start(self.callers, payment, rest, self.connection).await?;
+        let enough = self.callers.saturating_mul(SIGNED_EACH);
+        let warm = until(WARMING, async || {
+            let ready = load.signed() >= enough || !load.is_whole();
+            Ok(ready.then(|| load.signed()))
+        });
+        let warm = warm.await?;
+        let (callers, signed) = (load.callers(), load.signed());
+        self.load = Some(load);
+        if warm.is_none_or(|signed| signed < enough) {
+            return Err(DrillFault::Idle { signed, enough }.into());
+        }
+        Ok(Found::line(format!("{callers} live callers, {signed} signatures so far")))
+    }
+
+    async fn freeze(&mut self) -> Result<Found, Failure> {
+        let scope = WireScope::Key(self.label().to_owned());
+        let asked = Moment::now();
+        let stop = self.control.freeze(scope, "drill").await?;
+        let acknowledged = Moment::now();
+        let told = FreezeTold {
+            sequence: stop.sequence,
+            last_released_sequence: stop.last_released_sequence,
+            withheld: stop.withheld,
+        };
+        if !stop.recorded {
+            let line = "the stop holds and could not be recorded: make room for the journal";
+            return Err(DrillFault::Wrong(vec![line.to_owned()]).into());
+        }
+        self.stopped = Some(Stopped { asked, acknowledged, told });
+        let line = format!(
+            "acknowledged as record {}: the last signature released before it is record {}, {} \
+             withheld",
+            told.sequence, told.last_released_sequence, told.withheld
+        );
+        Ok(Found { lines: vec![line], since: Some(asked), until: Some(acknowledged) })
+    }
+
+    async fn fence(&mut self) -> Result<Found, Failure> {
+        let stopped = self.stopped.ok_or(DrillFault::Order)?;
+        let fenced = until(TOKEN, async || {
+            let key = self.control.key(self.label()).await?;
+            Ok(match key.fence() {
+                FenceState::Fenced => Some(Ok(())),
+                FenceState::Refused => Some(Err(key.fence_refused)),
+                FenceState::Open
+                | FenceState::Closing
+                | FenceState::Opening
+                | FenceState::Unspecified => None,
+            })
+        });
+        match fenced.await? {
+            Some(Ok(())) => {
+                let line = "the token was read back: it does not sign with the canary".to_owned();
+                Ok(Found { lines: vec![line], since: Some(stopped.asked), until: None })
+            }
+            Some(Err(why)) => {
+                let line = format!("the token would not fence the canary: {why}");
+                Err(DrillFault::Wrong(vec![line]).into())
+            }
+            None => {
+                let line = "the token has not said that it fenced the canary".to_owned();
+                Err(DrillFault::Wrong(vec![line]).into())
+            }
+        }
+    }
+
+    async fn silence(&mut self) -> Result<Found, Failure> {
+        let stopped = self.stopped.ok_or(DrillFault::Order)?;
+        tokio::time::sleep(Duration::from_millis(self.plan.silence_ms)).await;
+        let load = self.load.take().ok_or(DrillFault::Order)?;
+        let whole = load.is_whole();
+        let judged = load.judge(stopped.acknowledged, &stopped.told).await;
+        let (told, refused) = (judged.told.clone(), judged.refused());
+        self.load_told = Some(told.clone());
+        let mut wrong = judged.wrong;
+        if !whole || refused < self.callers {
+            wrong.push(format!(
+                "only {refused} requests were refused after the stop: the callers did not go on, \
+                 so their silence shows nothing"
+            ));
+        }
+        if !wrong.is_empty() {
+            return Err(DrillFault::Wrong(wrong).into());
+        }
+        Ok(Found::lines(vec![
+            format!(
+                "{} requests after the stop: {refused} refused as FROZEN, 0 signed",
+                told.asked_after
+            ),
+            format!(
+                "{} signatures before it, {} on the way when it was acknowledged, none of them \
+                 later than record {}",
+                told.signed_before, told.on_the_way, stopped.told.last_released_sequence
+            ),
+        ]))
+    }
+
+    async fn thaw_refused(&mut self) -> Result<Found, Failure> {
+        let act = Act::Thaw(Thaw { scope: Scope::Key(self.key_id()?) });
+        let act = serde_json::to_string(&act)?;
+        let proposed = self.control.propose(&act, "drill: one person alone").await?;
+        let tried = self.control.execute(&proposed.id).await;
+        let withdrawn = self.control.withdraw_proposal(&proposed.id).await;
+        let refusal = match tried {
+            Err(CallError::Refused(no)) if no.reason() == Some("QUORUM_NOT_MET") => no,
+            Err(error) => return Err(error.into()),
+            Ok(done) => {
+                let line = format!("one person alone thawed it: record {}", done.sequence);
+                return Err(DrillFault::Wrong(vec![line]).into());
+            }
+        };
+        withdrawn?;
+        let key = self.control.key(self.label()).await?;
+        if key.state() != KeyState::Frozen {
+            let line = format!("after the refused thaw the canary is {}", state_of(&key));
+            return Err(DrillFault::Wrong(vec![line]).into());
+        }
+        Ok(Found::line(format!(
+            "{} proposed a thaw and could not carry it out: {}; withdrawn",
+            self.ground.status.person,
+            refusal.message()
+        )))
+    }
+
+    async fn revoke(&mut self) -> Result<Found, Failure> {
+        let act = Act::Revoke(Revoke { key: self.key_id()? });
+        let line = self.agree(act).await?;
+        Ok(Found::line(line))
+    }
+
+    async fn destroy(&mut self) -> Result<Found, Failure> {
+        let act = Act::Destroy(Destroy { key: self.key_id()? });
+        let agreed = self.agree(act).await?;
+        let gone = until(TOKEN, async || {
+            let key = self.control.key(self.label()).await?;
+            Ok((key.state() == KeyState::Destroyed).then_some(key))
+        });
+        let Some(key) = gone.await? else {
+            let key = self.control.key(self.label()).await?;
+            let refused = key.removal.map(|removal| removal.refused).unwrap_or_default();
+            let line = format!("the token has not removed the canary: {refused}");
+            return Err(DrillFault::Wrong(vec![line]).into());
+        };
+        let removal = key.removal.clone().unwrap_or_default();
+        self.canary = Some(key);
+        Ok(Found::lines(vec![
+            agreed,
+            format!(
+                "{} objects removed from {}; looked for by id, label and point, and not found",
+                removal.objects, removal.token
+            ),
+        ]))
+    }
+
+    async fn agree(&self, act: Act) -> Result<String, Failure> {
+        let (control, output) = (self.control, self.output);
+        let person = &self.ground.status.person;
+        let asked = self.ground.council.asked(act.deed(), person);
+        let agreement = Agreement { control, output, asked, patience: self.patience };
+        agreement.reach(&act).await
+    }
+
+    /// Reads what the journal says, and holds it against what was seen.
+    async fn audit(&mut self) -> Result<Found, Failure> {
+        let key = self.key_id()?;
+        let read = Excerpt::read(self.control, key).await?;
+        let claims = Claims::of(key, &read.entries);
+        let mut wrong = claims.missing();
+        let said = self.stopped.map(|stopped| stopped.told.sequence);
+        if claims.frozen().map(|at| at.0) != said {
+            wrong.push("the journal's first stop of the canary is not the drill's".to_owned());
+        }
+        let mut lines = claims.told();
+        lines.push(format!(
+            "{} records about the canary, each proved to be in the journal of {} records",
+            read.records.len(),
+            read.tree.size
+        ));
+        self.journal = Some(read);
+        if wrong.is_empty() {
+            Ok(Found::lines(lines))
+        } else {
+            Err(DrillFault::Wrong(wrong).into())
+        }
+    }
+}
+
+/// "olga", or "one of olga, oscar".
+pub(super) fn one_of(people: &[String]) -> String {
+    match people {
+        [] => "nobody".to_owned(),
+        [one] => one.clone(),
+        [..] => format!("one of {}", people.join(", ")),
+    }
+}
+
+/// Somebody looks whether it is still there after a week.
+const REVIEW_MS: u64 = 7 * 86_400_000;
+
+/// Signatures by each live caller before the stop.
+const SIGNED_EACH: u64 = 10;
+
+/// For the first signatures of all live callers: a token may be slow.
+const WARMING: Duration = Duration::from_secs(30);
+
+/// For what the token does by itself: it is told again after a while.
+const TOKEN: Duration = Duration::from_secs(60);
