@@ -83,6 +83,8 @@ pub struct State {
     revoked: BTreeSet<KeyId>,
     fences: Fences,
     drains: BTreeMap<KeyId, Drain>,
+    /// Which key took the place of one that was drained.
+    successors: BTreeMap<KeyId, KeyId>,
     tombs: BTreeMap<KeyId, Tomb>,
     /// Stop orders that were used, until they are no longer good.
     used_orders: BTreeSet<(Millis, B128)>,
@@ -284,6 +286,7 @@ impl State {
             revoked: BTreeSet::new(),
             fences: Fences::default(),
             drains: BTreeMap::new(),
+            successors: BTreeMap::new(),
             tombs: BTreeMap::new(),
             used_orders: BTreeSet::new(),
             ledger,
