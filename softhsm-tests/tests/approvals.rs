@@ -27,5 +27,7 @@ mod mission;
 mod orders;
 #[path = "approvals/requests.rs"]
 mod requests;
+#[path = "approvals/rotations.rs"]
+mod rotations;
 #[path = "approvals/sweeps.rs"]
 mod sweeps;
