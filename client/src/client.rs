@@ -251,6 +251,8 @@ pub struct ListedKey {
     pub label: String,
     /// Whether a stop covers it now.
     pub frozen: bool,
+    /// Labels of keys whose place it takes: they are drained to it, or were before they ended.
+    pub replaces: Vec<String>,
 }
 
 impl TryFrom<v1::SigningKey> for ListedKey {
@@ -262,7 +264,8 @@ impl TryFrom<v1::SigningKey> for ListedKey {
         let address = Address::try_from(listed.address.as_slice());
         let address = address.map_err(|_| malformed("address"))?;
         let key = KeyRef { id, address };
-        Ok(Self { key, label: listed.label, frozen: listed.frozen })
+        let v1::SigningKey { label, frozen, replaces, .. } = listed;
+        Ok(Self { key, label, frozen, replaces })
     }
 }
 

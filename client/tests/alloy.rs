@@ -127,7 +127,7 @@ impl SigningService for OneKey {
             key_id: key_ref(1).id.to_string(),
             label: "hot".into(),
             address: key_ref(1).address.to_vec(),
-            frozen: false,
+            ..Default::default()
         };
         Ok(Response::new(v1::ListSigningKeysResponse { keys: vec![listed] }))
     }

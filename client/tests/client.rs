@@ -527,12 +527,14 @@ async fn listed_keys_are_parsed_or_the_listing_is_refused() {
         label: "hot".into(),
         address: key_ref().address.to_vec(),
         frozen: true,
+        replaces: vec!["warm".into()],
     };
     let bad = v1::SigningKey { address: vec![1; 19], ..good.clone() };
     let script = Scripted { keys: vec![good.clone()], ..Scripted::honest() };
     let (client, _fake, _pki) = script.connect().await;
     let keys = client.list_keys().await.expect("keys");
     assert_eq!((keys[0].key, keys[0].label.as_str(), keys[0].frozen), (key_ref(), "hot", true));
+    assert_eq!(keys[0].replaces, ["warm"]);
     let (client, _fake, _pki) =
         Scripted { keys: vec![good, bad], ..Scripted::honest() }.connect().await;
     let error = client.list_keys().await.expect_err("a bad address");
@@ -551,6 +553,7 @@ fn listed(number: u8, label: &str) -> v1::SigningKey {
         label: label.into(),
         address: address(&key(number)).to_vec(),
         frozen: false,
+        replaces: Vec::new(),
     }
 }
 
@@ -564,14 +567,62 @@ async fn a_drained_key_is_followed_to_its_successor_with_a_transaction_of_its_ow
     let (client, _fake, _pki) = Scripted { keys, ..script }.connect().await;
     let mut key = client.key_labelled("hot").await.expect("keys").expect("hot");
     let mut built = Vec::new();
-    let signed = client.sign_transaction_following(&mut key, async |account| {
+    let signed = client.sign_transaction_following(&mut key, |account| {
         built.push(account);
-        Ok::<_, SignError>(transfer().preimage)
+        async { Ok::<_, SignError>(transfer().preimage) }
     });
     let signed = signed.await.expect("signed by the successor");
     assert!(matches!(signed, Answer::Signed(_)), "{signed:?}");
     assert_eq!(key.label, "cold", "and asked first from then on");
     assert_eq!(built, [address(&self::key(1)), address(&self::key(2))]);
+}
+
+/// A refusal with this reason, as of a key that is stopped or ended.
+fn ended(reason: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason, "portcullis.v1", []);
+    Status::with_error_details(Code::FailedPrecondition, "denied", details)
+}
+
+#[tokio::test]
+async fn a_key_that_was_drained_and_is_stopped_or_ended_is_followed_by_what_the_listing_says() {
+    for reason in ["FROZEN", "KEY_REVOKED"] {
+        let script = Scripted::new(move |request| match request.key_id.as_str() {
+            "01010101010101010101010101010101" => Err(ended(reason)),
+            _ => Ok(answer(wanted(&request).signed(&key(3)))),
+        });
+        // By way of one that is no more: what takes its place now is listed.
+        let hot = v1::SigningKey { frozen: true, ..listed(1, "hot") };
+        let replaces = vec!["cold".into(), "hot".into()];
+        let colder = v1::SigningKey { replaces, ..listed(3, "colder") };
+        let (client, _fake, _pki) =
+            Scripted { keys: vec![hot, colder.clone()], ..script }.connect().await;
+        let mut key = client.key_labelled("hot").await.expect("keys").expect("hot");
+        let build = async |_| Ok::<_, SignError>(transfer().preimage);
+        let signed = client.sign_transaction_following(&mut key, build).await;
+        assert!(matches!(signed, Ok(Answer::Signed(_))), "{reason}: {signed:?}");
+        assert_eq!(key.label, "colder");
+        // Without rules of its own it is listed no more, and its name leads on.
+        let script = Scripted { keys: vec![colder], ..Scripted::honest() };
+        let (client, _fake, _pki) = script.connect().await;
+        let led = client.key_labelled("hot").await.expect("keys").expect("led");
+        assert_eq!(led.label, "colder");
+        assert_eq!(client.key_labelled("warm").await.expect("keys"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_key_without_a_successor_is_a_refusal_and_so_is_every_other_reason() {
+    for reason in ["FROZEN", "KEY_REVOKED", "OVER_WINDOW_LIMIT"] {
+        let hot = v1::SigningKey { frozen: true, ..listed(1, "hot") };
+        let script = Scripted::new(move |_| Err(ended(reason)));
+        let other = v1::SigningKey { replaces: vec!["warm".into()], ..listed(2, "cold") };
+        let (client, _fake, _pki) = Scripted { keys: vec![hot, other], ..script }.connect().await;
+        let mut key = client.key_labelled("hot").await.expect("keys").expect("hot");
+        let build = async |_| Ok::<_, SignError>(transfer().preimage);
+        let refused = client.sign_transaction_following(&mut key, build).await;
+        assert_eq!(refused.expect_err("refused").reason(), Some(reason));
+        assert_eq!(key.label, "hot");
+    }
 }
 
 #[tokio::test]

@@ -9,15 +9,15 @@ use portcullis_client::{
 
 use portcullis_policy::examples::BadExamples;
 
-use crate::approvals::VoteFault;
 use crate::approvals::ssh::SshFault;
 use crate::approvals::statement::StatementFault;
+use crate::approvals::{AwaitFault, VoteFault};
 use crate::audit::export::ExportFault;
 use crate::audit::verify::VerifyFault;
 use crate::connection::ConnectionFault;
 use crate::drain::DrainFault;
 use crate::drill::DrillFault;
-use crate::key::ImpactFault;
+use crate::key::{BookEditFault, ImpactFault, RotateFault};
 use crate::people::PeopleFault;
 use crate::policy::{ExplainFault, FaultyBook};
 use crate::sign::SignFault;
@@ -134,6 +134,23 @@ pub(crate) enum Failure {
     /// Nothing could be told of what a key is used for.
     #[error(transparent)]
     Impact(Box<ImpactFault>),
+    /// People did not agree.
+    #[error(transparent)]
+    Await(#[from] AwaitFault),
+    /// A key cannot take another's place, or not yet.
+    #[error(transparent)]
+    Rotate(Box<RotateFault>),
+    /// The book in force cannot be rewritten for a key that takes another's place.
+    #[error(transparent)]
+    BookEdit(#[from] BookEditFault),
+    /// A file that cannot be written.
+    #[error("{path} cannot be written: make room, or give another folder", path = path.display())]
+    Write {
+        /// As given.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A result could not be printed.
     #[error("the result could not be written to standard output")]
     Print(#[from] std::io::Error),
@@ -156,7 +173,8 @@ boxed!(
     People(PeopleFault),
     Drain(DrainFault),
     Drill(DrillFault),
-    Impact(ImpactFault)
+    Impact(ImpactFault),
+    Rotate(RotateFault)
 );
 
 impl Failure {
@@ -172,7 +190,9 @@ impl Failure {
             | Self::Wait(WaitError::Sign(SignError::Refused(refusal))) => refused_exit(refusal),
             Self::Signing(SignError::Untrusted(_))
             | Self::Wait(WaitError::Sign(SignError::Untrusted(_))) => Exit::Unverified,
-            Self::Wait(WaitError::Rejected { .. } | WaitError::Ended { .. }) => Exit::Denied,
+            Self::Wait(WaitError::Rejected { .. } | WaitError::Ended { .. }) | Self::Await(_) => {
+                Exit::Denied
+            }
             Self::Statement(fault) => fault.exit(),
             Self::Ssh(fault) => fault.exit(),
             Self::People(fault) => fault.exit(),
@@ -194,7 +214,10 @@ impl Failure {
             | Self::Drain(_)
             | Self::Drill(_)
             | Self::Impact(_)
+            | Self::Rotate(_)
+            | Self::BookEdit(_)
             | Self::Read { .. }
+            | Self::Write { .. }
             | Self::Print(_) => Exit::Failure,
         }
     }
@@ -234,7 +257,11 @@ impl Failure {
             | Self::Drain(_)
             | Self::Drill(_)
             | Self::Impact(_)
+            | Self::Rotate(_)
+            | Self::BookEdit(_)
             | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Await(_)
             | Self::Print(_) => None,
         }
     }

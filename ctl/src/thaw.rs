@@ -2,7 +2,7 @@
 //! and `destroy KEY`: end it. Each takes a quorum.
 
 use clap::Args;
-use portcullis_client::wire::freeze_scope;
+use portcullis_client::wire::{Key, freeze_scope};
 use portcullis_client::{CallError, ControlClient};
 use portcullis_policy::act::{Act, Destroy, Revoke, Thaw};
 use portcullis_policy::id::{InvalidName, KeyId};
@@ -100,7 +100,11 @@ pub(crate) async fn destroy(
 }
 
 pub(crate) async fn key_id(control: &ControlClient, id_or_label: &str) -> Result<KeyId, Failure> {
-    let key = control.key(id_or_label).await?;
+    id_of(&control.key(id_or_label).await?)
+}
+
+/// A key's id, as the journal has it.
+pub(crate) fn id_of(key: &Key) -> Result<KeyId, Failure> {
     let id = key.key_id.parse().map_err(|_| CallError::Incomplete { part: "key id" });
     Ok(id?)
 }

@@ -154,6 +154,19 @@ impl Drain {
         }
     }
 
+    /// What it may cost. What goes to a successor stays with the keys of the vault, and counts as
+    /// spent once that one spends it: else a limit over both would be used up by the move, and
+    /// refuse whoever follows. Its fees go, and so does everything that goes to an address.
+    fn charges(&self, effects: &[Effect], chain: ChainId) -> Option<Charges> {
+        match self.plan.to {
+            DrainTo::Address(_) => effect::charges(effects, chain),
+            DrainTo::Key(_) => {
+                let fees = effects.iter().filter(|one| matches!(one, Effect::Fee { .. }));
+                effect::charges(&fees.cloned().collect::<Vec<_>>(), chain)
+            }
+        }
+    }
+
     fn held(&self, slot: Slot) -> Amount {
         self.fees.get(&slot).copied().unwrap_or(Amount::ZERO)
     }
@@ -202,7 +215,7 @@ pub(crate) fn judge(
         }
         return None;
     }
-    let charge = effect::charges(&effects, chain);
+    let charge = drain.charges(&effects, chain);
     out.note(Rule::NoOverflow, Seen::Nothing, charge.is_some());
     let (charge, part) = charge.zip(part)?;
     check_fees(facts, (drain, part), (request.slot(), &charge), out);

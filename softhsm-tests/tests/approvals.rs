@@ -33,5 +33,7 @@ mod orders;
 mod requests;
 #[path = "approvals/rescues.rs"]
 mod rescues;
+#[path = "approvals/rotations.rs"]
+mod rotations;
 #[path = "approvals/sweeps.rs"]
 mod sweeps;

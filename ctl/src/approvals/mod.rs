@@ -3,8 +3,10 @@
 //! Votes are signed here, by the voter's own key, over the text that is on the screen and nothing
 //! else: see `statement.rs` for what of it is believed, and `ssh.rs` for how it is signed.
 
+pub(crate) mod awaiting;
 mod id;
 mod list;
+mod order;
 pub(crate) mod proposing;
 mod show;
 pub(crate) mod ssh;
@@ -13,6 +15,7 @@ pub(crate) mod vote;
 mod watch;
 pub(crate) mod words;
 
+pub(crate) use self::awaiting::AwaitFault;
 pub(crate) use self::vote::VoteFault;
 
 use clap::{Args, Subcommand};

@@ -17,6 +17,15 @@ pub(crate) struct Wanted {
     pub(crate) reason: String,
 }
 
+/// A proposal of an act, and how far it is.
+pub(crate) struct Asked {
+    pub(crate) approval: Approval,
+    /// Whether nobody had proposed it yet.
+    is_new: bool,
+    /// Whether the same command would find it.
+    found_again: bool,
+}
+
 impl Wanted {
     /// Done if it can be, and else as far as it can be taken.
     pub(crate) async fn settle(
@@ -24,20 +33,31 @@ impl Wanted {
         control: &ControlClient,
         output: &Output,
     ) -> Result<Exit, Failure> {
-        let (live, compared) = self.live(control, output).await?;
-        let Some(live) = live else {
-            let act = serde_json::to_string(&self.act)?;
-            let proposed = control.propose(&act, &self.reason).await?;
-            return waits("proposed", &proposed, compared, output);
-        };
-        if live.state() != ApprovalState::Ready {
-            return waits("waits", &live, compared, output);
+        let asked = self.ask(control, output).await?;
+        if !words::is_ready(&asked.approval) {
+            return asked.waits(output);
         }
+        let live = asked.approval;
         let done = control.execute(&live.id).await?;
         let mut human = vec![("agreed", words::voters(&live))];
         human.extend(self::done(&done));
         output.result(&fields(&human), &done_json(&live.id, &done))?;
         Ok(Exit::Done)
+    }
+
+    /// Proposes it if nobody did yet. Nothing is done by that.
+    pub(crate) async fn ask(
+        &self,
+        control: &ControlClient,
+        output: &Output,
+    ) -> Result<Asked, Failure> {
+        let (live, found_again) = self.live(control, output).await?;
+        if let Some(approval) = live {
+            return Ok(Asked { approval, is_new: false, found_again });
+        }
+        let act = serde_json::to_string(&self.act)?;
+        let approval = control.propose(&act, &self.reason).await?;
+        Ok(Asked { approval, is_new: true, found_again })
     }
 
     /// A proposal of exactly this that waits already: one that is ready, else the newest. The
@@ -85,6 +105,13 @@ async fn proposed_act(control: &ControlClient, at: u64) -> Result<Option<Act>, C
     Ok(None)
 }
 
+impl Asked {
+    fn waits(&self, output: &Output) -> Result<Exit, Failure> {
+        let word = if self.is_new { "proposed" } else { "waits" };
+        waits(word, &self.approval, self.found_again, output)
+    }
+}
+
 /// `again`: whether the same command would find it.
 fn waits(
     word: &'static str,
@@ -101,7 +128,7 @@ fn waits(
     }
     human.push(("votes until", portcullis_policy::utc::rfc3339(approval.votes_until_ms)));
     human.push(("time left", words::left(approval)));
-    human.push(("voters type", format!("portctl approvals approve {id}")));
+    human.push(("voters type", words::voters_type(approval)));
     let again = if again { ", or this command again" } else { "" };
     human.push(("and then", format!("portctl approvals execute {id}{again}")));
     let json = json!({ "status": "waiting", "approval": words::json(approval) });

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::approvals::id::is_beginning;
 use crate::approvals::ssh::Signer;
 use crate::approvals::statement::{self, Statement};
-use crate::approvals::{proposing, words};
+use crate::approvals::{order, proposing, words};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, fields, is_plain};
@@ -142,7 +142,8 @@ pub(crate) async fn approve(
         .await?;
     let id = approval.id.clone();
     let ready = approval.proposal && approval.state() == ApprovalState::Ready;
-    let done = if ready && !args.no_execute { Some(control.execute(&id).await) } else { None };
+    let later = ready && (args.no_execute || order::after_a_book(&approval, &control).await);
+    let done = if ready && !later { Some(control.execute(&id).await) } else { None };
     let (mut human, mut json) = (cast.human(&approval), cast.json(&approval));
     if let (Some(Ok(done)), Some(all)) = (&done, json.as_object_mut()) {
         human.extend(proposing::done(done));
@@ -153,8 +154,8 @@ pub(crate) async fn approve(
         output.note(&format!("the vote is recorded, and {id} was not executed:"));
         return Err(error.into());
     }
-    if ready && args.no_execute {
-        output.note(&format!("enough have agreed: portctl approvals execute {id}"));
+    if later {
+        output.note(&order::left_to_do(&id, args.no_execute));
     }
     Ok(Exit::Done)
 }
@@ -314,8 +315,7 @@ impl Cast {
     fn human(&self, approval: &Approval) -> Vec<(&'static str, String)> {
         let Self { word, person, credential, sequence, signed: _ } = self;
         let said = format!("{word}, as {person} with {credential}, record {sequence}");
-        let mut lines = vec![("voted", said)];
-        lines.push(("state", words::state(approval).to_owned()));
+        let mut lines = vec![("voted", said), ("state", words::state(approval).to_owned())];
         lines.extend(approval.takes.iter().map(|takes| ("takes", words::plain(takes))));
         lines.push(("votes", words::voters(approval)));
         if words::is_live(approval) {

@@ -25,6 +25,11 @@ pub(crate) fn is_live(approval: &Approval) -> bool {
     matches!(approval.state(), ApprovalState::Waiting | ApprovalState::Ready)
 }
 
+/// Whether it can be done.
+pub(crate) fn is_ready(approval: &Approval) -> bool {
+    approval.state() == ApprovalState::Ready
+}
+
 /// The time that counts now: for votes while it waits, for doing it once it is ready.
 pub(crate) fn left(approval: &Approval) -> String {
     let end = match approval.state() {
@@ -38,6 +43,17 @@ pub(crate) fn left(approval: &Approval) -> String {
     match end.checked_sub(now_ms()) {
         Some(left) if left > 0 => span(left),
         _ => "over".to_owned(),
+    }
+}
+
+/// The same without seconds, unless there are only seconds: for lines that are printed when they
+/// change.
+pub(crate) fn left_to_the_minute(approval: &Approval) -> String {
+    let left = left(approval);
+    match left.split_once("m ") {
+        Some((minutes, _)) => format!("{minutes}m"),
+        None if left.ends_with('s') => "less than a minute".to_owned(),
+        None => left,
     }
 }
 
@@ -58,6 +74,11 @@ fn span(millis: u64) -> String {
         (0, hours, minutes) => format!("{hours}h {minutes}m"),
         (days, hours, _) => format!("{days}d {hours}h"),
     }
+}
+
+/// What whoever is asked types.
+pub(crate) fn voters_type(approval: &Approval) -> String {
+    format!("portctl approvals approve {}", plain(&approval.id))
 }
 
 /// Who said what, in one cell. What does not count now is in brackets.

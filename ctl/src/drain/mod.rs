@@ -3,11 +3,12 @@
 
 mod file;
 mod node;
+mod nodes;
 mod priced;
 mod run;
 mod steps;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use portcullis_client::ControlClient;
@@ -16,6 +17,8 @@ use portcullis_policy::book::Book;
 use portcullis_policy::drain::DrainPlan;
 use portcullis_policy::id::CallerId;
 
+pub(crate) use self::nodes::rpc;
+pub(crate) use self::run::{RunArgs, carry_out};
 use crate::approvals::proposing::Wanted;
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
@@ -33,26 +36,26 @@ pub(crate) enum DrainVerb {
     Propose(ProposeArgs),
     /// Sign and send what the plan permits: tokens first, then allowances and nonces, coin last.
     /// Run it again to go on after an interruption.
-    Run(run::RunArgs),
+    Run(RunArgs),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
     /// The key, by id or label.
-    key: String,
+    pub(crate) key: String,
     /// Where everything goes: the label of its successor, or an address that the book names, as
     /// "@name" or "0x..".
     #[arg(long, value_name = "WHERE")]
-    to: String,
+    pub(crate) to: String,
     /// A caller that may ask for the signatures. More than once for more of them.
     #[arg(long = "caller", value_name = "ID", required = true)]
-    callers: Vec<CallerId>,
+    pub(crate) callers: Vec<CallerId>,
     /// The most that all transactions on a chain may cost in fees, once for each coin: "0.05 ETH".
     #[arg(long = "fees", value_name = "AMOUNT", required = true)]
-    fees: Vec<String>,
+    pub(crate) fees: Vec<String>,
     /// How long it lasts: at most 30d.
     #[arg(long = "for", value_name = "TIME", default_value = "2h")]
-    lasts: String,
+    pub(crate) lasts: String,
 }
 
 #[derive(Args, Debug)]
@@ -119,20 +122,30 @@ async fn plan(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let control = connection.control().await?;
-    let (book, key) = (book(&control).await?, control.key(&args.key).await?);
+    let key = control.key(&args.key).await?;
+    let text = draft(&args, &key.label, &control).await?;
+    output.exact(&text, &serde_json::json!({ "plan": text }))?;
+    output.note(&format!("read it, then: portctl drain propose {} FILE --reason TEXT", key.label));
+    Ok(Exit::Done)
+}
+
+/// A plan for a key, by the book in force: everything on every chain that its rules name.
+pub(crate) async fn draft(
+    args: &PlanArgs,
+    label: &str,
+    control: &ControlClient,
+) -> Result<String, Failure> {
+    let book = book(control).await?;
     let now = control.status().await?.sure_time_ms;
     let wanted = file::Draft {
-        label: &key.label,
+        label,
         to: &args.to,
         callers: &args.callers,
         fees: &args.fees,
         lasts: &args.lasts,
         now,
     };
-    let text = wanted.write(&book)?;
-    output.exact(&text, &serde_json::json!({ "plan": text }))?;
-    output.note(&format!("read it, then: portctl drain propose {} FILE --reason TEXT", key.label));
-    Ok(Exit::Done)
+    Ok(wanted.write(&book)?)
 }
 
 async fn propose(
@@ -147,11 +160,22 @@ async fn propose(
     wanted.settle(&control, output).await
 }
 
-async fn read(control: &ControlClient, path: &std::path::Path) -> Result<DrainPlan, Failure> {
+/// A plan from its file, with the names that the book in force and the keys give to things.
+pub(crate) async fn read(control: &ControlClient, path: &Path) -> Result<DrainPlan, Failure> {
     let (book, keys) = (book(control).await?, control.list_keys().await?);
     file::read(path, &book, &keys)
 }
 
+/// Whether there is a node for each chain of a plan, of that chain.
+pub(crate) async fn check_nodes(
+    given: &[(String, String)],
+    plan: &DrainPlan,
+    control: &ControlClient,
+) -> Result<(), Failure> {
+    nodes::nodes(given, plan, &book(control).await?).await.map(drop)
+}
+
+/// The book in force.
 async fn book(control: &ControlClient) -> Result<Book, Failure> {
     let text = control.book().await?.book;
     Ok(Book::parse(&text).map_err(|_| DrainFault::Book)?)

@@ -2,7 +2,6 @@
 //! until nothing is. It keeps no notes: the chain says what was done, so it goes on after any
 //! interruption.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,12 +10,13 @@ use clap::Args;
 use portcullis_client::wire::KeyState;
 use portcullis_client::{Answer, CallError, Client, KeyRef};
 use portcullis_policy::book::{Book, format_amount};
-use portcullis_policy::drain::{DrainChain, DrainPlan, DrainTo};
+use portcullis_policy::drain::{DrainChain, DrainTo};
 use portcullis_policy::id::ChainId;
 use portcullis_policy::money::{Account, Amount, Asset};
 use serde_json::{Value, json};
 
 use super::node::{Node, NodeFault};
+use super::nodes::{chain_name, fault, nodes, rpc};
 use super::priced::{Price, Step, preimage};
 use super::steps::{self, Deed, Holdings};
 use super::{DrainFault, book, file};
@@ -28,27 +28,21 @@ use crate::output::Output;
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
     /// The key, by id or label. It must be draining.
-    key: String,
+    pub(crate) key: String,
     /// The plan that people agreed to.
-    plan: PathBuf,
+    pub(crate) plan: PathBuf,
     /// A node of a chain: the chain's name in the book, "=", and an http or https URL.
     #[arg(long = "rpc", value_name = "NAME=URL", required = true, value_parser = rpc)]
-    nodes: Vec<(String, String)>,
+    pub(crate) nodes: Vec<(String, String)>,
     /// Cancel every nonce below this one too: whatever was signed for it and not sent is then void.
     #[arg(long, value_name = "NONCE", default_value_t = 0)]
-    cancel_below: u64,
+    pub(crate) cancel_below: u64,
     /// Do not read the journal for allowances that may stand.
     #[arg(long)]
-    no_allowances: bool,
+    pub(crate) no_allowances: bool,
     /// Say what would be done, and sign nothing.
     #[arg(long)]
-    dry_run: bool,
-}
-
-fn rpc(text: &str) -> Result<(String, String), String> {
-    let (name, url) = text.split_once('=').ok_or("write NAME=URL: ethereum=https://..")?;
-    let http = url.starts_with("http://") || url.starts_with("https://");
-    if http { Ok((name.into(), url.into())) } else { Err("the URL begins with http(s)://".into()) }
+    pub(crate) dry_run: bool,
 }
 
 pub(crate) async fn run(
@@ -56,6 +50,36 @@ pub(crate) async fn run(
     connection: &ConnectionArgs,
     output: &Output,
 ) -> Result<Exit, Failure> {
+    let dry = args.dry_run;
+    let moved = carry_out(&args, connection, output).await?;
+    let (word, count) = (if dry { "to be sent" } else { "sent" }, moved.sent.len());
+    let human = format!("{count} transactions {word}");
+    let json = json!({ "transactions": moved.sent, "left": moved.left, "dry_run": dry });
+    output.result(&human, &json)?;
+    moved.all().map(|_sent| Exit::Done)
+}
+
+/// What became of it.
+pub(crate) struct Moved {
+    /// Each transaction that was sent, or would be.
+    sent: Vec<Value>,
+    /// What is still there, in words.
+    left: Vec<String>,
+}
+
+impl Moved {
+    /// What was sent, if nothing is left.
+    pub(crate) fn all(self) -> Result<Vec<Value>, Failure> {
+        if self.left.is_empty() { Ok(self.sent) } else { Err(DrainFault::Left(self.left).into()) }
+    }
+}
+
+/// Goes over all chains of the plan.
+pub(crate) async fn carry_out(
+    args: &RunArgs,
+    connection: &ConnectionArgs,
+    output: &Output,
+) -> Result<Moved, Failure> {
     let control = connection.control().await?;
     let (book, keys) = (book(&control).await?, control.list_keys().await?);
     let plan = file::read(&args.plan, &book, &keys)?;
@@ -75,7 +99,7 @@ pub(crate) async fn run(
             address.ok_or_else(|| DrainFault::Asked("the successor is gone".into()))?
         }
     };
-    let nodes = nodes(&args, &plan, &book).await?;
+    let nodes = nodes(&args.nodes, &plan, &book).await?;
     let allowances = if args.no_allowances {
         Vec::new()
     } else {
@@ -103,37 +127,7 @@ pub(crate) async fn run(
             all.left.push(format!("{name}: it ended early, for the reason above"));
         }
     }
-    all.end(args.dry_run)
-}
-
-/// A node for each chain of the plan, which is of that chain.
-async fn nodes(args: &RunArgs, plan: &DrainPlan, book: &Book) -> Result<Vec<Node>, Failure> {
-    let given: BTreeMap<&str, &str> =
-        args.nodes.iter().map(|(name, url)| (name.as_str(), url.as_str())).collect();
-    let (mut nodes, mut missing) = (Vec::new(), Vec::new());
-    for part in &plan.chains {
-        let name = chain_name(book, part.chain);
-        let Some(url) = given.get(name.as_str()) else {
-            missing.push(name);
-            continue;
-        };
-        let node = Node::new(url);
-        let found = node.chain_id().await.map_err(|source| fault(&name, &node, source))?;
-        if found != part.chain.0 {
-            let (url, wanted) = (node.url().to_owned(), part.chain.0);
-            return Err(DrainFault::Chain { chain: name, url, found, wanted }.into());
-        }
-        nodes.push(node);
-    }
-    if missing.is_empty() { Ok(nodes) } else { Err(DrainFault::NoNode(missing.join(", ")).into()) }
-}
-
-fn chain_name(book: &Book, id: ChainId) -> String {
-    book.registry().chain(id).map_or_else(|| id.to_string(), |chain| chain.name.clone())
-}
-
-fn fault(chain: &str, node: &Node, source: NodeFault) -> DrainFault {
-    DrainFault::Node { chain: chain.to_owned(), url: node.url().to_owned(), source }
+    Ok(Moved { sent: all.sent, left: all.left })
 }
 
 struct Drainer<'a> {
@@ -374,14 +368,6 @@ impl Drainer<'_> {
 
     fn amount(&self, chain: ChainId, asset: Asset, units: U256) -> String {
         format_amount(self.book.registry(), Account { chain, asset }, Amount::from_units(units))
-    }
-
-    fn end(self, dry: bool) -> Result<Exit, Failure> {
-        let (word, count) = (if dry { "to be sent" } else { "sent" }, self.sent.len());
-        let human = format!("{count} transactions {word}");
-        let json = json!({ "transactions": self.sent, "left": self.left, "dry_run": dry });
-        self.output.result(&human, &json)?;
-        if self.left.is_empty() { Ok(Exit::Done) } else { Err(DrainFault::Left(self.left).into()) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `key create LABEL`.
 
 use clap::Args;
-use portcullis_client::wire::CreateKeyRequest;
+use portcullis_client::wire::{CreateKeyRequest, Key};
 use portcullis_policy::utc::first_of_day;
 
 use crate::connection::ConnectionArgs;
@@ -49,7 +49,20 @@ pub(crate) async fn run(
     Ok(Exit::Done)
 }
 
+/// What makes a key like this one, under another label.
+pub(crate) fn like(key: &Key, label: &str, review_by_ms: u64) -> CreateKeyRequest {
+    CreateKeyRequest {
+        label: label.to_owned(),
+        tags: key.tags.clone(),
+        purpose: key.purpose.clone(),
+        owner: key.owner.clone(),
+        environment: key.environment.clone(),
+        chains: key.chains.clone(),
+        review_by_ms,
+    }
+}
+
 /// The first moment of a day, UTC.
-fn day(text: &str) -> Result<u64, String> {
+pub(crate) fn day(text: &str) -> Result<u64, String> {
     first_of_day(text).ok_or_else(|| "write a day as 2027-03-31".to_owned())
 }

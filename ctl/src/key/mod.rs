@@ -1,11 +1,13 @@
-//! `key create | list | show | impact`.
+//! `key create | rotate | list | show | impact`.
 
 mod create;
 mod impact;
 mod list;
 mod removal;
+mod rotate;
 mod show;
 
+pub(crate) use self::rotate::{BookEditFault, RotateFault};
 pub(crate) use impact::{Fold, ImpactFault, standing_allowances};
 
 use clap::Subcommand;
@@ -23,6 +25,9 @@ use portcullis_policy::utc::rfc3339;
 pub(crate) enum KeyVerb {
     /// Make a key in the token. It may sign nothing until the book has rules for its label.
     Create(create::CreateArgs),
+    /// Put another key in its place: make it, give it the rules, move what the old one holds, and
+    /// end that. Give the same command again to go on after an interruption.
+    Rotate(rotate::RotateArgs),
     /// List all keys.
     List,
     /// Show one key.
@@ -38,6 +43,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     match verb {
         KeyVerb::Create(args) => create::run(args, connection, output).await,
+        KeyVerb::Rotate(args) => rotate::run(args, connection, output).await,
         KeyVerb::List => list::run(connection, output).await,
         KeyVerb::Show(args) => show::run(&args, connection, output).await,
         KeyVerb::Impact(args) => impact::run(&args, connection, output).await,
@@ -79,9 +85,9 @@ fn human(key: &Key) -> String {
     }
     if key.state() == KeyState::Draining {
         lines.push(("drained until", rfc3339(key.drained_until_ms)));
-        if !key.successor.is_empty() {
-            lines.push(("successor", key.successor.clone()));
-        }
+    }
+    if !key.successor.is_empty() {
+        lines.push(("successor", key.successor.clone()));
     }
     if let Some(removal) = &key.removal {
         lines.push(("removal", removal::words(removal)));

@@ -453,7 +453,7 @@ impl SigningService for Script {
     ) -> Result<Response<v1::ListSigningKeysResponse>, Status> {
         let hot = hot_key();
         let (key_id, label, address) = (hot.key_id, hot.label, hot.address);
-        let listed = v1::SigningKey { key_id, label, address, frozen: false };
+        let listed = v1::SigningKey { key_id, label, address, ..Default::default() };
         Ok(Response::new(v1::ListSigningKeysResponse { keys: vec![listed] }))
     }
 }

@@ -301,7 +301,7 @@ impl State {
                 self.stops.remove(&thaw.scope);
                 // Whoever starts a key again wants its own rules back.
                 if let Scope::Key(key) = &thaw.scope {
-                    self.drains.remove(key);
+                    self.forget_drain(*key);
                 }
                 let started: BTreeSet<KeyId> =
                     self.keys.keys().copied().filter(|key| !self.is_stopped(*key)).collect();

@@ -1,5 +1,7 @@
 //! Which keys are drained: begun by a quorum, ended by time, by a thaw, and by every stop.
 
+use std::collections::BTreeMap;
+
 use alloy_primitives::Address;
 
 use super::{State, Unfoldable};
@@ -20,6 +22,13 @@ impl State {
     /// All drains that are under way.
     pub fn drains(&self) -> impl Iterator<Item = (&KeyId, &Drain)> {
         self.drains.iter()
+    }
+
+    /// The key that took the place of one that was drained to it: as long as people have not started
+    /// that one again, or stopped its drain. Its time being over, or its own end, changes nothing:
+    /// whoever still asks for it is to be told.
+    pub fn successors(&self) -> &BTreeMap<KeyId, KeyId> {
+        &self.successors
     }
 
     /// Drains whose time is over, and of which no record says so yet.
@@ -90,8 +99,20 @@ impl State {
         // Whoever agreed to something else had not heard of it: a thaw would give the key its own
         // rules back, a revocation lock up what is left, and another plan bring it elsewhere.
         self.pending.drain(act.key);
-        self.drains.insert(act.key, Drain::begin(act.plan.clone(), entry.seq, to));
+        let drain = Drain::begin(act.plan.clone(), entry.seq, to);
+        // A successor is no stopped key, and a key that has one is: nobody is led in a circle.
+        match drain.successor() {
+            Some(successor) => self.successors.insert(act.key, successor),
+            None => self.successors.remove(&act.key),
+        };
+        self.drains.insert(act.key, drain);
         Ok(())
+    }
+
+    /// People started the key again: its own rules hold, and it has its place back.
+    pub(super) fn forget_drain(&mut self, key: KeyId) {
+        self.drains.remove(&key);
+        self.successors.remove(&key);
     }
 
     pub(super) fn end_drain(
@@ -113,12 +134,15 @@ impl State {
     ///
     /// Nothing is brought to a key that is stopped by itself either: perhaps that one is out.
     pub(super) fn stop_drains(&mut self, scope: &Scope) {
-        if let Scope::Key(key) = scope {
-            self.drains.retain(|_, drain| drain.successor() != Some(*key));
-        }
         let keys = &self.keys;
         let covers = |id: KeyId| keys.get(&id).is_some_and(|key| scope.covers_key(id, &key.tags));
-        self.drains.retain(|id, _| !covers(*id));
+        let brings_there = |drain: &Drain| {
+            let to = drain.successor().map(Scope::Key);
+            to.is_some_and(|to| to == *scope)
+        };
+        let ended = self.drains.iter().filter(|(id, drain)| covers(**id) || brings_there(drain));
+        let ended: Vec<KeyId> = ended.map(|(id, _)| *id).collect();
         self.pending.stop_drains(covers);
+        ended.into_iter().for_each(|key| self.forget_drain(key));
     }
 }

@@ -86,6 +86,8 @@ pub struct State {
     fences: Fences,
     drains: BTreeMap<KeyId, Drain>,
     drills: Drills,
+    /// Which key took the place of one that was drained.
+    successors: BTreeMap<KeyId, KeyId>,
     tombs: BTreeMap<KeyId, Tomb>,
     /// Stop orders that were used, until they are no longer good.
     used_orders: BTreeSet<(Millis, B128)>,
@@ -293,6 +295,7 @@ impl State {
             fences: Fences::default(),
             drains: BTreeMap::new(),
             drills: Drills::begin(entry.at.sure),
+            successors: BTreeMap::new(),
             tombs: BTreeMap::new(),
             used_orders: BTreeSet::new(),
             taken_notes: BTreeSet::new(),

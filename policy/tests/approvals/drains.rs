@@ -6,7 +6,7 @@ use portcullis_policy::drain::{DrainChain, DrainPlan, DrainTo, PlanFault};
 use portcullis_policy::fences::Told;
 use portcullis_policy::governance::Deed;
 use portcullis_policy::id::{ChainId, KeyId};
-use portcullis_policy::money::Amount;
+use portcullis_policy::money::{Account, Amount, Asset};
 use portcullis_policy::record::{DrainEnded, Entry, FenceAnswered, FenceCause, Matter, Record};
 use portcullis_policy::state::{ExecutionFault, ProposalFault, Unfoldable};
 use portcullis_policy::stops::Scope;
@@ -289,6 +289,68 @@ fn a_drain_to_a_successor_tells_whoever_asks_for_the_old_key_its_label() {
     let Record::Denied(denied) = &vault.entries.last().unwrap().record else { panic!() };
     let reason = denied.reasons.first().unwrap();
     assert_eq!((reason.code.as_str(), reason.saw.as_str()), ("KEY_DRAINING", "cold"));
+    explains_itself(&vault);
+}
+
+/// What the last record charged, in wei: for everything in coin, and for fees.
+fn charged(vault: &Vault) -> [Amount; 2] {
+    let Record::Signed(signed) = &vault.entries.last().unwrap().record else { panic!() };
+    [Asset::Native, Asset::Fee].map(|asset| signed.charge.of(Account { chain: ChainId(1), asset }))
+}
+
+#[test]
+fn what_goes_to_a_successor_stays_in_the_vault_and_uses_up_no_limit_that_it_is_under() {
+    let mut vault = vault();
+    let away = plan(&vault);
+    begin(&mut vault, away.clone());
+    assert_eq!(codes(&mut vault, &sweep(&pay_to(0, SAFE, 900_000))), [""; 0]);
+    let [coin, fee] = charged(&vault);
+    assert_eq!(coin, fee.checked_add(Amount::from(900_000)).unwrap(), "it leaves the vault");
+    begin(&mut vault, DrainPlan { to: DrainTo::Key(key(2)), ..away });
+    let cold = address(key(2)).to_checksum(None);
+    assert_eq!(codes(&mut vault, &sweep(&pay_to(1, &cold, 900_000))), [""; 0]);
+    let [coin, fee] = charged(&vault);
+    assert!(coin == fee && fee > Amount::ZERO, "{coin} and {fee}");
+    explains_itself(&vault);
+}
+
+#[test]
+fn a_successor_stays_one_after_the_drain_and_after_the_old_keys_end_and_not_after_a_thaw_or_a_stop()
+{
+    let led = |vault: &Vault| vault.state.successors().get(&key(1)).copied();
+    let begun = |vault: &mut Vault| {
+        let old = plan(vault);
+        begin(vault, DrainPlan { to: DrainTo::Key(key(2)), ..old });
+        assert_eq!(led(vault), Some(key(2)));
+    };
+    let mut vault = vault();
+    begun(&mut vault);
+    // Its time is over.
+    let expires = vault.state.drain_of(key(1)).unwrap().plan.expires;
+    vault.now = at(expires.0);
+    vault.write(Record::DrainEnded(DrainEnded { key: key(1) }));
+    assert_eq!(led(&vault), Some(key(2)));
+    let thaw = Act::Thaw(Thaw { scope: Scope::Key(key(1)) });
+    pass(&mut vault, "olga", thaw, &["sam", "sue"]).unwrap();
+    assert_eq!(led(&vault), None, "it has its place back");
+    // One person says stop: of the key, or of what it goes to.
+    for stop in [key(1), key(2)] {
+        begun(&mut vault);
+        vault.freeze("sid", Scope::Key(stop));
+        assert_eq!(led(&vault), None, "{stop}");
+        let thaw = Act::Thaw(Thaw { scope: Scope::Key(stop) });
+        pass(&mut vault, "olga", thaw, &["sam", "sue"]).unwrap();
+    }
+    // Another plan brings it to no key.
+    begun(&mut vault);
+    let elsewhere = plan(&vault);
+    begin(&mut vault, elsewhere);
+    assert_eq!(led(&vault), None);
+    begun(&mut vault);
+    pass(&mut vault, "olga", Act::Revoke(Revoke { key: key(1) }), &["sam", "sue"]).unwrap();
+    vault.freeze("sid", Scope::Key(key(1)));
+    vault.restart();
+    assert_eq!(led(&vault), Some(key(2)), "whoever still asks for it is told");
     explains_itself(&vault);
 }
 

@@ -1732,7 +1732,8 @@ pub struct Key {
     /// Callers that it ever signed for.
     #[prost(message, repeated, tag = "19")]
     pub used_by: ::prost::alloc::vec::Vec<KeyUse>,
-    /// If it is drained to another key: what the book calls that one. Ask for it instead.
+    /// If it is drained to another key, or was before it ended: what the book calls that one. Ask for
+    /// it instead.
     #[prost(string, tag = "20")]
     pub successor: ::prost::alloc::string::String,
     /// If it is drained: when that is over, milliseconds since 1970-01-01 UTC.
@@ -3988,6 +3989,9 @@ pub struct SigningKey {
     /// Whether a stop covers it now.
     #[prost(bool, tag = "4")]
     pub frozen: bool,
+    /// Keys whose place it takes, by what the book called them: they are drained to it, or were.
+    #[prost(string, repeated, tag = "5")]
+    pub replaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// How far a parked request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

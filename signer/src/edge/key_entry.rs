@@ -24,7 +24,7 @@ impl Seen<'_> {
     /// One key.
     pub(super) fn entry(&self, id: KeyId, key: &KeyView) -> Key {
         let (tomb, drain) = (self.view.tombs.get(&id), self.view.drains.get(&id));
-        let successor = drain.and_then(|drain| drain.successor.as_ref());
+        let successor = self.view.successor(&id);
         let rules = self.view.book.rules(&key.label);
         let allowed = rules.iter().flat_map(|rules| &rules.callers);
         Key {

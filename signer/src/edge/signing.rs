@@ -145,6 +145,7 @@ impl SigningService for Signing {
                     label: key.label.to_string(),
                     address: key.address.to_vec(),
                     frozen: view.stops.covering(&subject).is_some(),
+                    replaces: view.replaced_by(id).into_iter().map(ToString::to_string).collect(),
                 }
             })
             .collect();

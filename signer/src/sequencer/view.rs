@@ -43,6 +43,8 @@ pub struct View {
     pub drains: BTreeMap<KeyId, DrainView>,
     /// Drills of the stop.
     pub drills: Drills,
+    /// Which key took the place of one that was drained.
+    pub successors: BTreeMap<KeyId, KeyId>,
     /// Keys that were removed from the token, or are to be.
     pub tombs: BTreeMap<KeyId, Tomb>,
     /// Stop orders that were used, with their ends.
@@ -54,8 +56,6 @@ pub struct View {
 /// A key that is drained.
 #[derive(Clone, Debug)]
 pub struct DrainView {
-    /// What the book calls the key that takes its place, if one does.
-    pub successor: Option<KeyLabel>,
     /// When it is over, in possible time.
     pub expires: Millis,
 }
@@ -103,11 +103,8 @@ impl View {
             };
             Some((*id, view))
         });
-        let drains = state.drains().map(|(id, drain)| {
-            let successor = drain.successor().and_then(|id| state.keys().get(&id));
-            let successor = successor.map(|key| key.label.clone());
-            (*id, DrainView { successor, expires: drain.plan.expires })
-        });
+        let drains = state.drains();
+        let drains = drains.map(|(id, drain)| (*id, DrainView { expires: drain.plan.expires }));
         Self {
             vault,
             environment: state.environment(),
@@ -125,10 +122,34 @@ impl View {
             fences: state.fences().clone(),
             drains: drains.collect(),
             drills: state.drills().clone(),
+            successors: state.successors().clone(),
             tombs: state.tombs().clone(),
             used_orders: state.used_orders().clone(),
             taken_notes: state.taken_notes().clone(),
         }
+    }
+
+    /// What the book calls the key that took the place of this one.
+    pub fn successor(&self, key: &KeyId) -> Option<&KeyLabel> {
+        let successor = self.successors.get(key)?;
+        self.keys.get(successor).map(|key| &key.label)
+    }
+
+    /// The keys whose place a key takes now, by label: those that were drained to it, and those
+    /// before them.
+    pub fn replaced_by(&self, key: &KeyId) -> Vec<&KeyLabel> {
+        let replaced = self.successors.keys().filter(|old| self.last_successor(old) == *key);
+        replaced.filter_map(|old| self.keys.get(old)).map(|old| &old.label).collect()
+    }
+
+    fn last_successor(&self, key: &KeyId) -> KeyId {
+        let mut last = *key;
+        // The fold makes no circle of them; this ends all the same.
+        for _ in 0..self.successors.len() {
+            let Some(next) = self.successors.get(&last) else { break };
+            last = *next;
+        }
+        last
     }
 
     /// The stop that covers a key for everybody, if one does.

@@ -21,17 +21,18 @@ use serde_json::json;
 use crate::fence::until;
 use crate::support::{Scene, eventually, signed};
 
-const SWEEPER: &str = "spiffe://test/reports";
-const DAI: Address = Address::repeat_byte(0xd1);
-const EUR: Address = Address::repeat_byte(0xe0);
+pub(crate) const SWEEPER: &str = "spiffe://test/reports";
+pub(crate) const DAI: Address = Address::repeat_byte(0xd1);
+pub(crate) const EUR: Address = Address::repeat_byte(0xe0);
+
+pub(crate) fn asset(name: &str, address: Address) -> String {
+    format!(
+        "[asset.{name}]\nkind = \"erc20\"\nchain = \"anvil\"\naddress = \"{address:#x}\"\n\
+         decimals = 18\n"
+    )
+}
 
 fn book() -> String {
-    let asset = |name: &str, address: Address| {
-        format!(
-            "[asset.{name}]\nkind = \"erc20\"\nchain = \"anvil\"\naddress = \"{address:#x}\"\n\
-             decimals = 18\n"
-        )
-    };
     let text = governed_book();
     let tables = format!("{}{}{}", text.tables, asset("DAI", DAI), asset("EUR", EUR));
     let text = BookText { tables, ..text }.to_string();
@@ -43,7 +44,7 @@ fn book() -> String {
     format!("{head}[key.cold]{rules}[key.hot]{rules}")
 }
 
-fn settings(name: &str, config: &ClientConfig) -> String {
+pub(crate) fn settings(name: &str, config: &ClientConfig) -> String {
     format!(
         "{name}endpoint = {:?}\nca = {:?}\ncertificate = {:?}\nprivate_key = {:?}\n",
         config.endpoint, config.ca, config.certificate, config.private_key

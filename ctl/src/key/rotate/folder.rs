@@ -1,0 +1,87 @@
+//! The folder of a rotation: the plan of its drain, which is kept once it is written, because its
+//! end is a point in time; and the books, which are there to be read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use portcullis_client::ControlClient;
+use portcullis_client::wire::{Key, KeyState};
+use portcullis_policy::drain::{DrainPlan, DrainTo};
+
+use super::fits::RotateFault;
+use crate::drain::{self, PlanArgs};
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Where it is.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// The one that was named, or one that is named after the two keys.
+    pub(super) fn of(named: Option<PathBuf>, old: &str, new: &str) -> Result<Self, Failure> {
+        let path = named.unwrap_or_else(|| format!("rotate-{old}-to-{new}").into());
+        fs::create_dir_all(&path)
+            .map_err(|source| Failure::Write { path: path.clone(), source })?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn plan_path(&self) -> PathBuf {
+        self.0.join("drain.toml")
+    }
+
+    /// Writes a file anew; where it is.
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
+        let path = self.0.join(name);
+        fs::write(&path, text).map_err(|source| Failure::Write { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    /// The plan: the one that is there, unless it is over and nobody drains the key by it; else a
+    /// new one.
+    pub(super) async fn plan(
+        &self,
+        (old, new): (&Key, &Key),
+        draft: &PlanArgs,
+        (control, output): (&ControlClient, &Output),
+    ) -> Result<DrainPlan, Failure> {
+        let path = self.plan_path();
+        let shown = || path.display().to_string();
+        let is_drained = old.state() == KeyState::Draining;
+        if path.exists() {
+            let plan = drain::read(control, &path).await?;
+            check_whither(&plan, new, shown)?;
+            if is_drained || plan.expires.0 > control.status().await?.sure_time_ms {
+                return Ok(plan);
+            }
+            output.note(&format!("{} is over, and is written anew", shown()));
+        } else if is_drained {
+            return Err(RotateFault::NoPlan { old: old.label.clone(), path: shown() }.into());
+        }
+        if draft.callers.is_empty() {
+            return Err(RotateFault::Callers.into());
+        }
+        let text = drain::draft(draft, &old.label, control).await?;
+        self.write("drain.toml", &text)?;
+        output.note(&format!("the plan is in {}", shown()));
+        drain::read(control, &path).await
+    }
+}
+
+fn check_whither(
+    plan: &DrainPlan,
+    new: &Key,
+    path: impl Fn() -> String,
+) -> Result<(), RotateFault> {
+    let to = match plan.to {
+        DrainTo::Key(id) => id.to_string(),
+        DrainTo::Address(_) => String::new(),
+    };
+    if to == new.key_id {
+        return Ok(());
+    }
+    Err(RotateFault::OtherPlan { path: path(), new: new.label.clone() })
+}
