@@ -10,8 +10,7 @@ pub(super) fn advice(book: &Book, label: &KeyLabel, chain: Option<&str>) -> Stri
          \n{}\nThen:\n  portctl policy show > book.toml     and add the lines at its end\n  \
          portctl policy check book.toml\n  portctl policy propose book.toml --reason \"rules for \
          the next drill\"\nThe rules of several labels (canary-1, canary-2, ..) can be proposed at \
-         once: a label is used up by its drill. Best give drills a caller of their own: what they \
-         make the signer refuse counts as refusals of that caller.",
+         once: a label is used up by its drill.",
         lines(book, label, chain)
     )
 }

@@ -1,24 +1,36 @@
 //! What the journal must say of a canary whose drill was good. Asked when the drill ends, and again
 //! by whoever verifies its evidence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use alloy_primitives::Address;
 use portcullis_policy::governance::Deed;
-use portcullis_policy::id::{KeyId, Sequence};
-use portcullis_policy::record::{Absence, Destruction, Entry, Grade, Record};
+use portcullis_policy::id::{ChainId, KeyId, Sequence};
+use portcullis_policy::record::{Absence, Actor, Destruction, Entry, Grade, KeyIntended, Record};
+use portcullis_policy::state::CANARY;
 use portcullis_policy::stops::Scope;
+
+use super::evidence::Evidence;
+use crate::output::address;
 
 /// What the records about the canary show.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
+    /// What it was to be, and its address once it was made.
+    intended: Option<KeyIntended>,
+    address: Option<Address>,
     made: Option<Sequence>,
     frozen: Option<Sequence>,
+    stopped_by: Option<Actor>,
+    /// Orders to the token to fence it, after the stop.
+    fencing: BTreeSet<Sequence>,
     signed_before: u64,
     signed_after: Vec<Sequence>,
     fenced: Option<Sequence>,
     revoked: Option<Sequence>,
     destroyed: Option<Sequence>,
     gone: Option<(Sequence, Absence)>,
+    thawed: Option<Sequence>,
 }
 
 impl Claims {
@@ -34,7 +46,8 @@ impl Claims {
                 match deeds.get(&one.proposal) {
                     Some(Deed::Revoke) => claims.revoked = Some(entry.seq),
                     Some(Deed::Destroy) => claims.destroyed = Some(entry.seq),
-                    Some(Deed::Drain | Deed::People | Deed::Thaw | Deed::Widen) | None => {}
+                    Some(Deed::Thaw) => claims.thawed = Some(entry.seq),
+                    Some(Deed::Drain | Deed::People | Deed::Widen) | None => {}
                 }
             }
         }
@@ -46,17 +59,21 @@ impl Claims {
             && made.key == key
         {
             self.made = Some(entry.seq);
+            self.address = Some(made.address);
+        }
+        if let Record::KeyIntended(intended) = &entry.record
+            && intended.key == key
+        {
+            self.intended = Some(intended.clone());
         }
         if let Record::Frozen(frozen) = &entry.record
             && frozen.scope == Scope::Key(key)
+            && self.frozen.is_none()
         {
-            self.frozen.get_or_insert(entry.seq);
+            self.frozen = Some(entry.seq);
+            self.stopped_by = Some(frozen.by.clone());
         }
-        if let Record::FenceAnswered(answered) = &entry.record
-            && answered.done.contains(&key)
-        {
-            self.fenced.get_or_insert(entry.seq);
-        }
+        self.fence(key, entry);
         if let Record::Signed(signed) = &entry.record
             && signed.asked.by.key == key
         {
@@ -67,6 +84,23 @@ impl Claims {
             && answered.key == key
         {
             self.gone = Some((entry.seq, absence.clone()));
+        }
+    }
+
+    /// An answer counts if it is to an order that came after the stop.
+    fn fence(&mut self, key: KeyId, entry: &Entry) {
+        if let Record::FenceIntended(intended) = &entry.record
+            && intended.keys.contains(&key)
+            && intended.cause.is_up()
+            && self.frozen.is_some()
+        {
+            self.fencing.insert(entry.seq);
+        }
+        if let Record::FenceAnswered(answered) = &entry.record
+            && answered.done.contains(&key)
+            && self.fencing.contains(&answered.intent)
+        {
+            self.fenced.get_or_insert(entry.seq);
         }
     }
 
@@ -93,6 +127,14 @@ impl Claims {
             if !there {
                 lines.push(format!("the journal does not say {what}"));
             }
+        }
+        let gone = self.gone.as_ref().map(|(at, _)| *at);
+        let order = [self.made, self.frozen, self.fenced, self.revoked, self.destroyed, gone];
+        if !order.iter().flatten().is_sorted() {
+            lines.push("the journal has it in another order: making, stop, fence, end".to_owned());
+        }
+        if let Some(at) = self.thawed {
+            lines.push(format!("the canary was started again: record {at}"));
         }
         if let Some(at) = self.signed_after.first() {
             let count = self.signed_after.len();
@@ -121,6 +163,32 @@ impl Claims {
             ));
         }
         lines
+    }
+
+    /// What else a bundle says of the canary, and the journal otherwise; a line each.
+    pub(super) fn contradicts(&self, evidence: &Evidence) -> Vec<String> {
+        let Some(canary) = &evidence.canary else { return Vec::new() };
+        let (intended, own) = (self.intended.as_ref(), self.address.as_ref());
+        let checks = [
+            (intended.is_some_and(|key| key.label.as_str() == canary.label), "label"),
+            (intended.is_some_and(|key| key.purpose == CANARY), "purpose"),
+            (intended.is_some_and(|key| key.chains.contains(&ChainId(canary.chain_id))), "chain"),
+            (
+                intended.is_some_and(|key| key.environment.name() == evidence.vault.environment),
+                "environment",
+            ),
+            (own.is_some_and(|own| address(own.as_slice()) == canary.address), "address"),
+            (self.absence() == canary.absence, "absence"),
+        ];
+        let wrong = checks.into_iter().filter(|(holds, _)| !holds);
+        wrong
+            .map(|(_, what)| format!("the journal says otherwise of the canary's {what}"))
+            .collect()
+    }
+
+    /// Who stopped it first.
+    pub(super) fn is_stopped_by(&self, person: &str) -> bool {
+        matches!(&self.stopped_by, Some(Actor::Person(by)) if by.as_str() == person)
     }
 
     /// The first stop of the canary.

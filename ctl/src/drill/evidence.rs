@@ -136,6 +136,8 @@ pub(super) struct LoadTold {
     pub(super) asked_after: u64,
     /// Signatures that they gave. Anything but 0 is a broken promise.
     pub(super) signed_after: u64,
+    /// Requests that were not answered: throttled, or the connection was lost.
+    pub(super) unanswered_after: u64,
     /// What they were refused for, by stable reason.
     pub(super) refused_after: BTreeMap<String, u64>,
 }

@@ -118,26 +118,43 @@ impl Load {
         self.signed.load(Ordering::SeqCst)
     }
 
-    /// Whether every caller is still at work: none stops by itself.
-    pub(super) fn is_whole(&self) -> bool {
-        u64::try_from(self.tasks.len()).is_ok_and(|tasks| tasks == self.callers)
-    }
-
     /// Lets them end, and judges what they saw around a stop that was acknowledged then.
     pub(super) async fn judge(self, acknowledged: Moment, stop: &FreezeTold) -> Judged {
         let callers = self.callers;
-        let samples = self.end().await;
         let mut judged = Judged::default();
         judged.told.callers = callers;
-        for sample in &samples {
-            judged.take(sample, acknowledged, stop);
+        for samples in self.end().await {
+            let before = (judged.told.signed_before, judged.refused());
+            for sample in &samples {
+                judged.take(sample, acknowledged, stop);
+            }
+            // One that hangs, or that was never served, shows nothing.
+            if before.0 == judged.told.signed_before || before.1 == judged.refused() {
+                judged.wrong.push(
+                    "a caller had no signature before the stop, or no refusal after it: its \
+                     silence shows nothing"
+                        .to_owned(),
+                );
+            }
         }
         judged
     }
 
-    async fn end(self) -> Vec<Sample> {
+    /// Lets them end, after a step that failed; what they saw, if there was a stop to see it by.
+    pub(super) async fn told(self, stop: Option<(Moment, FreezeTold)>) -> Option<LoadTold> {
+        match stop {
+            Some((acknowledged, stop)) => Some(self.judge(acknowledged, &stop).await.told),
+            None => {
+                drop(self.end().await);
+                None
+            }
+        }
+    }
+
+    /// Lets them end; what each of them saw.
+    async fn end(self) -> Vec<Vec<Sample>> {
         self.stop.store(true, Ordering::SeqCst);
-        self.tasks.join_all().await.into_iter().flatten().collect()
+        self.tasks.join_all().await
     }
 }
 
@@ -185,6 +202,7 @@ impl Judged {
                     self.wrong.push(format!("a request after the stop was refused as {reason}"));
                 }
             }
+            Outcome::Busy if after => add(&mut told.unanswered_after),
             Outcome::Refused(_) | Outcome::Busy => {}
         }
     }

@@ -168,6 +168,7 @@ fn load(load: Option<&LoadTold>) -> String {
         ("Signatures on the way at that moment", load.on_the_way.to_string()),
         ("Requests made after it", load.asked_after.to_string()),
         ("of these, refused", refused),
+        ("of these, not answered", load.unanswered_after.to_string()),
         ("of these, signed", load.signed_after.to_string()),
     ];
     let rows = rows.iter().map(|(name, value)| {
@@ -181,19 +182,18 @@ fn load(load: Option<&LoadTold>) -> String {
 }
 
 fn proven(evidence: &Evidence) -> String {
-    let proven: Vec<&str> = if evidence.good { PROVEN.to_vec() } else { Vec::new() };
-    let proven = if proven.is_empty() {
+    let held = if evidence.good {
+        format!("{}<h2>What was seen by who ran it</h2>\n{}", list(&PROVEN), list(&SEEN))
+    } else {
         "<p>Nothing as a whole: it was not good. Each step that held stands for itself.</p>\n"
             .to_owned()
-    } else {
-        list(&proven)
     };
     let absence = evidence.canary.as_ref().and_then(|canary| canary.absence.clone());
     let absence = absence.map(|grade| format!("That no copy of the key exists: {grade}."));
     let not: Vec<&str> = absence.as_deref().into_iter().chain(NOT_PROVEN).collect();
     format!(
-        "<section class=\"two\">\n<div>\n<h2>What was proven</h2>\n{proven}</div>\n<div>\n<h2>What \
-         was not</h2>\n{}</div>\n</section>\n",
+        "<section class=\"two\">\n<div>\n<h2>What the journal shows</h2>\n{held}</div>\n<div>\n<h2>What \
+         was not proven</h2>\n{}</div>\n</section>\n",
         list(&not)
     )
 }
@@ -342,22 +342,32 @@ fn escaped(text: &str) -> String {
 /// Longer runs of one kind are told by their ends.
 const RUN_MAX: usize = 4;
 
-const PROVEN: [&str; 6] = [
-    "One person stopped the key, in one command, while callers were using it.",
-    "After the stop was acknowledged, no request for a signature was answered with one, and the \
-     journal records none.",
-    "No signature was released that the stop did not name as released before it.",
-    "The token itself was told, and read back, to sign no more with the key.",
-    "One person alone could not start the key again.",
-    "A quorum ended the key and had it removed from the token: a new session did not find it.",
+/// What stands in records that are proved to be the journal's.
+const PROVEN: [&str; 4] = [
+    "Whoever ran the drill stopped the key, alone, and the journal has no signature of it afterwards.",
+    "The signer wrote down that the token was told, and read back, to sign no more with the key.",
+    "A quorum ended the key and had it removed; the signer wrote down that a new session of the token \
+     did not find it.",
+    "The signer gave signatures with the key before it was stopped.",
 ];
 
-const NOT_PROVEN: [&str; 4] = [
+/// What is only as good as the word of whoever ran it.
+const SEEN: [&str; 3] = [
+    "No request that a live caller made after the stop was acknowledged was answered with a \
+     signature, and each of them was served before it and refused after it.",
+    "No live caller got a signature that the stop did not name as released before it.",
+    "One person alone could not start the key again.",
+];
+
+const NOT_PROVEN: [&str; 6] = [
+    "That the signer, or whoever ran the drill, told the truth: times, and what callers saw, are as \
+     they were measured; what the token did is as the signer wrote it down.",
+    "Stops of other kinds: of a caller, a tag or everything, by a stop order, and over a restart.",
     "That whoever holds the token's PIN is stopped: a fence stops every process with a \
      handle to the key, and not somebody who sets CKA_SIGN back. The signer looks for that, and \
      stops the key again.",
     "That what was signed before the stop was not used: nothing calls back a signature. The canary \
-     holds nothing, and its transactions were never sent.",
+     holds nothing.",
     "Times on another machine, token or network, or under another load.",
     "That other keys, whose rules and people may differ, stop as fast.",
 ];

@@ -70,6 +70,9 @@ impl Plan {
         if plan.rest_ms > REST_MS_MAX {
             return Err(odd("rest_ms: write at most 1_000: the key would be under no load"));
         }
+        if plan.label.as_ref().is_some_and(|label| !label.as_str().starts_with(LABEL_STEM)) {
+            return Err(odd("label: it begins with canary-, so that no real key's rules are used"));
+        }
         Ok(plan)
     }
 
@@ -102,6 +105,9 @@ impl Default for Plan {
 fn default_tag() -> Tag {
     "drill".parse().expect("a tag")
 }
+
+/// What every canary's label begins with.
+pub(super) const LABEL_STEM: &str = "canary-";
 
 /// Shorter silence shows nothing.
 const SILENCE_MS_MIN: u64 = 500;
@@ -163,7 +169,13 @@ mod tests {
 
     #[test]
     fn a_plan_that_would_show_nothing_is_refused() {
-        for bad in ["silence_ms = 100", "silence_ms = 70_000", "rest_ms = 2_000", "silent = 1"] {
+        for bad in [
+            "silence_ms = 100",
+            "silence_ms = 70_000",
+            "rest_ms = 2_000",
+            "silent = 1",
+            "label = \"treasury\"",
+        ] {
             assert!(Plan::parse(bad, Path::new("plan")).is_err(), "{bad}");
         }
         assert_eq!(Plan::parse("", Path::new("plan")).expect("empty"), Plan::default());

@@ -1,18 +1,17 @@
 //! What a drill needs before anything is made, and what of it is missing.
 
-use std::collections::BTreeSet;
 
 use alloy_primitives::Address;
 use portcullis_client::ControlClient;
 use portcullis_client::wire::{GetStatusResponse, Key, KeyState};
 use portcullis_policy::book::{Book, KeyRules, Recipients};
 use portcullis_policy::governance::Deed;
-use portcullis_policy::id::{CallerId, ChainId, KeyLabel};
+use portcullis_policy::id::{ChainId, KeyLabel};
 use portcullis_policy::people::Role;
 use portcullis_policy::state::CANARY;
 
 use super::council::Council;
-use super::plan::Plan;
+use super::plan::{LABEL_STEM, Plan};
 use super::{DrillFault, book_lines};
 use crate::failure::Failure;
 use crate::key::state as state_of;
@@ -140,26 +139,6 @@ impl Ground {
         Ok(Whither { chain, to })
     }
 
-    /// Callers of the canary that use other keys too, in a line: what the drill makes the signer
-    /// refuse counts as refusals of theirs.
-    pub(super) fn shared_callers(&self) -> Option<String> {
-        let own = &self.book.rules(&self.label)?.callers;
-        let others = self.book.keys().filter(|(label, _)| **label != self.label);
-        let real = others.filter(|(label, _)| !label.as_str().starts_with(LABEL_STEM));
-        let used: BTreeSet<&CallerId> =
-            real.flat_map(|(_, rules)| rules.callers.intersection(own)).collect();
-        if used.is_empty() {
-            return None;
-        }
-        let used: Vec<String> = used.into_iter().map(ToString::to_string).collect();
-        let used = used.join(", ");
-        Some(format!(
-            "warning: {used} uses other keys too. A drill makes hundreds of requests that are \
-             refused; if [triggers] in the signer's configuration bounds refusals, they stop that \
-             caller. Give drills a caller of their own"
-        ))
-    }
-
     /// Canaries of earlier drills that are still there, a line each.
     pub(super) fn left(&self) -> Vec<String> {
         let old = self.keys.iter().filter(|key| {
@@ -216,9 +195,6 @@ fn payee(rules: &KeyRules) -> Option<Address> {
 
 /// Nobody's. It is paid nothing.
 const SINK: Address = Address::repeat_byte(0xdd);
-
-/// What canaries are called, if nobody says otherwise.
-const LABEL_STEM: &str = "canary-";
 
 /// A drill a day for 27 years.
 const LABELS_MAX: u32 = 10_000;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use portcullis_client::ControlClient;
 use portcullis_client::wire::freeze_scope::Scope;
-use portcullis_client::wire::{DrillStep, Key, KeyState, ReportDrillRequest};
+use portcullis_client::wire::{DrillStep, Key, ReportDrillRequest};
 use portcullis_policy::credential::{Evidence as Signed, Purpose};
 use portcullis_policy::id::DrillId;
 use portcullis_policy::request::sha256;
@@ -61,7 +61,7 @@ pub(crate) async fn run(
     let plan = Plan::read(args.plan.as_deref())?;
     let control = connection.control().await?;
     let ground = Ground::look(&control, &plan).await?;
-    ground.left().iter().chain(&ground.shared_callers()).for_each(|line| output.note(line));
+    ground.left().iter().for_each(|line| output.note(line));
     let missing = ground.missing(&plan);
     let whither = match (missing.is_empty(), ground.whither(&plan)) {
         (true, Ok(whither)) => whither,
@@ -167,24 +167,32 @@ impl Drill<'_> {
         self.steps.push(told);
     }
 
-    /// Whatever happened: nothing can be signed with the canary, if it was made at all. And what
+    /// Whatever happened: the load ends, the canary of this drill is stopped if it can be, and what
     /// the journal says of it is read, if a step has not.
     async fn make_safe(&mut self) {
-        let label = self.stage.ground.label.clone();
         let stage = &mut self.stage;
-        // Its making may have been interrupted.
-        let Ok(mut key) = stage.control.key(label.as_str()).await else { return };
-        if key.state() == KeyState::Active {
-            let scope = Scope::Key(label.to_string());
-            match stage.control.freeze(scope, "drill: not good").await {
-                Ok(_) => stage.output.note(&format!("{label} was stopped")),
+        if let Some(load) = stage.load.take() {
+            let stopped = stage.stopped;
+            stage.load_told = load.told(stopped.map(|stop| (stop.acknowledged, stop.told))).await;
+        }
+        // One that was being made when it was interrupted is not ours to stop: nothing signs with it,
+        // and the next drill may take it.
+        let Some(canary) = stage.canary.take() else { return };
+        let (id, label) = (canary.key_id.clone(), canary.label.clone());
+        if self.steps.iter().all(|step| step.name != "freeze" || step.verdict != StepVerdict::Held)
+        {
+            match stage.control.freeze(Scope::Key(id.clone()), "drill: not good").await {
+                Ok(stop) if stop.recorded => stage.output.note(&format!("{label} was stopped")),
+                Ok(_) => stage
+                    .output
+                    .note(&format!("warning: {label} is stopped, and that could not be recorded")),
                 Err(error) => stage.output.note(&format!(
-                    "warning: {label} could not be stopped ({error}): portctl freeze {label} \
-                     --reason TEXT"
+                    "warning: {label} could not be stopped ({error}), and may sign still: portctl \
+                     freeze {label} --reason TEXT"
                 )),
             }
-            key = stage.control.key(label.as_str()).await.unwrap_or(key);
         }
+        let key = stage.control.key(&id).await.unwrap_or(canary);
         if let (None, Ok(id)) = (&stage.journal, key.key_id.parse()) {
             stage.journal = Excerpt::read(stage.control, id).await.ok();
         }
@@ -258,21 +266,20 @@ impl Drill<'_> {
         };
         write(bundle.evidence(), &text)?;
         write(bundle.page(), &page::render(evidence))?;
-        output.note(&format!("evidence in {}; sign it", bundle.folder.display()));
-        if let Signed::Ssh(armored) = signer.sign(Purpose::Drill, &text, output).await? {
-            write(bundle.signature(), &armored)?;
-        }
+        // The journal first: a drill that was not good is not made undone by leaving it unsigned.
         let record = self.tell(evidence, &text).await?;
+        if let (false, Some(key)) = (evidence.good, &self.stage.canary) {
+            output.note(&left_line(key));
+            output.note("the next drill takes another canary");
+        }
+        output.note(&format!("evidence in {}; sign it", bundle.folder.display()));
+        match signer.sign(Purpose::Drill, &text, output).await? {
+            Signed::Ssh(armored) => write(bundle.signature(), &armored)?,
+            Signed::Passkey(_) => return Err(DrillFault::Order.into()),
+        }
         let human = human(evidence, bundle, record);
         output.result(&human, &json(evidence, bundle, record))?;
-        if evidence.good {
-            return Ok(Exit::Done);
-        }
-        if let Some(key) = &self.stage.canary {
-            output.note(&left_line(key));
-        }
-        output.note("the next drill takes another canary");
-        Ok(Exit::Failure)
+        Ok(if evidence.good { Exit::Done } else { Exit::Failure })
     }
 
     /// A drill without a canary is told to nobody: nothing was tried.
@@ -349,7 +356,11 @@ fn millis(span: Duration) -> u64 {
 }
 
 fn timeout(text: &str) -> Result<Span, String> {
-    Span::parse(text).ok_or_else(|| "write a time as 15m or 1h".to_owned())
+    let span = Span::parse(text).filter(|span| *span <= TIMEOUT_MAX);
+    span.ok_or_else(|| "write a time as 15m or 1h, and at most 1d".to_owned())
 }
+
+/// A step that takes longer than a week cannot be reported.
+const TIMEOUT_MAX: Span = Span(86_400_000);
 
 const INTERRUPTED: &str = "interrupted by whoever ran it";

@@ -47,7 +47,6 @@ pub(crate) async fn run(
         told = key.json();
     }
     let (missing, left) = (ground.missing(&plan), ground.left());
-    ground.shared_callers().iter().for_each(|line| output.note(line));
     human.push_str(&drill(&ground, &missing, &left));
     let json = json!({
         "key": told,

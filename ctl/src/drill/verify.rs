@@ -1,7 +1,7 @@
 //! `drill verify FOLDER [--export FILE]`: whether the evidence of a drill is what was signed, and
 //! what the journal holds. Needs no signer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -17,9 +17,10 @@ use portcullis_policy::tree::{Inclusion, Tree, leaf_hash};
 use serde_json::json;
 
 use super::claims::Claims;
-use super::evidence::{Bundle, Evidence, Proved, VERSION};
+use super::evidence::{Bundle, Evidence, LoadTold, Proved, StepVerdict, VERSION};
 use super::excerpt::About;
-use super::{DrillFault, page};
+use super::steps::Step;
+use super::{DrillFault, WHOLE, page};
 use crate::audit;
 use crate::audit::verify::attachment;
 use crate::failure::{Exit, Failure};
@@ -44,11 +45,14 @@ pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
         Ok(evidence) => evidence,
         Err(source) => return unreadable(&DrillFault::Evidence { path, source }, output),
     };
-    let mut wrong = of_itself(&evidence, &text, &bundle)?;
+    let mut wrong = of_itself(&evidence, &text, &bundle);
     let mut notes = Vec::new();
-    compare_page(&evidence, &bundle, &mut wrong, &mut notes);
+    let page = compare_page(&evidence, &bundle, &mut wrong, &mut notes);
     match &args.export {
-        Some(export) => wrong.extend(against(&evidence, &text, export)?),
+        Some(export) => {
+            wrong.extend(against(&evidence, &text, export)?);
+            notes.push(UNATTESTED.to_owned());
+        }
         None => notes.push(UNHELD.to_owned()),
     }
     let verified = wrong.is_empty();
@@ -56,6 +60,7 @@ pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
         ("drill", evidence.drill.clone()),
         ("says", if evidence.good { "good".into() } else { "NOT GOOD".to_owned() }),
         ("signed by", format!("{} of {}", evidence.by.credential.id(), evidence.by.person)),
+        ("vault", evidence.vault.id.clone()),
         ("records", evidence.records.len().to_string()),
     ];
     lines.extend(wrong.iter().map(|line| ("wrong", line.clone())));
@@ -67,7 +72,9 @@ pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
     lines.push(("verdict", verdict.to_owned()));
     let json = json!({
         "drill": evidence.drill,
+        "vault": evidence.vault.id,
         "good": evidence.good,
+        "page": page,
         "verified": verified,
         "against_export": args.export.is_some(),
         "wrong": wrong,
@@ -92,7 +99,7 @@ fn read(path: &Path) -> Result<String, DrillFault> {
 }
 
 /// What needs nothing but the bundle.
-fn of_itself(evidence: &Evidence, text: &str, bundle: &Bundle) -> Result<Vec<String>, DrillFault> {
+fn of_itself(evidence: &Evidence, text: &str, bundle: &Bundle) -> Vec<String> {
     let mut wrong = Vec::new();
     if evidence.version != VERSION {
         wrong.push(format!(
@@ -100,13 +107,44 @@ fn of_itself(evidence: &Evidence, text: &str, bundle: &Bundle) -> Result<Vec<Str
             evidence.version
         ));
     }
-    let armored = Signed::Ssh(read(&bundle.signature())?);
-    let signed = evidence.by.credential.verify(Purpose::Drill, text.as_bytes(), &armored);
-    if let Err(fault) = signed {
-        wrong.push(format!("the signature is none over these bytes: {fault}"));
+    match read(&bundle.signature()) {
+        Ok(armored) => {
+            let (armored, own) = (Signed::Ssh(armored), &evidence.by.credential);
+            if let Err(fault) = own.verify(Purpose::Drill, text.as_bytes(), &armored) {
+                wrong.push(format!("the signature is none over these bytes: {fault}"));
+            }
+        }
+        Err(_) => wrong.push("it is not signed: evidence.json.sig cannot be read".to_owned()),
     }
     wrong.extend(of_records(evidence));
-    Ok(wrong)
+    wrong.extend(of_verdict(evidence));
+    wrong
+}
+
+/// That a good verdict is that of every step, of the callers, and of the stop.
+fn of_verdict(evidence: &Evidence) -> Vec<String> {
+    if !evidence.good {
+        return Vec::new();
+    }
+    let names = evidence.steps.iter().map(|step| step.name.as_str());
+    let all = names.eq(Step::ALL.into_iter().map(Step::name));
+    let held = evidence.steps.iter().all(|step| step.verdict == StepVerdict::Held);
+    let load = evidence.load.as_ref();
+    let refused = |load: &LoadTold| load.refused_after.get("FROZEN").copied().unwrap_or(0);
+    let silent = load.is_some_and(|load| {
+        load.callers > 0
+            && load.signed_after == 0
+            && load.signed_before >= load.callers
+            && refused(load) >= load.callers
+            && load.refused_after.len() == 1
+    });
+    let checks = [
+        (all && held, "it says that it was good, and not that every step held"),
+        (silent, "it says that it was good, and not that its callers were served and then refused"),
+        (evidence.freeze.is_some(), "it says that it was good, and nothing of the stop"),
+    ];
+    let wrong = checks.into_iter().filter(|(holds, _)| !holds);
+    wrong.map(|(_, line)| line.to_owned()).collect()
 }
 
 /// That each record stands where it says in the tree, and that they bear out the verdict.
@@ -116,6 +154,9 @@ fn of_records(evidence: &Evidence) -> Vec<String> {
     let key = evidence.canary.as_ref().and_then(|canary| canary.key_id.parse::<KeyId>().ok());
     let mut about = key.map(About::new);
     let head = evidence.tree.as_ref().and_then(|tree| Some((tree.size, hash(&tree.root)?)));
+    if !evidence.records.iter().map(|proved| proved.index).is_sorted_by(|one, next| one < next) {
+        wrong.push("the records are not in the journal's order".to_owned());
+    }
     for proved in &evidence.records {
         let at = proved.index.saturating_add(1);
         let Ok(entry) = Entry::decode(proved.line.as_bytes()) else {
@@ -133,9 +174,25 @@ fn of_records(evidence: &Evidence) -> Vec<String> {
         }
         entries.push(entry);
     }
+    let claims = key.map(|key| Claims::of(key, &entries));
+    if let Some(claims) = &claims {
+        wrong.extend(claims.contradicts(evidence));
+    }
     if evidence.good {
-        let claims = key.map(|key| Claims::of(key, &entries));
-        wrong.extend(claims.map_or_else(|| vec![NO_CANARY.to_owned()], |claims| claims.missing()));
+        wrong.extend(borne_out(evidence, claims.as_ref()));
+    }
+    wrong
+}
+
+fn borne_out(evidence: &Evidence, claims: Option<&Claims>) -> Vec<String> {
+    let Some(claims) = claims else { return vec![NO_CANARY.to_owned()] };
+    let mut wrong = claims.missing();
+    let told = evidence.freeze.map(|stop| stop.sequence);
+    if claims.frozen().map(|at| at.0) != told {
+        wrong.push("the journal's first stop of the canary is not the drill's".to_owned());
+    }
+    if !claims.is_stopped_by(&evidence.by.person) {
+        wrong.push("the canary was stopped by somebody else than who ran the drill".to_owned());
     }
     wrong
 }
@@ -158,16 +215,21 @@ fn compare_page(
     bundle: &Bundle,
     wrong: &mut Vec<String>,
     notes: &mut Vec<String>,
-) {
+) -> &'static str {
     if evidence.by.portctl_version != env!("CARGO_PKG_VERSION") {
-        notes.push("another version of portctl made the page, so it was not compared".to_owned());
-        return;
+        notes.push(
+            "warning: another version of portctl made the page, so it was NOT compared: read \
+             evidence.json, or compare with that version"
+                .to_owned(),
+        );
+        return "not compared";
     }
     match std::fs::read_to_string(bundle.page()) {
-        Ok(text) if text == page::render(evidence) => {}
+        Ok(text) if text == page::render(evidence) => return "compared",
         Ok(_) => wrong.push("evidence.html does not say what evidence.json says".to_owned()),
-        Err(_) => notes.push("there is no evidence.html: nothing was compared with it".to_owned()),
+        Err(_) => wrong.push("there is no evidence.html".to_owned()),
     }
+    "wrong"
 }
 
 /// What the journal holds of it.
@@ -206,6 +268,7 @@ impl Journal {
         let unreadable = |source| Failure::Read { path: path.to_owned(), source };
         let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(unreadable)?);
         let key = evidence.canary.as_ref().and_then(|canary| canary.key_id.parse().ok());
+        let key: Option<KeyId> = key;
         let (mut about, size) =
             (key.map(About::new), evidence.tree.as_ref().map_or(0, |tree| tree.size));
         let mut journal =
@@ -234,7 +297,7 @@ impl Journal {
             };
             if folded.is_ok()
                 && let Record::Drilled(drilled) = entry.record
-                && drilled.drill.as_str() == evidence.drill
+                && Some(drilled.key) == key
             {
                 let signs = state.as_ref().map(|state| credentials(state, &drilled.by));
                 journal.told = Some((*drilled, signs.unwrap_or_default()));
@@ -284,6 +347,8 @@ impl Journal {
         let checks = [
             (drilled.evidence == sha256(text.as_bytes()), "its record holds another SHA-256"),
             (drilled.good == evidence.good, "its record has another verdict"),
+            (drilled.drill.as_str() == evidence.drill, "its record has another name"),
+            (is_measured(drilled, evidence), "its record has other times"),
             (by == evidence.by.person, "its record is by somebody else"),
             (key == Some(own.as_str()), "its record is about another key"),
             (
@@ -296,24 +361,44 @@ impl Journal {
     }
 }
 
+/// Whether the journal has the times of every step that held, and which were too long.
+fn is_measured(drilled: &Drilled, evidence: &Evidence) -> bool {
+    let held = evidence.steps.iter().filter(|step| step.verdict == StepVerdict::Held);
+    let steps = held.map(|step| (step.name.as_str(), step.took_ms));
+    let told: BTreeMap<&str, u64> = steps.chain([(WHOLE, evidence.whole_ms)]).collect();
+    let measured: BTreeMap<&str, u64> =
+        drilled.measured.iter().map(|(name, took)| (name.as_str(), took.0)).collect();
+    let missed: BTreeSet<&str> = drilled.missed.iter().map(|name| name.as_str()).collect();
+    measured == told && missed == evidence.missed().into_iter().collect()
+}
+
+/// What somebody signs with, and has not lost.
 fn credentials(state: &State, person: &PersonId) -> Vec<Credential> {
-    state.people().get(person).map(|person| person.credentials.clone()).unwrap_or_default()
+    let Some(member) = state.people().member(person) else { return Vec::new() };
+    let own = member.person.credentials.iter();
+    own.filter(|one| !member.silenced.contains(&one.id())).cloned().collect()
 }
 
 const UNHELD: &str = "note: without --export nothing was held against the journal: whoever could \
                       sign it could have made all of it up";
+
+const UNATTESTED: &str = "note: no checkpoint attests the export: whoever could make one up could make \
+                          up the drill with it. Compare the vault's id, and portctl audit verify's \
+                          head, with what you kept elsewhere";
 
 const NO_CANARY: &str = "it says that it was good, and has no canary";
 
 #[cfg(test)]
 pub(super) mod tests {
     use portcullis_policy::credential::SshKey;
-    use portcullis_policy::record::{KeyCreated, Record};
+    use portcullis_policy::id::{ChainId, Sequence};
+    use portcullis_policy::record::{Environment, KeyCreated, KeyIntended, Record};
     use portcullis_policy::time::{Interval, Millis};
 
-    use super::super::evidence::{Canary, Runner, StepTold, StepVerdict, TreeHead, Vault};
+    use super::super::evidence::{Canary, Runner, StepTold, TreeHead, Vault};
     use super::super::plan::Plan;
     use super::*;
+    use crate::output::address;
 
     const PEN: &str = "ssh-ed25519 \
                        AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
@@ -322,12 +407,30 @@ pub(super) mod tests {
     pub(crate) fn evidence() -> Evidence {
         let key = KeyId::from_bytes([3; 16]);
         let at = Interval { possible: Millis(1), sure: Millis(1) };
+        let intended = KeyIntended {
+            by: "olga".parse().expect("a person"),
+            chains: BTreeSet::from([ChainId(1)]),
+            environment: Environment::Staging,
+            key,
+            label: "canary-1".parse().expect("a label"),
+            owner: "olga".parse().expect("a person"),
+            purpose: "canary".into(),
+            review_by: Millis(2),
+            tags: BTreeSet::new(),
+        };
         let made = KeyCreated { address: Default::default(), key, point: "04".into() };
-        let entry =
-            Entry { at, record: Record::KeyCreated(made), seq: portcullis_policy::id::Sequence(2) };
-        let line = String::from_utf8(entry.encode().expect("a line")).expect("ASCII");
-        let tree = Tree::new(vec![leaf_hash(b"genesis"), leaf_hash(line.as_bytes())]);
-        let proof = tree.prove(1).expect("a proof").path.iter().map(hex::encode).collect();
+        let line = |record, number| {
+            let entry = Entry { at, record, seq: Sequence(number) };
+            String::from_utf8(entry.encode().expect("a line")).expect("ASCII")
+        };
+        let lines = [line(Record::KeyIntended(intended), 2), line(Record::KeyCreated(made), 3)];
+        let leaves = lines.iter().map(|line| leaf_hash(line.as_bytes()));
+        let tree = Tree::new([leaf_hash(b"genesis")].into_iter().chain(leaves).collect());
+        let proof = |at| tree.prove(at).expect("a proof").path.iter().map(hex::encode).collect();
+        let records = lines.iter().zip(1..);
+        let records =
+            records.map(|(line, index)| Proved { index, line: line.clone(), proof: proof(index) });
+        let records: Vec<Proved> = records.collect();
         let step = StepTold {
             name: "create".into(),
             verdict: StepVerdict::Held,
@@ -354,7 +457,7 @@ pub(super) mod tests {
             canary: Some(Canary {
                 label: "canary-1".into(),
                 key_id: key.to_string(),
-                address: "0x00".into(),
+                address: address(&[0; 20]),
                 chain_id: 1,
                 to: "0x00".into(),
                 state: "frozen".into(),
@@ -365,8 +468,8 @@ pub(super) mod tests {
             whole_ms: 9,
             load: None,
             freeze: None,
-            tree: Some(TreeHead { size: 2, root: hex::encode(tree.root()) }),
-            records: vec![Proved { index: 1, line, proof }],
+            tree: Some(TreeHead { size: 3, root: hex::encode(tree.root()) }),
+            records,
         }
     }
 
@@ -394,6 +497,17 @@ pub(super) mod tests {
                 one.line = one.line.replace("\"04\"", "\"05\"");
             })) > 0
         );
+        assert!(change(|one| one.records.reverse()) > 0);
+        for lie in [
+            |canary: &mut Canary| canary.label = "treasury".into(),
+            |canary: &mut Canary| canary.address = address(&[7; 20]),
+            |canary: &mut Canary| canary.chain_id = 2,
+            |canary: &mut Canary| canary.absence = Some("the token says so".into()),
+        ] {
+            let mut lying = evidence();
+            lying.canary.iter_mut().for_each(lie);
+            assert_eq!(of_records(&lying).len(), 1);
+        }
         assert!(change(|one| one.tree = None) > 0);
         assert!(change(|one| one.canary = None) > 0);
     }
