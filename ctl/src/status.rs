@@ -31,7 +31,7 @@ fn human(status: &GetStatusResponse, output: &Output) -> String {
         ("root", hex0x(&status.root)),
         ("journal room", free),
         ("sure time", rfc3339(status.sure_time_ms)),
-        ("last good drill", status.last_good_drill_ms.map_or_else(|| "none".to_owned(), rfc3339)),
+        ("good drill", status.last_good_drill_ms.map_or_else(|| "none".to_owned(), rfc3339)),
         ("keys", status.keys.to_string()),
         ("under way", status.open_reservations.to_string()),
         ("you are", status.person.clone()),

@@ -499,6 +499,7 @@ fn status_shows_stops_and_troubles_without_colour_when_nobody_looks() {
         "trouble       the token is away\n",
         "journal room  5 MiB until admission stops\n",
         "sure time     2025-11-23T18:53:27.042Z\n",
+        "good drill    2025-11-13T02:13:20.000Z\n",
     ] {
         assert!(ran.out.contains(line), "{line}: {}", ran.out);
     }
