@@ -1,6 +1,5 @@
 //! What a drill needs before anything is made, and what of it is missing.
 
-
 use alloy_primitives::Address;
 use portcullis_client::ControlClient;
 use portcullis_client::wire::{GetStatusResponse, Key, KeyState};

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::{CANARY, State, Unfoldable};
 use crate::id::{KeyId, PersonId, Sequence};
+use crate::people::Role;
 use crate::record::{Drilled, Entry};
 use crate::time::{Millis, Span};
 
@@ -62,6 +63,9 @@ pub enum DrillFault {
     /// By nobody.
     #[error("there is no person {0} in this vault")]
     NoPerson(PersonId),
+    /// By somebody who may not.
+    #[error("{0} may report no drill: it takes the role security, and no suspension")]
+    MayNot(PersonId),
     /// The key.
     #[error("the key {0} is no canary of this vault: a drill is on a key of purpose \"canary\"")]
     NoCanary(KeyId),
@@ -92,7 +96,10 @@ impl State {
     /// Why not.
     pub fn check_drill(&self, drilled: &Drilled) -> Result<(), DrillFault> {
         let Drilled { by, key, measured, missed, .. } = drilled;
-        self.people.get(by).ok_or_else(|| DrillFault::NoPerson(by.clone()))?;
+        let member = self.people.member(by).ok_or_else(|| DrillFault::NoPerson(by.clone()))?;
+        if member.suspended || !self.people.may(by, &[Role::Security]) {
+            return Err(DrillFault::MayNot(by.clone()));
+        }
         let canary = self.keys.get(key).filter(|key| key.made.is_some() && key.purpose == CANARY);
         canary.ok_or(DrillFault::NoCanary(*key))?;
         if self.drills.canaries.contains(key) {

@@ -4,7 +4,7 @@ use portcullis_policy::act::{Act, Destroy, Revoke};
 use portcullis_policy::governance::{Deed, Requirement};
 use portcullis_policy::id::{Sequence, StepName};
 use portcullis_policy::record::{
-    Absence, DestroyAnswered, Destruction, Drilled, Entry, Grade, Record,
+    Absence, DestroyAnswered, Destruction, Drilled, Entry, Grade, Record, Suspended,
 };
 use portcullis_policy::state::{DrillFault, Unfoldable};
 use portcullis_policy::stops::Scope;
@@ -134,6 +134,12 @@ fn a_report_of_what_cannot_have_been_is_not_believed() {
     assert_eq!(fault(&vault, unknown), Some(DrillFault::NoCanary(key(9))));
     let nobody = Drilled { by: id("mallory"), ..report(false) };
     assert_eq!(fault(&vault, nobody), Some(DrillFault::NoPerson(id("mallory"))));
+    let operator = Drilled { by: id("olga"), ..report(false) };
+    assert_eq!(fault(&vault, operator), Some(DrillFault::MayNot(id("olga"))));
+    let mut suspended = vault.clone();
+    let (by, person, reason) = (id("sue"), id("sam"), "laptop lost".into());
+    suspended.write(Record::Suspended(Suspended { by, credential: None, person, reason }));
+    assert_eq!(fault(&suspended, report(false)), Some(DrillFault::MayNot(id("sam"))));
     let nothing = Drilled { measured: [].into(), missed: [].into(), ..report(false) };
     assert_eq!(fault(&vault, nothing), Some(DrillFault::Measured));
     let steps = |count: u32, took| {
