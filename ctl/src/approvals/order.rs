@@ -6,10 +6,10 @@ use portcullis_client::{CallError, ControlClient};
 
 use crate::approvals::words;
 
-/// Whether the vote that completes a proposal leaves it to be done later: also if nobody can say,
-/// because the vote is on record by then.
+/// Whether the vote that completes a proposal leaves it to be done later. Not if nobody can say: a
+/// drain may be an emergency.
 pub(super) async fn after_a_book(approval: &Approval, control: &ControlClient) -> bool {
-    approval.summary.starts_with(DRAIN) && is_to_wait(approval, control).await.unwrap_or(true)
+    approval.summary.starts_with(DRAIN) && is_to_wait(approval, control).await.unwrap_or(false)
 }
 
 async fn is_to_wait(approval: &Approval, control: &ControlClient) -> Result<bool, CallError> {
@@ -27,8 +27,8 @@ pub(super) fn left_to_do(id: &str, as_asked: bool) -> String {
         return execute;
     }
     format!(
-        "{execute}, once the book that waits is in force: before that, the key that takes over has \
-         no rules"
+        "NOT begun yet. {execute}, once the book that waits is in force: before that, the key that \
+         takes over has no rules. In an emergency: now"
     )
 }
 

@@ -170,10 +170,29 @@ impl Drainer<'_> {
         if holdings.pending > holdings.mined {
             self.left.push(format!("transactions that wait in the node of {name}"));
         }
-        let dust = self.amount(part.chain, Asset::Native, holdings.native);
-        self.output
-            .note(&format!("{name}: done; {dust} left, which costs more to move than it is"));
+        let coin = self.amount(part.chain, Asset::Native, holdings.native);
+        if !part.native {
+            self.output
+                .note(&format!("{name}: done; {coin} stay: the plan does not move the coin"));
+        } else if holdings.native.is_zero() || self.is_dust(part, node, holdings.native).await {
+            let why = "which costs more to move than it is";
+            self.output.note(&format!("{name}: done; {coin} left, {why}"));
+        } else {
+            self.left.push(format!("{coin} on {name}"));
+        }
         Ok(())
+    }
+
+    /// Whether coin costs more to move than it is. If the node does not say, it is none.
+    async fn is_dust(&self, part: &DrainChain, node: &Node, native: U256) -> bool {
+        let call = steps::call(Deed::Rest, [self.key.address, self.to]);
+        let (Ok(gas), Ok(fees)) = (node.gas(self.key.address, &call).await, node.fees().await)
+        else {
+            return false;
+        };
+        let mut only = vec![Step { deed: Deed::Rest, call, gas: ample(gas) }];
+        self.fill_in_the_rest(part.chain, native, Price::of(fees), &mut only);
+        only.is_empty()
     }
 
     /// What would be done first, in words.
@@ -223,10 +242,7 @@ impl Drainer<'_> {
             let call = steps::call(deed, [self.key.address, self.to]);
             match node.gas(self.key.address, &call).await {
                 // What it takes may differ by the time it is mined.
-                Ok(gas) => {
-                    let gas = gas.saturating_add(gas.checked_div(4).unwrap_or(0));
-                    steps.push(Step { deed, call, gas });
-                }
+                Ok(gas) => steps.push(Step { deed, call, gas: ample(gas) }),
                 Err(error) => {
                     let words = self.words(part.chain, &Step { deed, call, gas: 0 });
                     self.output.note(&format!("{name}: cannot {words}: {error}"));
@@ -369,6 +385,11 @@ impl Drainer<'_> {
     fn amount(&self, chain: ChainId, asset: Asset, units: U256) -> String {
         format_amount(self.book.registry(), Account { chain, asset }, Amount::from_units(units))
     }
+}
+
+/// A quarter more than a node says.
+fn ample(gas: u64) -> u64 {
+    gas.saturating_add(gas.checked_div(4).unwrap_or(0))
 }
 
 /// Passes over one chain: what fees left over, and what came in meanwhile, is moved in the next.

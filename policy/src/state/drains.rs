@@ -24,9 +24,9 @@ impl State {
         self.drains.iter()
     }
 
-    /// The key that took the place of one that was drained to it: as long as people have not started
-    /// that one again, or stopped its drain. Its time being over, or its own end, changes nothing:
-    /// whoever still asks for it is to be told.
+    /// The key that took the place of one that was drained to it: as long as people have not
+    /// started that one again, or stopped its drain. Its time being over, or its own end, changes
+    /// nothing: whoever still asks for it is to be told.
     pub fn successors(&self) -> &BTreeMap<KeyId, KeyId> {
         &self.successors
     }

@@ -305,7 +305,7 @@ fn what_goes_to_a_successor_stays_in_the_vault_and_uses_up_no_limit_that_it_is_u
     begin(&mut vault, away.clone());
     assert_eq!(codes(&mut vault, &sweep(&pay_to(0, SAFE, 900_000))), [""; 0]);
     let [coin, fee] = charged(&vault);
-    assert_eq!(coin, fee.checked_add(Amount::from(900_000)).unwrap(), "it leaves the vault");
+    assert_eq!(coin, fee.checked_add(ether(900_000)).unwrap(), "it leaves the vault");
     begin(&mut vault, DrainPlan { to: DrainTo::Key(key(2)), ..away });
     let cold = address(key(2)).to_checksum(None);
     assert_eq!(codes(&mut vault, &sweep(&pay_to(1, &cold, 900_000))), [""; 0]);

@@ -300,7 +300,8 @@ window = "1 USDC / 1h"
 
     fn limit(keys: &str) -> String {
         format!(
-            "\n# All together.\n[limit.all]\nkeys = {keys}\nasset = \"ETH\"\nwindow = \"2 ETH / 1h\"\n"
+            "\n# All together.\n[limit.all]\nkeys = {keys}\nasset = \"ETH\"\n\
+             window = \"2 ETH / 1h\"\n"
         )
     }
 

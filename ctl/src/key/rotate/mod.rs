@@ -65,10 +65,10 @@ pub(crate) struct RotateArgs {
     /// Stay until people have agreed, instead of ending with exit code 4.
     #[arg(long)]
     wait: bool,
-    /// Stop once everything is moved: what comes in late can be moved by the same command as long
-    /// as the drain lasts, and without this the old key is ended.
+    /// End the old key for good, once everything that the plan names is moved: what it holds besides,
+    /// and whatever comes in later, can then never be moved. Look first.
     #[arg(long)]
-    keep_old: bool,
+    end_old: bool,
     /// Leave the old key's rules in the book.
     #[arg(long)]
     keep_rules: bool,
@@ -180,7 +180,7 @@ impl Rotation<'_> {
                 return Ok(Status::Waiting);
             }
             self.move_all().await?;
-            if self.args.keep_old {
+            if !self.args.end_old {
                 return Ok(Status::Moved);
             }
             if self.revoke().await? == Status::Waiting {
@@ -306,7 +306,10 @@ impl Rotation<'_> {
             ),
             Status::Moved => (
                 "moved",
-                format!("the same without --keep-old, once nobody pays to {old} any more"),
+                format!(
+                    "the same with --end-old, once nobody pays to {old} any more and it holds nothing \
+                         that the plan does not name"
+                ),
                 Exit::Done,
             ),
             Status::Waiting => {

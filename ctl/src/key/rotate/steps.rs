@@ -1,22 +1,21 @@
 //! What a run of a rotation did, and how long each step took.
 
-use std::time::Instant;
-
 use serde_json::{Value, json};
 
+use crate::approvals::words::now_ms;
 use crate::output::Output;
 
 /// The clock of a run.
 pub(super) struct Steps<'a> {
     output: &'a Output,
-    begun: Instant,
-    since: Instant,
+    begun: u64,
+    since: u64,
     done: Vec<Step>,
 }
 
 struct Step {
     name: &'static str,
-    millis: u128,
+    millis: u64,
     skipped: bool,
 }
 
@@ -31,14 +30,14 @@ pub(super) enum Done {
 
 impl<'a> Steps<'a> {
     pub(super) fn begin(output: &'a Output) -> Self {
-        let now = Instant::now();
+        let now = now_ms();
         Self { output, begun: now, since: now, done: Vec::new() }
     }
 
     /// A step is over: says so, and the next one begins.
     pub(super) fn over(&mut self, name: &'static str, done: Done, what: &str) {
-        let now = Instant::now();
-        let millis = now.duration_since(self.since).as_millis();
+        let now = now_ms();
+        let millis = now.saturating_sub(self.since);
         self.since = now;
         let skipped = done == Done::Before;
         let took = if skipped { "skipped".to_owned() } else { seconds(millis) };
@@ -46,8 +45,8 @@ impl<'a> Steps<'a> {
         self.done.push(Step { name, millis, skipped });
     }
 
-    fn total(&self) -> u128 {
-        Instant::now().duration_since(self.begun).as_millis()
+    fn total(&self) -> u64 {
+        now_ms().saturating_sub(self.begun)
     }
 
     /// For people: a line for each step.
@@ -69,7 +68,7 @@ impl<'a> Steps<'a> {
     }
 }
 
-fn seconds(millis: u128) -> String {
+fn seconds(millis: u64) -> String {
     let whole = millis.checked_div(1_000).unwrap_or(0);
     let tenths = millis.checked_rem(1_000).unwrap_or(0).checked_div(100).unwrap_or(0);
     format!("{whole}.{tenths} s")
