@@ -23,19 +23,16 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
-use crate::clock;
-use crate::config::{self, Config, ConfigError, Listener};
+use crate::config::{self, Config, ConfigError};
+use crate::door::Door;
 use crate::edge::approvals::Approvals;
 use crate::edge::control::Control;
 use crate::edge::readers::Readers;
 use crate::edge::release::Release;
 use crate::edge::signing::Signing;
 use crate::edge::stop_orders::StopOrders;
-use crate::edge::{
-    EdgeCounters, Limits, Loopback, LoopbackError, Plane, Probe, Trust, TrustError, WallClock,
-};
+use crate::edge::{Loopback, LoopbackError, Probe, TrustError};
 use crate::fencer::Fencer;
-use crate::gate::GatedExecutor;
 use crate::health::Health;
 use crate::hsm::{Hsm, HsmError};
 use crate::journal::{OpenError, Opened, Segments, Storage};
@@ -307,45 +304,6 @@ async fn told_to_stop() -> std::io::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-/// One mTLS listener before it serves.
-struct Door {
-    name: &'static str,
-    listener: TcpListener,
-    address: SocketAddr,
-    trust: Arc<Trust>,
-    counters: Arc<EdgeCounters>,
-}
-
-impl Door {
-    async fn open(name: &'static str, config: &Listener) -> Result<Self, AppError> {
-        let clock: WallClock = Arc::new(clock::wall_time);
-        let trust = Trust::load(config.trust(), clock);
-        let trust =
-            trust.map_err(|source| AppError::Trust { plane: name, source: Arc::new(source) })?;
-        let address = config.listen;
-        let fault = |source| AppError::Listen { plane: name, address, source };
-        let listener = TcpListener::bind(address).await.map_err(fault)?;
-        let address = listener.local_addr().map_err(fault)?;
-        tokio::spawn(trust.clone().follow());
-        let counters = Arc::new(EdgeCounters::default());
-        Ok(Self { name, listener, address, trust, counters })
-    }
-
-    fn trust(&self) -> (&'static str, Arc<Trust>) {
-        (self.name, self.trust.clone())
-    }
-
-    fn counters(&self) -> (&'static str, Arc<EdgeCounters>) {
-        (if self.name == "data plane" { "data" } else { "control" }, self.counters.clone())
-    }
-
-    async fn serve(self, service: Release<Routes>, stop: impl Future<Output = ()>) {
-        let Self { listener, trust, counters, .. } = self;
-        let plane = Plane { listener, trust, limits: Limits::default(), counters };
-        plane.serve(service, GatedExecutor, stop).await;
-    }
 }
 
 fn data_routes(signing: Signing) -> Result<Routes, AppError> {

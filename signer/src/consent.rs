@@ -1,5 +1,5 @@
-//! Asks whoever is at the terminal: for the PIN, which is how its holder agrees to a rescue, and for
-//! the word before a key is removed for good.
+//! Asks whoever is at the terminal: for the PIN, which is how its holder agrees to a rescue, and
+//! for the word before a key is removed for good.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::sync::Arc;

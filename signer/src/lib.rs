@@ -6,6 +6,7 @@
 pub mod app;
 pub mod clock;
 pub mod config;
+mod door;
 pub mod edge;
 pub mod fencer;
 pub mod gate;

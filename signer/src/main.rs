@@ -1,5 +1,5 @@
-//! The signer's command line: `init` makes a vault's journal, `serve` serves it, `rescue` stops keys
-//! without it.
+//! The signer's command line: `init` makes a vault's journal, `serve` serves it, `rescue` stops
+//! keys without it.
 
 mod consent;
 mod rescue_verb;

@@ -1,5 +1,5 @@
-//! Keeps a marker in the token that says how far the journal has come, and holds the journal against
-//! it at the start: a data folder from before a stop, or from before money was spent, stops
+//! Keeps a marker in the token that says how far the journal has come, and holds the journal
+//! against it at the start: a data folder from before a stop, or from before money was spent, stops
 //! everything.
 //!
 //! The token is told after every change of what is in force, now and then as signatures are
@@ -40,11 +40,14 @@ pub struct Mark {
 }
 
 impl Marked {
-    /// By the texts in the token. The highest counts: after a crash there may be two.
+    /// By the texts in the token. The highest counts: after a crash there may be two, one torn.
     fn parse(texts: &[Vec<u8>]) -> Self {
-        let marks: Option<Vec<Mark>> = texts.iter().map(|text| Mark::parse(text)).collect();
-        let Some(marks) = marks else { return Self::Unreadable };
-        marks.into_iter().max_by_key(|mark| mark.sequence).map_or(Self::Nothing, Self::At)
+        let marks = texts.iter().filter_map(|text| Mark::parse(text));
+        match marks.max_by_key(|mark| mark.sequence) {
+            Some(mark) => Self::At(mark),
+            None if texts.is_empty() => Self::Nothing,
+            None => Self::Unreadable,
+        }
     }
 
     /// Where to look for its root.
@@ -124,7 +127,7 @@ impl Marker {
         Ok(Marked::parse(&token.markers(vault).await?))
     }
 
-    /// Joins the parts. `behind`: what the start found to be wrong, for which everything is stopped.
+    /// Joins the parts. `behind`: what the start found to be wrong, so that everything is stopped.
     pub fn new(
         sequencer: Sequencer,
         token: Arc<Hsm>,
@@ -182,9 +185,7 @@ impl Marker {
     pub fn troubles(&self) -> Vec<String> {
         let told = self.told.lock();
         let refused = told.trouble.as_ref().map(|why| {
-            format!(
-                "the token keeps no marker, so a data folder from before would not be noticed: {why}"
-            )
+            format!("the token keeps no marker, so a data folder from before is not noticed: {why}")
         });
         told.behind.iter().cloned().chain(refused).collect()
     }
@@ -214,7 +215,8 @@ mod tests {
         assert_eq!(Marked::parse(&texts(&[&high, &low])), Marked::At(mark(80, 2)));
         assert_eq!(Marked::parse(&[]), Marked::Nothing);
         for wrong in ["", "80", "80:", "x:00", "-1:00", &format!("{high}0")] {
-            assert_eq!(Marked::parse(&texts(&[&low, wrong])), Marked::Unreadable, "{wrong:?}");
+            assert_eq!(Marked::parse(&texts(&[wrong])), Marked::Unreadable, "{wrong:?}");
+            assert_eq!(Marked::parse(&texts(&[wrong, &low])), Marked::At(mark(7, 1)), "{wrong:?}");
         }
     }
 

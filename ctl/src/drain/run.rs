@@ -190,7 +190,7 @@ impl Drainer<'_> {
         else {
             return false;
         };
-        let mut only = vec![Step { deed: Deed::Rest, call, gas: ample(gas) }];
+        let mut only = vec![Step { deed: Deed::Rest, call, gas: steps::ample(gas) }];
         self.fill_in_the_rest(part.chain, native, Price::of(fees), &mut only);
         only.is_empty()
     }
@@ -242,7 +242,7 @@ impl Drainer<'_> {
             let call = steps::call(deed, [self.key.address, self.to]);
             match node.gas(self.key.address, &call).await {
                 // What it takes may differ by the time it is mined.
-                Ok(gas) => steps.push(Step { deed, call, gas: ample(gas) }),
+                Ok(gas) => steps.push(Step { deed, call, gas: steps::ample(gas) }),
                 Err(error) => {
                     let words = self.words(part.chain, &Step { deed, call, gas: 0 });
                     self.output.note(&format!("{name}: cannot {words}: {error}"));
@@ -385,11 +385,6 @@ impl Drainer<'_> {
     fn amount(&self, chain: ChainId, asset: Asset, units: U256) -> String {
         format_amount(self.book.registry(), Account { chain, asset }, Amount::from_units(units))
     }
-}
-
-/// A quarter more than a node says.
-fn ample(gas: u64) -> u64 {
-    gas.saturating_add(gas.checked_div(4).unwrap_or(0))
 }
 
 /// Passes over one chain: what fees left over, and what came in meanwhile, is moved in the next.

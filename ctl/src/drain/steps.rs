@@ -82,6 +82,11 @@ pub(super) fn rest(native: U256, fees: U256, own_fee: U256) -> Option<U256> {
     native.checked_sub(fees).filter(|rest| *rest > own_fee)
 }
 
+/// A quarter more than a node says.
+pub(super) fn ample(gas: u64) -> u64 {
+    gas.saturating_add(gas.checked_div(4).unwrap_or(0))
+}
+
 /// Nonces that are cancelled at once, beside those that a node holds.
 const CANCELLED_MAX: u64 = 64;
 

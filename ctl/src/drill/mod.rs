@@ -9,6 +9,7 @@ mod claims;
 mod council;
 mod evidence;
 mod excerpt;
+mod held;
 mod history;
 mod load;
 mod page;

@@ -192,8 +192,8 @@ fn proven(evidence: &Evidence) -> String {
     let absence = absence.map(|grade| format!("That no copy of the key exists: {grade}."));
     let not: Vec<&str> = absence.as_deref().into_iter().chain(NOT_PROVEN).collect();
     format!(
-        "<section class=\"two\">\n<div>\n<h2>What the journal shows</h2>\n{held}</div>\n<div>\n<h2>What \
-         was not proven</h2>\n{}</div>\n</section>\n",
+        "<section class=\"two\">\n<div>\n<h2>What the journal shows</h2>\n{held}</div>\n<div>\n\
+         <h2>What was not proven</h2>\n{}</div>\n</section>\n",
         list(&not)
     )
 }
@@ -344,10 +344,11 @@ const RUN_MAX: usize = 4;
 
 /// What stands in records that are proved to be the journal's.
 const PROVEN: [&str; 4] = [
-    "Whoever ran the drill stopped the key, alone, and the journal has no signature of it afterwards.",
+    "Whoever ran the drill stopped the key, alone, and the journal has no signature of it \
+     afterwards.",
     "The signer wrote down that the token was told, and read back, to sign no more with the key.",
-    "A quorum ended the key and had it removed; the signer wrote down that a new session of the token \
-     did not find it.",
+    "A quorum ended the key and had it removed; the signer wrote down that a new session of the \
+     token did not find it.",
     "The signer gave signatures with the key before it was stopped.",
 ];
 
@@ -360,8 +361,8 @@ const SEEN: [&str; 3] = [
 ];
 
 const NOT_PROVEN: [&str; 6] = [
-    "That the signer, or whoever ran the drill, told the truth: times, and what callers saw, are as \
-     they were measured; what the token did is as the signer wrote it down.",
+    "That the signer, or whoever ran the drill, told the truth: times, and what callers saw, are \
+     as they were measured; what the token did is as the signer wrote it down.",
     "Stops of other kinds: of a caller, a tag or everything, by a stop order, and over a restart.",
     "That whoever holds the token's PIN is stopped: a fence stops every process with a \
      handle to the key, and not somebody who sets CKA_SIGN back. The signer looks for that, and \

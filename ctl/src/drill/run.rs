@@ -175,8 +175,8 @@ impl Drill<'_> {
             let stopped = stage.stopped;
             stage.load_told = load.told(stopped.map(|stop| (stop.acknowledged, stop.told))).await;
         }
-        // One that was being made when it was interrupted is not ours to stop: nothing signs with it,
-        // and the next drill may take it.
+        // One that was being made when it was interrupted is not ours to stop: nothing signs with
+        // it, and the next drill may take it.
         let Some(canary) = stage.canary.take() else { return };
         let (id, label) = (canary.key_id.clone(), canary.label.clone());
         if self.steps.iter().all(|step| step.name != "freeze" || step.verdict != StepVerdict::Held)

@@ -187,6 +187,8 @@ impl Ledger {
         }
         if remembered {
             self.slots.put(slot, &charged);
+            // Another caller is one more to remember.
+            self.slots.forget(self.forgotten, (self.bounds.slots, self.bounds.slot_bytes));
         }
     }
 

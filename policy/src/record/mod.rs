@@ -7,6 +7,7 @@
 mod drill;
 mod people;
 mod request;
+mod rescue;
 mod vault;
 
 use serde::{Deserialize, Serialize};
@@ -20,11 +21,11 @@ pub use self::request::{
     Asked, Denied, Failed, INLINE_BYTES_MAX, ParkedRecord, RecordedInput, RecordedSlot,
     SignedRecord, Suppressed, Withheld,
 };
+pub use self::rescue::{RescueDeed, RescueNote, SignedNote};
 pub use self::vault::{
     Absence, Actor, Adopted, DenialBurst, DestroyAnswered, Destruction, DrainEnded, Environment,
     FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis, Grade, KeyCreated, KeyIntended,
-    Order, Priced, RescueDeed, RescueNote, Settled, SettledAllowance, Signature, SignedNote,
-    Started, Trigger, UsedElsewhere,
+    Order, Priced, Settled, SettledAllowance, Signature, Started, Trigger, UsedElsewhere,
 };
 use crate::canonical;
 use crate::id::{DecisionNumber, Sequence};

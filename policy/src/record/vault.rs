@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::{Address, B128, B256};
 use serde::{Deserialize, Serialize};
 
+use super::rescue::SignedNote;
 use crate::credential::Evidence;
 use crate::governance::Governance;
 use crate::id::{
@@ -213,59 +214,6 @@ pub struct Order {
     pub expires: Millis,
     /// 16 random bytes, so that no order is used twice.
     pub order: B128,
-}
-
-/// A note that a person of security signed, together with the scope and the reason of the record it
-/// stands in. It holds in whichever vault has that key.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SignedNote {
-    /// What they signed with.
-    pub credential: CredentialId,
-    /// The signature over the note's text.
-    pub evidence: Evidence,
-    /// What they signed.
-    pub note: RescueNote,
-}
-
-/// What `portcullis rescue` did to one key.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RescueNote {
-    /// What the token answered.
-    pub answer: String,
-    /// Who saw to it, and signs.
-    pub by: PersonId,
-    /// What was done.
-    pub deed: RescueDeed,
-    /// 16 random bytes, so that no note is taken in twice.
-    pub id: B128,
-    /// The key's name in the token, which is whatever somebody with the PIN called it.
-    pub label: String,
-    /// Which token: manufacturer, model and serial number.
-    pub token: String,
-    /// When, by the host's clock.
-    pub written: Millis,
-}
-
-/// What is done straight on the token.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RescueDeed {
-    /// The key's objects were removed.
-    Destroy,
-    /// `CKA_SIGN` was set to false.
-    Fence,
-}
-
-impl RescueDeed {
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Destroy => "destroy",
-            Self::Fence => "fence",
-        }
-    }
 }
 
 /// Private keys in the token are about to be told not to sign, or to sign again.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::pool::PoolFault;
 use cryptoki::error::Error;
 use portcullis_policy::id::KeyId;
 
@@ -269,6 +270,17 @@ pub enum HsmError {
 
 fn list(drift: &[Drift]) -> String {
     drift.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl From<PoolFault> for SignFault {
+    fn from(fault: PoolFault) -> Self {
+        match fault {
+            PoolFault::Full => Self::Overloaded,
+            PoolFault::TimedOut => Self::TimedOut,
+            PoolFault::Unavailable => Self::Unavailable,
+            PoolFault::Closed => Self::Closed,
+        }
+    }
 }
 
 /// An error and what caused it, on one line. The binding explains each return code with a paragraph

@@ -1,5 +1,5 @@
-//! The marker: a data object in the token (`CKO_DATA`, PKCS#11 v2.40 section 4.5) that says how far a
-//! vault's journal had come.
+//! The marker: a data object in the token (`CKO_DATA`, PKCS#11 v2.40 section 4.5) that says how far
+//! a vault's journal had come.
 //!
 //! Made anew each time, and the one before removed afterwards: at every moment there is one.
 

@@ -386,17 +386,6 @@ fn sick(what: &str, census: &Census) -> Vec<String> {
     troubles
 }
 
-impl From<PoolFault> for SignFault {
-    fn from(fault: PoolFault) -> Self {
-        match fault {
-            PoolFault::Full => Self::Overloaded,
-            PoolFault::TimedOut => Self::TimedOut,
-            PoolFault::Unavailable => Self::Unavailable,
-            PoolFault::Closed => Self::Closed,
-        }
-    }
-}
-
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

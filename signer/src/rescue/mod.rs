@@ -3,8 +3,8 @@
 //! somebody who holds it.
 //!
 //! What it did stands in notes beside the journal. A person of security signs them, and the signer
-//! takes them in at its next start ([`notes`]); whether it does or not, a key that is fenced or gone
-//! is frozen there.
+//! takes them in at its next start ([`notes`]); whether it does or not, a key that is fenced or
+//! gone is frozen there.
 
 pub mod notes;
 
@@ -103,7 +103,7 @@ pub enum RescueError {
     },
     /// The PIN was wrong.
     #[error(
-        "the token refused the PIN, and counts it: a few more and it is locked, for the signer too. \
+        "the token refused the PIN, and counts it: a few more lock it, for the signer too. \
          Try again only if you know it"
     )]
     WrongPin,

@@ -117,7 +117,7 @@ pub(super) fn make_folder(path: &Path) -> Result<(), NoteFault> {
     ours(path, true).map_err(fault)?
 }
 
-/// Whether a folder is no link and ours; and if it is `closed`, whether nobody else may write there.
+/// Whether a folder is no link and ours; and if `closed`, whether nobody else may write there.
 fn ours(path: &Path, closed: bool) -> io::Result<Result<(), NoteFault>> {
     let (found, own) = (fs::symlink_metadata(path)?, rustix::process::geteuid().as_raw());
     let written_by_others = closed && found.mode() & 0o022 != 0;
@@ -191,7 +191,7 @@ impl Place {
         Ok(signatures.filter_map(|path| read(&path).ok().map(Evidence::Ssh)).collect())
     }
 
-    /// Freezes the key, at the word of whoever signed. A note that was taken in before does nothing.
+    /// Freezes the key, at the word of whoever signed. A note that was taken in does nothing.
     async fn take_in(&self, sequencer: &Sequencer, clock: &Clock) -> Result<(), NoteFault> {
         let (draft, view) = (self.read()?, sequencer.view());
         if view.taken_notes.contains(&draft.note.id) {

@@ -25,7 +25,8 @@ impl TokenCopy {
     pub(crate) fn is_torn(&self) -> io::Result<bool> {
         for (path, bytes) in &self.files {
             if path.extension().is_some_and(|end| end == "object") {
-                let now = fs::read(path)?;
+                // The marker of the journal's end is made anew, under another name each time.
+                let Some(now) = unless_gone(fs::read(path))? else { continue };
                 if now.len() < bytes.len() {
                     return Ok(true);
                 }
@@ -45,8 +46,15 @@ fn read(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> io::Result<()>
         if path.is_dir() {
             read(&path, files)?;
         } else {
-            files.insert(path.clone(), fs::read(&path)?);
+            files.extend(unless_gone(fs::read(&path))?.map(|bytes| (path.clone(), bytes)));
         }
     }
     Ok(())
+}
+
+fn unless_gone<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
 }

@@ -139,7 +139,9 @@ async fn drill(
 async fn vote(scene: &Scene, id: &str, agree: bool) -> Result<(), Failure> {
     for name in ["sue", "sid", "alan"] {
         let control = scene.vault.control(&scene.server, name).await?;
-        if control.approval(id).await?.asks_you {
+        // Done already, by the drill that waited for it.
+        let Ok(approval) = control.approval(id).await else { return Ok(()) };
+        if approval.asks_you {
             scene.vault.pens.vote(&control, id, name, agree).await?;
             if !agree {
                 return Ok(());

@@ -65,8 +65,8 @@ pub(crate) struct RotateArgs {
     /// Stay until people have agreed, instead of ending with exit code 4.
     #[arg(long)]
     wait: bool,
-    /// End the old key for good, once everything that the plan names is moved: what it holds besides,
-    /// and whatever comes in later, can then never be moved. Look first.
+    /// End the old key for good, once everything that the plan names is moved: what it holds
+    /// besides, and whatever comes in later, can then never be moved. Look first.
     #[arg(long)]
     end_old: bool,
     /// Leave the old key's rules in the book.
@@ -307,7 +307,7 @@ impl Rotation<'_> {
             Status::Moved => (
                 "moved",
                 format!(
-                    "the same with --end-old, once nobody pays to {old} any more and it holds nothing \
+                    "the same with --end-old, once nobody pays to {old} and it holds nothing \
                          that the plan does not name"
                 ),
                 Exit::Done,
