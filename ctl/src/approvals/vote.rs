@@ -20,9 +20,10 @@ use portcullis_policy::statement::ballot;
 use serde_json::{Value, json};
 
 use crate::approvals::id::is_beginning;
+use crate::approvals::order::{self, Later};
 use crate::approvals::ssh::Signer;
 use crate::approvals::statement::{self, Statement};
-use crate::approvals::{order, proposing, words};
+use crate::approvals::{proposing, words};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, fields, is_plain};
@@ -142,8 +143,12 @@ pub(crate) async fn approve(
         .await?;
     let id = approval.id.clone();
     let ready = approval.proposal && approval.state() == ApprovalState::Ready;
-    let later = ready && (args.no_execute || order::after_a_book(&approval, &control).await);
-    let done = if ready && !later { Some(control.execute(&id).await) } else { None };
+    let later = match (ready, args.no_execute) {
+        (false, _) => None,
+        (true, true) => Some(Later::Asked),
+        (true, false) => order::later(&approval, &control).await,
+    };
+    let done = if ready && later.is_none() { Some(control.execute(&id).await) } else { None };
     let (mut human, mut json) = (cast.human(&approval), cast.json(&approval));
     if let (Some(Ok(done)), Some(all)) = (&done, json.as_object_mut()) {
         human.extend(proposing::done(done));
@@ -154,8 +159,8 @@ pub(crate) async fn approve(
         output.note(&format!("the vote is recorded, and {id} was not executed:"));
         return Err(error.into());
     }
-    if later {
-        output.note(&order::left_to_do(&id, args.no_execute));
+    if let Some(later) = later {
+        output.note(&order::left_to_do(&id, later));
     }
     Ok(Exit::Done)
 }

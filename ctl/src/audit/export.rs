@@ -216,6 +216,10 @@ fn beside(path: &Path) -> Result<NamedTempFile, ExportFault> {
 /// Durable under its name, or not there.
 fn place(file: NamedTempFile, path: &Path) -> Result<(), ExportFault> {
     let fault = |source| unwritable(path, source);
+    // A device or a pipe would be gone, and a file in its place.
+    if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(fault(io::Error::other("something that is no regular file is there")));
+    }
     file.as_file().sync_all().map_err(fault)?;
     let file: File = file.persist(path).map_err(|error| fault(error.error))?;
     file.sync_all().map_err(fault)

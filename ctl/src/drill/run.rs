@@ -22,7 +22,7 @@ use super::evidence::{
 use super::excerpt::Excerpt;
 use super::plan::Plan;
 use super::ready::{Ground, left_line};
-use super::stage::{Given, Stage};
+use super::stage::Stage;
 use super::steps::Step;
 use super::stopwatch::Moment;
 use super::{DrillFault, WHOLE, page};
@@ -72,7 +72,7 @@ pub(crate) async fn run(
     let folder = args.out.unwrap_or_else(|| PathBuf::from("drills").join(&id));
     let fault = |source| DrillFault::Write { path: folder.clone(), source };
     let bundle = Bundle::create(folder.clone()).map_err(fault)?;
-    let given = Given {
+    let stage = Stage {
         connection,
         output,
         control: &control,
@@ -81,8 +81,14 @@ pub(crate) async fn run(
         whither,
         callers: args.live_load,
         patience: Duration::from_millis(args.timeout.0),
+        canary: None,
+        payment: None,
+        load: None,
+        stopped: None,
+        load_told: None,
+        journal: None,
     };
-    let mut drill = Drill { stage: Stage::new(given), began: Moment::now(), steps: Vec::new() };
+    let mut drill = Drill { stage, began: Moment::now(), steps: Vec::new() };
     let good = drill.take_all().await;
     let whole = drill.began.ago();
     drill.make_safe().await;

@@ -61,39 +61,7 @@ impl Found {
     }
 }
 
-/// What a drill is begun with.
-pub(super) struct Given<'a> {
-    pub(super) connection: &'a ConnectionArgs,
-    pub(super) output: &'a Output,
-    pub(super) control: &'a ControlClient,
-    pub(super) ground: &'a Ground,
-    pub(super) plan: &'a Plan,
-    pub(super) whither: Whither,
-    pub(super) callers: u64,
-    pub(super) patience: Duration,
-}
-
-impl<'a> Stage<'a> {
-    pub(super) fn new(given: Given<'a>) -> Self {
-        let Given { connection, output, control, ground, plan, whither, callers, patience } = given;
-        Self {
-            connection,
-            output,
-            control,
-            ground,
-            plan,
-            whither,
-            callers,
-            patience,
-            canary: None,
-            payment: None,
-            load: None,
-            stopped: None,
-            load_told: None,
-            journal: None,
-        }
-    }
-
+impl Stage<'_> {
     pub(super) fn freeze_told(&self) -> Option<FreezeTold> {
         self.stopped.map(|stopped| stopped.told)
     }
