@@ -188,6 +188,26 @@ fn a_gap_in_what_the_signer_sends_leaves_no_export_behind() {
 }
 
 #[test]
+fn an_export_takes_the_place_of_a_file_and_of_nothing_else() {
+    let rig = rig(journal(&records(5)));
+    let path = rig.folder.path().join("out.jsonl");
+    std::fs::write(&path, "an export of yesterday").expect("file");
+    let ran = rig.portctl(&["audit", "export", "-o", "out.jsonl"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let other = rig.folder.path().join("other");
+    std::fs::rename(&path, &other).expect("moved");
+    std::os::unix::fs::symlink(&other, &path).expect("link");
+    let socket = rig.folder.path().join("socket");
+    let _listens = std::os::unix::net::UnixListener::bind(&socket).expect("socket");
+    for name in ["out.jsonl", "socket"] {
+        let ran = rig.portctl(&["audit", "export", "-o", name]);
+        assert_ne!(ran.code, 0, "{ran:?}");
+        assert!(ran.err.contains("no regular file"), "{}", ran.err);
+    }
+    assert!(path.is_symlink() && !socket.is_file(), "they are what they were");
+}
+
+#[test]
 fn any_removed_changed_or_reordered_record_fails_the_verification() {
     let good = records(5);
     let root = format!("0x{}", hex::encode(head(&good).root));

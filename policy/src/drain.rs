@@ -5,6 +5,7 @@
 //! and when it is over the key is stopped as before.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
@@ -114,7 +115,7 @@ pub enum PlanFault {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Drain {
     /// The plan.
-    pub plan: DrainPlan,
+    pub plan: Arc<DrainPlan>,
     /// The record that began it. What was signed before it is not released under it.
     pub from: Sequence,
     /// Where everything goes.
@@ -125,7 +126,7 @@ pub struct Drain {
 
 impl Drain {
     pub(crate) fn begin(plan: DrainPlan, from: Sequence, to: Address) -> Self {
-        Self { plan, from, to, fees: BTreeMap::new(), paid: BTreeMap::new() }
+        Self { plan: Arc::new(plan), from, to, fees: BTreeMap::new(), paid: BTreeMap::new() }
     }
 
     /// Whether it is over by its own terms.

@@ -20,10 +20,9 @@ use portcullis_policy::statement::ballot;
 use serde_json::{Value, json};
 
 use crate::approvals::id::is_beginning;
-use crate::approvals::order::{self, Later};
 use crate::approvals::ssh::Signer;
 use crate::approvals::statement::{self, Statement};
-use crate::approvals::{proposing, words};
+use crate::approvals::{order, proposing, words};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, fields, is_plain};
@@ -143,11 +142,7 @@ pub(crate) async fn approve(
         .await?;
     let id = approval.id.clone();
     let ready = approval.proposal && approval.state() == ApprovalState::Ready;
-    let later = match (ready, args.no_execute) {
-        (false, _) => None,
-        (true, true) => Some(Later::Asked),
-        (true, false) => order::later(&approval, &control).await,
-    };
+    let later = order::later(&approval, args.no_execute, &control).await;
     let done = if ready && later.is_none() { Some(control.execute(&id).await) } else { None };
     let (mut human, mut json) = (cast.human(&approval), cast.json(&approval));
     if let (Some(Ok(done)), Some(all)) = (&done, json.as_object_mut()) {

@@ -1,6 +1,7 @@
 //! `drain plan | propose | run`: brings what a key holds to safety. The plan is a file that people
 //! read before they vote; the signer holds the key to it, and this program does what it permits.
 
+mod drainer;
 mod file;
 mod node;
 mod nodes;
@@ -18,7 +19,7 @@ use portcullis_policy::drain::DrainPlan;
 use portcullis_policy::id::CallerId;
 
 pub(crate) use self::nodes::rpc;
-pub(crate) use self::run::{RunArgs, carry_out};
+pub(crate) use self::run::{RunArgs, agreed, carry_out};
 use crate::approvals::proposing::Wanted;
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
@@ -96,6 +97,12 @@ pub(crate) enum DrainFault {
     /// It is not being drained.
     #[error("the key is {0}, not draining: portctl drain propose begins a drain")]
     NotDraining(&'static str),
+    /// What was sent before is not mined.
+    #[error(
+        "transactions of the key wait in the node of {0}, and are not mined: run it again later, \
+         or take their place (drain run without --let-through, key rotate with --replace-waiting)"
+    )]
+    Waiting(String),
     /// A transaction that waits for people, which none of a drain does.
     #[error("a transaction of the drain was parked: the key is not draining any more")]
     Parked,

@@ -1742,6 +1742,9 @@ pub struct Key {
     /// If people agreed to remove it from the token.
     #[prost(message, optional, tag = "22")]
     pub removal: ::core::option::Option<KeyRemoval>,
+    /// If it is drained: the plan that people agreed to, as JSON in the form of the act.
+    #[prost(string, tag = "23")]
+    pub drain_plan: ::prost::alloc::string::String,
 }
 /// A key that is removed from the token.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,7 +1,10 @@
 //! Says what is known of a key: how it stands, who may use it, who did, and whether somebody should
 //! look at it.
 
+use std::sync::Arc;
+
 use portcullis_policy::book::{Book, KeyRules};
+use portcullis_policy::drain::DrainPlan;
 use portcullis_policy::fences::Told;
 use portcullis_policy::id::{ChainId, KeyId, KeyLabel};
 use portcullis_policy::record::{Absence, Destruction, Grade};
@@ -50,6 +53,7 @@ impl Seen<'_> {
             successor: successor.map(ToString::to_string).unwrap_or_default(),
             drained_until_ms: drain.map(|drain| drain.expires.0).unwrap_or_default(),
             removal: tomb.map(removal),
+            drain_plan: drain.map(plan_text).unwrap_or_default(),
         }
     }
 
@@ -123,6 +127,10 @@ fn removal(tomb: &Tomb) -> KeyRemoval {
             KeyRemoval { gone: true, proves, objects, token, backups, ..told }
         }
     }
+}
+
+fn plan_text(plan: &Arc<DrainPlan>) -> String {
+    serde_json::to_string(plan.as_ref()).unwrap_or_default()
 }
 
 fn refused(view: &View, id: &KeyId) -> String {

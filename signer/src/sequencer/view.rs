@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B128};
 use portcullis_policy::book::Book;
+use portcullis_policy::drain::DrainPlan;
 use portcullis_policy::fences::Fences;
 use portcullis_policy::governance::Governance;
 use portcullis_policy::id::{ChainId, KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
@@ -40,7 +41,7 @@ pub struct View {
     /// What the token was told.
     pub fences: Fences,
     /// Keys that are drained.
-    pub drains: BTreeMap<KeyId, DrainView>,
+    pub drains: BTreeMap<KeyId, Arc<DrainPlan>>,
     /// Drills of the stop.
     pub drills: Drills,
     /// Which key took the place of one that was drained.
@@ -51,13 +52,6 @@ pub struct View {
     pub used_orders: BTreeSet<(Millis, B128)>,
     /// Notes of what was done straight on the token that were taken in.
     pub taken_notes: BTreeSet<B128>,
-}
-
-/// A key that is drained.
-#[derive(Clone, Debug)]
-pub struct DrainView {
-    /// When it is over, in possible time.
-    pub expires: Millis,
 }
 
 /// A key that was made.
@@ -104,7 +98,7 @@ impl View {
             Some((*id, view))
         });
         let drains = state.drains();
-        let drains = drains.map(|(id, drain)| (*id, DrainView { expires: drain.plan.expires }));
+        let drains = drains.map(|(id, drain)| (*id, drain.plan.clone()));
         Self {
             vault,
             environment: state.environment(),

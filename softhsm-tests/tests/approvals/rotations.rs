@@ -2,6 +2,7 @@
 //! one; interrupted and gone on with; and what it says when it cannot.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,13 +14,14 @@ use portcullis_client::wire::{ApprovalState, CreateKeyRequest, KeyState};
 use portcullis_client::{Answer, Client, ListedKey, SignError};
 use portcullis_softhsm_tests::anvil::Anvil;
 use portcullis_softhsm_tests::token::Through;
+use portcullis_softhsm_tests::tx::{self, Kind, Payment};
 use portcullis_softhsm_tests::world::{
-    BookText, CHAIN, Failure, USDC, Vault, ether, governed_book, in_a_year, payment,
+    BookText, CHAIN, Failure, SUPPLIER, USDC, Vault, ether, governed_book, in_a_year, payment,
 };
 use portcullis_softhsm_tests::{erc20, place};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{Scene, eventually};
+use crate::support::{Scene, eventually, signed};
 use crate::sweeps::{DAI, EUR, SWEEPER, asset, settings};
 
 /// The old key, under a limit, and nothing of the new one.
@@ -27,9 +29,14 @@ fn book() -> String {
     let text = governed_book();
     let limit = "# All hot money.\n[limit.all]\nkeys = [\"hot\"]\nasset = \"ETH\"\n\
                  window = \"24 ETH / 1h\"\n";
-    let tables = format!("{}{}{}{limit}", text.tables, asset("DAI", DAI), asset("EUR", EUR));
+    let art =
+        format!("[asset.ART]\nkind = \"erc721\"\nchain = \"anvil\"\naddress = \"{ART:#x}\"\n");
+    let tables = [&text.tables, &asset("DAI", DAI), &asset("EUR", EUR), &art, limit].concat();
     BookText { tables, ..text }.to_string()
 }
+
+/// A token of which each is told apart: no plan moves it.
+const ART: Address = Address::repeat_byte(0xa7);
 
 fn funded(node: &Anvil, hot: Address) -> Result<(), Failure> {
     node.set_balance(hot, ether(100))?;
@@ -37,7 +44,7 @@ fn funded(node: &Anvil, hot: Address) -> Result<(), Failure> {
         erc20::place(node, token)?;
         erc20::give(node, token, hot, U256::from(units))?;
     }
-    Ok(())
+    Ok(erc20::place(node, ART)?)
 }
 
 /// As this person, and as the sweeper.
@@ -204,7 +211,7 @@ async fn coin_and_three_tokens_rotate_while_no_caller_that_follows_sees_a_failed
     let labels: Vec<&str> = keys.iter().map(|key| key.label.as_str()).collect();
     assert_eq!(labels, ["cold"; 4], "{}", said(&ran));
     println!(
-        "rotation with drain: coin and three tokens on anvil: {:.1} s (goal 300)",
+        "measured: rotation with drain, coin and three tokens on anvil: {:.1} s (goal 300)",
         told["total_ms"].as_f64().unwrap() / 1_000.0
     );
 
@@ -241,6 +248,7 @@ async fn a_rotation_from_a_stopped_key_goes_on_where_it_was_and_makes_nothing_tw
     let scene = Scene::of(Vault::governed(Through::Real, &book())?).await?;
     let hot = scene.key.address;
     funded(&node, hot)?;
+    let half = a_payment_waits(&scene, &node).await?;
     let sam = scene.vault.control(&scene.server, "sam").await?;
     sam.freeze(Scope::Key("hot".into()), "somebody left").await?;
     let rpc = format!("anvil=http://{}", node.address());
@@ -264,13 +272,21 @@ async fn a_rotation_from_a_stopped_key_goes_on_where_it_was_and_makes_nothing_tw
     assert_eq!(sam.key("hot").await?.state(), KeyState::Frozen);
 
     vote(&scene, book, true).await?;
-    let kept = until_it_is(&scene, &rpc, &[], "moved").await?;
+    let kept = until_it_is_moved(&scene, &node, &rpc).await?;
+    assert_eq!(node.balance(SUPPLIER)?, half, "what waited was let through");
     let done = [("create", true), ("rules", false), ("drain", false), ("move", false)];
     assert_eq!(steps(&kept), named(&done));
     assert_eq!(erc20::balance(&node, USDC, hot)?, U256::ZERO);
     assert_eq!(sam.key("hot").await?.state(), KeyState::Draining);
 
-    // What comes in late is moved by the same command, before the old key is ended.
+    // What comes in late is moved by the same command, before the old key is ended, and by the plan
+    // that people agreed to, whatever became of its file.
+    fs::write(scene.vault.folder.path().join("rotate-hot-to-cold/drain.toml"), "to = 1\n")?;
+    node.set_balance(hot, ether(1))?;
+    erc20::give(&node, EUR, hot, U256::from(3))?;
+    is_not_ended_with_what_no_plan_names(&scene, &node, &rpc)?;
+    assert_eq!(erc20::balance(&node, EUR, hot)?, U256::ZERO);
+    erc20::give(&node, ART, hot, U256::ZERO)?;
     node.set_balance(hot, ether(1))?;
     let late = came_to(&rotate(&scene, &rpc, &["--end-old"])?.output()?, 4)?;
     let done = [("create", true), ("rules", true), ("drain", true), ("move", false)];
@@ -285,8 +301,11 @@ async fn a_rotation_from_a_stopped_key_goes_on_where_it_was_and_makes_nothing_tw
     let voted = completed(&scene, end, &["sue"], "sid").await?;
     assert!(said(&voted).contains("NOT ended yet"), "{}", said(&voted));
     assert_eq!(sam.key("hot").await?.state(), KeyState::Draining);
+    is_not_ended_with_what_no_plan_names(&scene, &node, &rpc)?;
+    assert_eq!(sam.key("hot").await?.state(), KeyState::Draining);
     node.set_balance(hot, ether(1))?;
-    let last = came_to(&rotate(&scene, &rpc, &["--end-old", "--keep-rules"])?.output()?, 0)?;
+    let leave = ["--end-old", "--keep-rules", "--leave-rest"];
+    let last = came_to(&rotate(&scene, &rpc, &leave)?.output()?, 0)?;
     assert!(node.balance(hot)? < ether(1) / U256::from(1_000));
     let done = [("create", true), ("rules", true), ("drain", true), ("move", false)];
     assert_eq!(steps(&last), [named(&done), named(&[("revoke", false)])].concat());
@@ -306,13 +325,32 @@ async fn a_rotation_from_a_stopped_key_goes_on_where_it_was_and_makes_nothing_tw
     Ok(())
 }
 
-/// Enough vote, the last of them with the tool.
-async fn completed(
+/// It sent half a coin, and the node does not mine.
+async fn a_payment_waits(scene: &Scene, node: &Anvil) -> Result<U256, Failure> {
+    node.call("evm_setAutomine", json!([false]))?;
+    let payouts = scene.payouts().await?;
+    let half = ether(1) / U256::from(2);
+    let payment = Payment::new(CHAIN, 0, SUPPLIER, half).unsigned(Kind::Eip1559);
+    let paid = signed(scene.sign(&payouts, &tx::preimage(&payment)).await);
+    node.send(&tx::for_node(&paid.raw_transaction)?)?;
+    Ok(half)
+}
+
+/// What it holds besides would be lost.
+fn is_not_ended_with_what_no_plan_names(
     scene: &Scene,
-    id: &str,
-    first: &[&str],
-    last: &str,
-) -> Result<Output, Failure> {
+    node: &Anvil,
+    rpc: &str,
+) -> Result<(), Failure> {
+    erc20::give(node, ART, scene.key.address, U256::from(1))?;
+    let held = rotate(scene, rpc, &["--end-old"])?.output()?;
+    assert!(!held.status.success() && said(&held).contains("1 ART on anvil"), "{}", said(&held));
+    assert!(said(&held).contains("--leave-rest"), "{}", said(&held));
+    Ok(())
+}
+
+/// Enough vote, the last of them with the tool.
+async fn completed(scene: &Scene, id: &str, first: &[&str], last: &str) -> Result<Output, Failure> {
     for name in first {
         let control = scene.vault.control(&scene.server, name).await?;
         scene.vault.pens.vote(&control, id, name, true).await?;
@@ -322,6 +360,33 @@ async fn completed(
     let voted = portctl(scene, last, &approve)?.output()?;
     assert!(voted.status.success(), "{}", said(&voted));
     Ok(voted)
+}
+
+/// Runs it again while only a delay is left, and lets the node mine once that is waited for.
+async fn until_it_is_moved(scene: &Scene, node: &Anvil, rpc: &str) -> Result<Value, Failure> {
+    let mut told = Value::Null;
+    eventually("everything to be moved", async || {
+        let mut child = rotate(scene, rpc, &[])?.spawn()?;
+        let stderr = child.stderr.take().ok_or("no stderr")?;
+        let mut said = String::new();
+        for line in BufReader::new(stderr).lines() {
+            let line = line?;
+            if line.contains("letting them through") {
+                assert_eq!(node.balance(SUPPLIER)?, U256::ZERO, "{said}");
+                node.call("evm_setAutomine", json!([true]))?;
+                node.call("evm_mine", json!([]))?;
+            }
+            said.push_str(&format!("{line}\n"));
+        }
+        let ran = child.wait_with_output()?;
+        assert!(matches!(ran.status.code(), Some(0 | 4)), "{said}");
+        told = serde_json::from_slice(&ran.stdout)?;
+        let moved = told.get("status").is_some_and(|told| told == "moved");
+        assert!(!moved || said.contains("letting them through"), "{said}");
+        Ok(moved)
+    })
+    .await?;
+    Ok(told)
 }
 
 /// Runs it again while only a delay is left, until it says this.

@@ -2,7 +2,6 @@
 //! waits, all to the successor; and what it says when it cannot.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use alloy_primitives::{Address, Bytes, U256};
@@ -78,7 +77,7 @@ fn call(nonce: u64, token: Address, data: String) -> Result<Vec<u8>, Failure> {
 }
 
 /// Freezes, plans, proposes, votes, begins.
-async fn drained(scene: &Scene) -> Result<String, Failure> {
+async fn drained(scene: &Scene) -> Result<(), Failure> {
     let sam = scene.vault.control(&scene.server, "sam").await?;
     sam.freeze(Scope::Key("hot".into()), "we think the key is out").await?;
     until(&sam, "hot", FenceState::Fenced).await?;
@@ -88,13 +87,12 @@ async fn drained(scene: &Scene) -> Result<String, Failure> {
     )?;
     assert!(written.status.success(), "{}", said(&written));
     let plan: serde_json::Value = serde_json::from_slice(&written.stdout)?;
-    let text = plan.pointer("/plan").and_then(|text| text.as_str()).ok_or("no plan")?.to_owned();
-    fs::write(scene.vault.folder.path().join("drain.toml"), &text)?;
+    let text = plan.pointer("/plan").and_then(|text| text.as_str()).ok_or("no plan")?;
+    fs::write(scene.vault.folder.path().join("drain.toml"), text)?;
     let propose = ["drain", "propose", "hot", "drain.toml", "--reason", "we think the key is out"];
     agreed(scene, &propose).await?;
     assert_eq!(sam.key("hot").await?.state(), KeyState::Draining);
-    until(&sam, "hot", FenceState::Open).await?;
-    Ok(text)
+    until(&sam, "hot", FenceState::Open).await
 }
 
 /// Proposes by its verb, lets those who are asked vote, and does it by the same verb.
@@ -150,7 +148,7 @@ async fn a_drain_moves_coin_and_three_tokens_takes_back_an_allowance_and_replace
     signed(payouts.sign_transaction_following(&mut asked, build).await);
     assert_eq!((asked.label.as_str(), asked.key.address), ("cold", cold.address));
     let rpc = format!("anvil=http://{}", node.address());
-    let run = ["drain", "run", "hot", "drain.toml", "--rpc", &rpc];
+    let run = ["drain", "run", "hot", "--rpc", &rpc];
     let dry = portctl(&scene, &[&run[..], &["--dry-run"]].concat())?;
     assert!(dry.status.success() && said(&dry).contains("would send 5 USDC to"), "{}", said(&dry));
     assert_eq!(erc20::balance(&node, USDC, hot)?, U256::from(5_000_000), "nothing was sent");
@@ -211,24 +209,14 @@ async fn a_drain_says_what_it_cannot_do_and_goes_on_where_it_stopped() -> Result
     erc20::give(&node, USDC, hot, U256::from(5))?;
     scene.cold_key().await?;
     let rpc = format!("anvil=http://{}", node.address());
-    let plan = scene.vault.folder.path().join("drain.toml");
-    let early = "to = \"cold\"\nuntil = 2030-01-01T00:00:00Z\ncallers = [\"x\"]\n\
-                 [chain.anvil]\nfees = \"1 ETH\"\nnative = true\n";
-    fs::write(&plan, early)?;
-    let run = ["drain", "run", "hot", "drain.toml", "--rpc", &rpc, "--no-allowances"];
+    let run = ["drain", "run", "hot", "--rpc", &rpc, "--no-allowances"];
     let active = portctl(&scene, &run)?;
     assert!(said(&active).contains("the key is active, not draining"), "{}", said(&active));
     for (words, wrong) in [
-        (
-            "no node for anvil",
-            ["drain", "run", "hot", "drain.toml", "--rpc", "other=http://127.0.0.1:1"],
-        ),
-        (
-            "could not be asked",
-            ["drain", "run", "hot", "drain.toml", "--rpc", "anvil=http://127.0.0.1:1"],
-        ),
+        ("no node for anvil", ["drain", "run", "hot", "--rpc", "other=http://127.0.0.1:1"]),
+        ("could not be asked", ["drain", "run", "hot", "--rpc", "anvil=http://127.0.0.1:1"]),
     ] {
-        drained_once(&scene, &plan).await?;
+        drained_once(&scene).await?;
         let ran = portctl(&scene, &wrong)?;
         assert!(!ran.status.success() && said(&ran).contains(words), "{}", said(&ran));
     }
@@ -250,11 +238,8 @@ async fn a_drain_says_what_it_cannot_do_and_goes_on_where_it_stopped() -> Result
     scene.journal().await.map(drop)
 }
 
-async fn drained_once(scene: &Scene, plan: &Path) -> Result<(), Failure> {
+async fn drained_once(scene: &Scene) -> Result<(), Failure> {
     let sam = scene.vault.control(&scene.server, "sam").await?;
-    if sam.key("hot").await?.state() != KeyState::Draining {
-        let text = drained(scene).await?;
-        fs::write(plan, text)?;
-    }
-    Ok(())
+    let is_drained = sam.key("hot").await?.state() == KeyState::Draining;
+    if is_drained { Ok(()) } else { drained(scene).await }
 }

@@ -74,10 +74,9 @@ fn every_command_of_a_runbook_is_run_by_a_test() {
 fn a_command_that_no_test_runs_is_found() {
     let test = File {
         path: "ctl/tests/a.rs".into(),
-        text: "portctl([\"drain\", \"run\", \"hot\", \"drain.toml\", \"--rpc\", url])".into(),
+        text: "portctl([\"drain\", \"run\", \"hot\", \"--rpc\", url])".into(),
     };
-    let page =
-        "text\n```sh\nportctl drain run KEY drain.toml --rpc CHAIN=URL\n```\nportctl no code\n";
+    let page = "text\n```sh\nportctl drain run KEY --rpc CHAIN=URL\n```\nportctl no code\n";
     let lines = typed("a.md", page);
     assert_eq!(lines.len(), 1);
     assert_eq!(unproven(&lines, std::slice::from_ref(&test)), [""; 0]);

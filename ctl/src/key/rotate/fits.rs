@@ -64,12 +64,13 @@ pub(crate) enum RotateFault {
     /// A plan for something else.
     #[error("{path} brings everything to another key than {new}: give another --folder")]
     OtherPlan { path: String, new: String },
-    /// The plan that people agreed to is not at hand.
+    /// It could never be moved.
     #[error(
-        "{old} is being drained, and {path}, the plan that people agreed to, is not there: give \
-         its folder with --folder"
+        "{old} is not ended: it holds what the plan does not name, and nothing leaves it \
+         afterwards: {}. Move it by another plan (portctl drain propose), or leave it for good \
+         with --leave-rest", .besides.join("; ")
     )]
-    NoPlan { old: String, path: String },
+    Holds { old: String, besides: Vec<String> },
     /// The token does not do what it was told, or not yet.
     #[error("the token does not let {old} sign yet{why}: the same command goes on once it does")]
     Fenced { old: String, why: String },

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use portcullis_client::ControlClient;
-use portcullis_client::wire::{Key, KeyState};
+use portcullis_client::wire::Key;
 use portcullis_policy::drain::{DrainPlan, DrainTo};
 
 use super::fits::RotateFault;
@@ -40,8 +40,7 @@ impl Folder {
         Ok(path)
     }
 
-    /// The plan: the one that is there, unless it is over and nobody drains the key by it; else a
-    /// new one.
+    /// The plan: the one that is there, unless it is over; else a new one.
     pub(super) async fn plan(
         &self,
         (old, new): (&Key, &Key),
@@ -50,16 +49,18 @@ impl Folder {
     ) -> Result<DrainPlan, Failure> {
         let path = self.plan_path();
         let shown = || path.display().to_string();
-        let is_drained = old.state() == KeyState::Draining;
         if path.exists() {
             let plan = drain::read(control, &path).await?;
             check_whither(&plan, new, shown)?;
-            if is_drained || plan.expires.0 > control.status().await?.sure_time_ms {
+            if plan.expires.0 > control.status().await?.sure_time_ms {
+                output.note(&format!(
+                    "the plan is the one in {}: --caller, --fees and --for are for one that is \
+                     written anew",
+                    shown()
+                ));
                 return Ok(plan);
             }
             output.note(&format!("{} is over, and is written anew", shown()));
-        } else if is_drained {
-            return Err(RotateFault::NoPlan { old: old.label.clone(), path: shown() }.into());
         }
         if draft.callers.is_empty() {
             return Err(RotateFault::Callers.into());

@@ -89,10 +89,14 @@ impl Rotation<'_> {
             lasts: self.args.lasts.clone(),
         };
         let at = (&self.control, self.output);
-        let plan = self.folder.plan((&self.old, &self.new), &draft, at).await?;
+        let is_drained = self.old.state() == KeyState::Draining;
+        let plan = match is_drained {
+            true => drain::agreed(&self.old)?,
+            false => self.folder.plan((&self.old, &self.new), &draft, at).await?,
+        };
         drain::check_nodes(&self.args.nodes, &plan, &self.control).await?;
         self.connection.data().await?;
-        if self.old.state() == KeyState::Draining {
+        if is_drained {
             return Ok(None);
         }
         let key = crate::thaw::id_of(&self.old)?;

@@ -69,6 +69,13 @@ pub(crate) struct RotateArgs {
     /// besides, and whatever comes in later, can then never be moved. Look first.
     #[arg(long)]
     end_old: bool,
+    /// With --end-old: end it although it holds what the plan does not name.
+    #[arg(long, requires = "end_old")]
+    leave_rest: bool,
+    /// Take the place of payments that the old key sent and that wait in a node, instead of letting
+    /// them through. For a key that may be out.
+    #[arg(long)]
+    replace_waiting: bool,
     /// Leave the old key's rules in the book.
     #[arg(long)]
     keep_rules: bool,
@@ -199,26 +206,34 @@ impl Rotation<'_> {
         Ok(())
     }
 
+    /// What was sent; only if nothing is left of what the plan names, and, if the key is to be
+    /// ended, nothing else is seen.
     async fn carry_out(&self) -> Result<Vec<Value>, Failure> {
         let args = RunArgs {
             key: self.old.key_id.clone(),
-            plan: self.folder.plan_path(),
             nodes: self.args.nodes.clone(),
             cancel_below: 0,
             no_allowances: self.args.no_allowances,
+            let_through: !self.args.replace_waiting,
             dry_run: false,
         };
-        drain::carry_out(&args, self.connection, self.output).await?.all()
+        let moved = drain::carry_out(&args, self.connection, self.output).await?;
+        let besides = moved.besides.clone();
+        let sent = moved.all()?;
+        besides.iter().for_each(|what| self.output.note(&format!("not in the plan: {what}")));
+        if self.args.end_old && !self.args.leave_rest && !besides.is_empty() {
+            return Err(RotateFault::Holds { old: self.old.label.clone(), besides }.into());
+        }
+        Ok(sent)
     }
 
     /// Ends the old key, once people have agreed.
     async fn revoke(&mut self) -> Result<Status, Failure> {
         let act = Act::Revoke(Revoke { key: crate::thaw::id_of(&self.old)? });
-        let revocation = self.ask(Some(act)).await?;
-        // Both are asked for now, so that people vote on both in one sitting.
+        let approval = self.propose(act).await?;
+        // Proposed together, so that people vote on both in one sitting.
         let tidy = self.tidied().await?.and_then(Tidied::act);
         let tidy = self.ask(tidy).await?;
-        let Some(approval) = revocation else { return Ok(Status::Done) };
         let Some(agreed) = self.agreed(approval, &tidy).await? else {
             return Ok(Status::Waiting);
         };
@@ -230,9 +245,15 @@ impl Rotation<'_> {
     }
 
     async fn ask(&self, act: Option<Act>) -> Result<Option<Approval>, Failure> {
-        let Some(act) = act else { return Ok(None) };
+        match act {
+            Some(act) => Ok(Some(self.propose(act).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn propose(&self, act: Act) -> Result<Approval, Failure> {
         let wanted = Wanted { act, reason: self.args.reason.clone() };
-        Ok(Some(wanted.ask(&self.control, self.output).await?.approval))
+        Ok(wanted.ask(&self.control, self.output).await?.approval)
     }
 
     /// What enough people have agreed to; `None`: it waits, and nobody waits for it here. What they
