@@ -43,6 +43,17 @@ need_rust() {
     fi
 }
 
+# Installs a package of npm into target/node, unless its file is there. need_npm FILE PACKAGE@VERSION
+need_npm() {
+    local folder=$root/target/node
+    [ -e "$folder/$1" ] && return 0
+    command -v npm >/dev/null || need_packages npm
+    say "installing $2 with npm into target/node"
+    mkdir -p "$folder"
+    npm install --silent --no-fund --no-audit --ignore-scripts --prefix "$folder" "$2" \
+        || fail "npm could not install $2" "see its message above"
+}
+
 # Builds packages with the one profile that everything here shares. build ARGUMENTS...
 # deploy/test has built the whole workspace before it calls the other commands, and says so.
 build() {

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
-use portcullis_policy::governance::Deed;
+use portcullis_policy::act::Act;
+use portcullis_policy::drain::DrainTo;
 use portcullis_policy::id::{ChainId, KeyId, Sequence};
 use portcullis_policy::record::{Absence, Actor, Destruction, Entry, Grade, KeyIntended, Record};
 use portcullis_policy::state::CANARY;
@@ -26,6 +27,10 @@ pub(super) struct Claims {
     fencing: BTreeSet<Sequence>,
     signed_before: u64,
     signed_after: Vec<Sequence>,
+    /// What people agreed to drain it by, and where to; its plan is signed after that, and counts
+    /// as no broken promise.
+    drained: Option<(Sequence, DrainTo)>,
+    signed_draining: u64,
     fenced: Option<Sequence>,
     revoked: Option<Sequence>,
     destroyed: Option<Sequence>,
@@ -36,18 +41,19 @@ pub(super) struct Claims {
 impl Claims {
     /// From records about this key, in order.
     pub(super) fn of(key: KeyId, entries: &[Entry]) -> Self {
-        let (mut claims, mut deeds) = (Self::default(), BTreeMap::new());
+        let (mut claims, mut acts) = (Self::default(), BTreeMap::new());
         for entry in entries {
             claims.life(key, entry);
             if let Record::Proposed(one) = &entry.record {
-                deeds.insert(entry.seq, one.act.deed());
+                acts.insert(entry.seq, &one.act);
             }
             if let Record::Executed(one) = &entry.record {
-                match deeds.get(&one.proposal) {
-                    Some(Deed::Revoke) => claims.revoked = Some(entry.seq),
-                    Some(Deed::Destroy) => claims.destroyed = Some(entry.seq),
-                    Some(Deed::Thaw) => claims.thawed = Some(entry.seq),
-                    Some(Deed::Drain | Deed::People | Deed::Widen) | None => {}
+                match acts.get(&one.proposal) {
+                    Some(Act::Revoke(_)) => claims.revoked = Some(entry.seq),
+                    Some(Act::Destroy(_)) => claims.destroyed = Some(entry.seq),
+                    Some(Act::Thaw(_)) => claims.thawed = Some(entry.seq),
+                    Some(Act::Drain(act)) => claims.drained = Some((entry.seq, act.plan.to)),
+                    Some(_) | None => {}
                 }
             }
         }
@@ -105,7 +111,9 @@ impl Claims {
     }
 
     fn signed(&mut self, at: Sequence) {
-        if self.frozen.is_some() {
+        if self.drained.is_some() {
+            self.signed_draining = self.signed_draining.saturating_add(1);
+        } else if self.frozen.is_some() {
             self.signed_after.push(at);
         } else {
             self.signed_before = self.signed_before.saturating_add(1);
@@ -120,6 +128,8 @@ impl Claims {
             ("a signature before the stop", self.signed_before > 0),
             ("the stop", self.frozen.is_some()),
             ("that the token was read back as fenced", self.fenced.is_some()),
+            ("that people agreed to its drain", self.drained.is_some()),
+            ("a signature of its drain", self.signed_draining > 0),
             ("that people agreed to its revocation", self.revoked.is_some()),
             ("that people agreed to its destruction", self.destroyed.is_some()),
             ("that it is absent from the token", self.gone.is_some()),
@@ -129,9 +139,12 @@ impl Claims {
             }
         }
         let gone = self.gone.as_ref().map(|(at, _)| *at);
-        let order = [self.made, self.frozen, self.fenced, self.revoked, self.destroyed, gone];
-        if !order.iter().flatten().is_sorted() {
-            lines.push("the journal has it in another order: making, stop, fence, end".to_owned());
+        let drained = self.drained.map(|(at, _)| at);
+        let begun = [self.made, self.frozen, self.fenced, drained];
+        let order = begun.into_iter().chain([self.revoked, self.destroyed, gone]);
+        if !order.flatten().is_sorted() {
+            let line = "the journal has it in another order: making, stop, fence, drain, end";
+            lines.push(line.to_owned());
         }
         if let Some(at) = self.thawed {
             lines.push(format!("the canary was started again: record {at}"));
@@ -151,6 +164,10 @@ impl Claims {
             lines.push(format!(
                 "{before} signatures are recorded before the stop (record {frozen}), {after} after"
             ));
+        }
+        if let Some((at, _)) = self.drained {
+            let count = self.signed_draining;
+            lines.push(format!("people agreed to its drain in record {at}: {count} signed by it"));
         }
         if let (Some(revoked), Some(destroyed), Some((gone, absence))) =
             (self.revoked, self.destroyed, &self.gone)
@@ -179,6 +196,7 @@ impl Claims {
             ),
             (own.is_some_and(|own| address(own.as_slice()) == canary.address), "address"),
             (self.absence() == canary.absence, "absence"),
+            (self.successor() == canary.successor, "successor"),
         ];
         let wrong = checks.into_iter().filter(|(holds, _)| !holds);
         wrong
@@ -194,6 +212,14 @@ impl Claims {
     /// The first stop of the canary.
     pub(super) fn frozen(&self) -> Option<Sequence> {
         self.frozen
+    }
+
+    /// Where its drain brought it, if to a key.
+    fn successor(&self) -> Option<String> {
+        match self.drained?.1 {
+            DrainTo::Key(key) => Some(key.to_string()),
+            DrainTo::Address(_) => None,
+        }
     }
 
     /// What its absence proves.

@@ -84,6 +84,8 @@ pub(super) struct Canary {
     pub(super) to: String,
     /// What it is at the end.
     pub(super) state: String,
+    /// Id of the key that took its place, if one did.
+    pub(super) successor: Option<String>,
     /// What its absence from the token proves, if it is gone.
     pub(super) absence: Option<String>,
 }
@@ -236,4 +238,4 @@ pub(super) fn write_new(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Of the form that is written.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;

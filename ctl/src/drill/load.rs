@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use portcullis_client::{Answer, Client, KeyRef, SignError, SignedTransaction};
+use portcullis_client::{Answer, Client, KeyRef, RequestId, SignError, SignedTransaction};
 use tokio::task::JoinSet;
 
 use super::DrillFault;
@@ -25,7 +25,7 @@ pub(super) struct Payment {
 }
 
 impl Payment {
-    fn preimage(&self, nonce: u64) -> Result<Vec<u8>, Failure> {
+    pub(super) fn preimage(&self, nonce: u64) -> Result<Vec<u8>, Failure> {
         let text = serde_json::json!({
             "type": "0x2",
             "to": self.to.to_checksum(None),
@@ -45,14 +45,24 @@ impl Payment {
     pub(super) async fn sign(
         &self,
         client: &Client,
+        id: &RequestId,
         nonce: u64,
     ) -> Result<SignedTransaction, Failure> {
-        let preimage = self.preimage(nonce)?;
-        let answer = client.sign_transaction(&self.key, &client.new_request_id(), &preimage).await;
-        match answer? {
+        match self.ask(client, id, nonce).await?? {
             Answer::Signed(signed) => Ok(signed),
             Answer::Parked(parked) => Err(DrillFault::Parked(parked.missing.join(", ")).into()),
         }
+    }
+
+    /// Asks for one signature: what is said to that.
+    pub(super) async fn ask(
+        &self,
+        client: &Client,
+        id: &RequestId,
+        nonce: u64,
+    ) -> Result<Result<Answer, SignError>, Failure> {
+        let preimage = self.preimage(nonce)?;
+        Ok(client.sign_transaction(&self.key, id, &preimage).await)
     }
 }
 

@@ -1,5 +1,5 @@
-//! `drill run | history | verify | tabletop | plan`: tries the stop on a key that exists for it,
-//! under real load, from its making to its destruction, and keeps the evidence.
+//! `drill run | report | history | verify | tabletop | plan`: tries the stop on a key that exists
+//! for it, under real load, from its making to its destruction, and keeps the evidence.
 //!
 //! A drill asks nothing of the signer that an emergency would not ask. When a step fails, the
 //! canary is stopped, or it is said that it could not be.
@@ -15,6 +15,8 @@ mod load;
 mod page;
 mod plan;
 mod ready;
+mod report;
+mod rotation;
 mod run;
 mod stage;
 mod steps;
@@ -37,12 +39,14 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum DrillVerb {
     /// Make a canary, stop it under load, prove that it is silent, end it, and keep the evidence.
-    /// People are asked to vote twice.
+    /// People are asked to vote three times.
     Run(run::RunArgs),
     /// Show the drills of the journal, how long they took, and whether one is overdue.
     History(history::HistoryArgs),
     /// Check the evidence of a drill: its signature, its records, and what the journal says of it.
     Verify(verify::VerifyArgs),
+    /// Tell the journal of a drill whose report was lost, and sign its evidence if nobody has.
+    Report(report::ReportArgs),
     /// Say what stopping and ending a key would do now, and what a drill still needs. Changes
     /// nothing.
     Tabletop(tabletop::TabletopArgs),
@@ -83,6 +87,12 @@ pub(crate) enum DrillFault {
          {person}` lists"
     )]
     NoSigner { person: String },
+    /// It is somebody else's to report.
+    #[error("{person} ran this drill, and you are {mine}: whoever ran it reports it")]
+    Anothers { person: String, mine: String },
+    /// Signed with another key it would not verify.
+    #[error("the evidence names the credential {0} of whoever ran it: give that key with --key")]
+    OtherKey(String),
     /// An operator was asked, and made nothing.
     #[error("nobody has made the key {0} in the time that --timeout gives")]
     NobodyMade(String),
@@ -133,6 +143,7 @@ pub(crate) async fn run(
         DrillVerb::Run(args) => run::run(args, connection, output).await,
         DrillVerb::History(args) => history::run(&args, connection, output).await,
         DrillVerb::Verify(args) => verify::run(&args, output),
+        DrillVerb::Report(args) => report::run(&args, connection, output).await,
         DrillVerb::Tabletop(args) => tabletop::run(&args, connection, output).await,
         DrillVerb::Plan => {
             output.exact(plan::TEXT, &json!({ "plan": plan::TEXT }))?;

@@ -22,6 +22,8 @@ pub(super) struct Ground {
     pub(super) keys: Vec<Key>,
     pub(super) book: Book,
     pub(super) label: KeyLabel,
+    /// The canary that takes its place.
+    pub(super) next: Option<KeyLabel>,
 }
 
 /// Where the transaction is for.
@@ -39,15 +41,15 @@ impl Ground {
         let book = Book::parse(&control.book().await?.book).map_err(|_| DrillFault::Book)?;
         let label = match &plan.label {
             Some(label) => label.clone(),
-            None => next_label(&keys, &book).ok_or(DrillFault::NoLabel)?,
+            None => next_label(&keys, &book, None).ok_or(DrillFault::NoLabel)?,
         };
-        Ok(Self { status, council, keys, book, label })
+        let next = next_label(&keys, &book, Some(&label));
+        Ok(Self { status, council, keys, book, label, next })
     }
 
-    /// A canary of this label that somebody made beforehand, and that never signed.
-    pub(super) fn prepared(&self) -> Option<&Key> {
-        let own = |key: &&Key| key.label == self.label.as_str() && is_fresh(key);
-        self.keys.iter().find(own)
+    /// A canary of this label that a drill may take: made beforehand, or the successor of another.
+    pub(super) fn prepared(&self, label: &KeyLabel) -> Option<&Key> {
+        self.keys.iter().find(|key| key.label == label.as_str() && is_fresh(key))
     }
 
     /// Everything that is missing, a line each; none: the drill can begin.
@@ -57,7 +59,7 @@ impl Ground {
             lines.push("the signer cannot sign now: portctl status says why".to_owned());
         }
         lines.extend(self.roles());
-        let deeds = [Deed::Thaw, Deed::Revoke, Deed::Destroy];
+        let deeds = [Deed::Thaw, Deed::Drain, Deed::Revoke, Deed::Destroy];
         lines.extend(deeds.into_iter().filter_map(|deed| self.quorum(deed)));
         let taken = self.keys.iter().find(|key| key.label == self.label.as_str());
         if let Some(key) = taken.filter(|key| !is_fresh(key)) {
@@ -69,6 +71,10 @@ impl Ground {
         }
         if let Err(line) = self.whither(plan) {
             lines.push(line);
+        }
+        let next = self.next.as_ref().ok_or_else(|| DrillFault::NoLabel.to_string());
+        if let Err(line) = next.and_then(|next| self.whither_of(next, plan)) {
+            lines.push(format!("the drill rotates {} onto the next canary: {line}", self.label));
         }
         lines
     }
@@ -85,7 +91,7 @@ impl Ground {
                 security.join(", ")
             ));
         }
-        if operators.is_empty() && self.prepared().is_none() {
+        if operators.is_empty() && self.prepared(&self.label).is_none() {
             lines.push("nobody has the role operator, which makes keys".to_owned());
         }
         lines
@@ -111,17 +117,21 @@ impl Ground {
 
     /// What the canary's rules let it sign; or what to do about it if they do not.
     pub(super) fn whither(&self, plan: &Plan) -> Result<Whither, String> {
+        self.whither_of(&self.label, plan)
+    }
+
+    /// The same of another canary.
+    pub(super) fn whither_of(&self, label: &KeyLabel, plan: &Plan) -> Result<Whither, String> {
         let registry = self.book.registry();
-        let Some(rules) = self.book.rules(&self.label) else {
-            return Err(book_lines::advice(&self.book, &self.label, plan.chain.as_deref()));
+        let Some(rules) = self.book.rules(label) else {
+            return Err(book_lines::advice(&self.book, label, plan.chain.as_deref()));
         };
         let chain = match &plan.chain {
             Some(name) => registry.chain_named(name).filter(|id| rules.chains.contains(id)),
             None => rules.chains.first().copied(),
         };
         let named = plan.chain.as_deref().unwrap_or("any chain");
-        let chain =
-            chain.ok_or_else(|| format!("the rules of {} do not permit {named}", self.label))?;
+        let chain = chain.ok_or_else(|| format!("the rules of {label} do not permit {named}"))?;
         let to = match plan.to.as_deref() {
             Some(text) => match text.strip_prefix('@') {
                 Some(name) => registry.address_named(name),
@@ -133,7 +143,7 @@ impl Ground {
             |to: &Address| rules.native.as_ref().is_some_and(|native| native.to.include(*to));
         let to = to.filter(permitted).ok_or_else(|| {
             let to = plan.to.as_deref().unwrap_or("any address");
-            format!("the rules of {} let it pay the coin to nobody, or not to {to}", self.label)
+            format!("the rules of {label} let it pay the coin to nobody, or not to {to}")
         })?;
         Ok(Whither { chain, to })
     }
@@ -154,7 +164,7 @@ pub(super) fn left_line(key: &Key) -> String {
     let label = &key.label;
     let next = match key.state() {
         KeyState::Active | KeyState::Unspecified | KeyState::Draining if is_fresh(key) => {
-            return format!("{label} is still there, and was never used: a drill may take it");
+            return format!("{label} is still there, and active: the next drill takes it");
         }
         KeyState::Active | KeyState::Unspecified | KeyState::Draining => format!(
             "portctl freeze {label} --reason TEXT, then portctl revoke {label} --reason TEXT and \
@@ -169,16 +179,16 @@ pub(super) fn left_line(key: &Key) -> String {
     format!("{label} is still there, and {}: {next}", state_of(key))
 }
 
-/// Whether a drill may take it: nobody has signed anything with it.
+/// Whether a drill may take it: no drill has begun on it, or it would be stopped or ended.
 pub(super) fn is_fresh(key: &Key) -> bool {
-    key.purpose == CANARY && key.state() == KeyState::Active && key.used_by.is_empty()
+    key.purpose == CANARY && key.state() == KeyState::Active
 }
 
-/// The first `canary-N` that no key had; or whose key was made for a drill that never began.
-fn next_label(keys: &[Key], book: &Book) -> Option<KeyLabel> {
+/// The first `canary-N`, except one, that no key had; or whose key waits for a drill.
+fn next_label(keys: &[Key], book: &Book, except: Option<&KeyLabel>) -> Option<KeyLabel> {
     let labels =
         (1..LABELS_MAX).filter_map(|n| format!("{LABEL_STEM}{n}").parse::<KeyLabel>().ok());
-    let mut labels = labels.filter(|label| {
+    let mut labels = labels.filter(|label| Some(label) != except).filter(|label| {
         let key = keys.iter().find(|key| key.label == label.as_str());
         key.is_none_or(|key| is_fresh(key) && book.rules(label).is_some())
     });

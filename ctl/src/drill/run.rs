@@ -5,15 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use portcullis_client::ControlClient;
+use portcullis_client::wire::Key;
 use portcullis_client::wire::freeze_scope::Scope;
-use portcullis_client::wire::{DrillStep, Key, ReportDrillRequest};
-use portcullis_policy::credential::{Evidence as Signed, Purpose};
 use portcullis_policy::id::DrillId;
-use portcullis_policy::request::sha256;
 use portcullis_policy::time::Span;
 use portcullis_policy::utc::rfc3339;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::claims::Claims;
 use super::evidence::{
@@ -25,9 +23,8 @@ use super::ready::{Ground, left_line};
 use super::stage::Stage;
 use super::steps::Step;
 use super::stopwatch::Moment;
-use super::{DrillFault, WHOLE, page};
+use super::{DrillFault, page, report};
 use crate::approvals::ssh::Signer;
-use crate::approvals::vote::{enrolled, person};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::key::state as state_of;
@@ -67,7 +64,7 @@ pub(crate) async fn run(
         (true, Ok(whither)) => whither,
         (_, _) => return Err(DrillFault::NotReady(missing).into()),
     };
-    let signer = signer(&args, &control).await?;
+    let signer = report::signer(args.key.as_ref(), &control).await?;
     let id = drill_id(&ground);
     let folder = args.out.unwrap_or_else(|| PathBuf::from("drills").join(&id));
     let fault = |source| DrillFault::Write { path: folder.clone(), source };
@@ -82,6 +79,9 @@ pub(crate) async fn run(
         callers: args.live_load,
         patience: Duration::from_millis(args.timeout.0),
         canary: None,
+        successor: None,
+        first: None,
+        thaw: None,
         payment: None,
         load: None,
         stopped: None,
@@ -94,17 +94,6 @@ pub(crate) async fn run(
     drill.make_safe().await;
     let evidence = drill.evidence(id, &signer, good, whole);
     drill.finish(&evidence, &bundle, &signer).await
-}
-
-/// The key that was named, or the first of the usual ones; and one that the vault knows as ours.
-async fn signer(args: &RunArgs, control: &ControlClient) -> Result<Signer, Failure> {
-    let me = person(control).await?;
-    let all = match &args.key {
-        Some(path) => vec![Signer::at(path)?],
-        None => Signer::usual(),
-    };
-    let own = all.into_iter().find(|signer| enrolled(&me, signer).is_some());
-    Ok(own.ok_or(DrillFault::NoSigner { person: me.id })?)
 }
 
 /// The day and the canary: no other drill has that one.
@@ -121,13 +110,13 @@ struct Drill<'a> {
 }
 
 impl Drill<'_> {
-    /// Whether every step found what it must. Ctrl-C ends the one that is being taken.
+    /// Whether every step found what it must. Ctrl-C, or SIGTERM, ends the one that is being taken.
     async fn take_all(&mut self) -> bool {
         for step in Step::ALL {
             let from = Moment::now();
             let taken = tokio::select! {
                 taken = self.stage.take(step) => Some(taken),
-                _ = tokio::signal::ctrl_c() => None,
+                () = interrupted() => None,
             };
             let (verdict, lines, since, until) = match taken {
                 Some(Ok(found)) => (StepVerdict::Held, found.lines, found.since, found.until),
@@ -180,6 +169,14 @@ impl Drill<'_> {
         if let Some(load) = stage.load.take() {
             let stopped = stage.stopped;
             stage.load_told = load.told(stopped.map(|stop| (stop.acknowledged, stop.told))).await;
+        }
+        if let Some(thaw) = stage.thaw.take()
+            && let Err(error) = stage.control.withdraw_proposal(&thaw).await
+        {
+            stage.output.note(&format!(
+                "warning: {thaw}, which proposes to thaw the canary, could not be taken back \
+                 ({error}): portctl approvals withdraw {thaw}"
+            ));
         }
         // One that was being made when it was interrupted is not ours to stop: nothing signs with
         // it, and the next drill may take it.
@@ -254,6 +251,7 @@ impl Drill<'_> {
             chain_id: self.stage.whither.chain.0,
             to: self.stage.whither.to.to_checksum(None),
             state: state_of(key).to_owned(),
+            successor: self.stage.successor.as_ref().map(|key| key.key_id.clone()),
             absence: absence.and_then(|(read, id)| Claims::of(id, &read.entries).absence()),
         }
     }
@@ -273,40 +271,21 @@ impl Drill<'_> {
         write(bundle.evidence(), &text)?;
         write(bundle.page(), &page::render(evidence))?;
         // The journal first: a drill that was not good is not made undone by leaving it unsigned.
-        let record = self.tell(evidence, &text).await?;
+        let told = report::tell(self.stage.control, evidence, &text).await;
+        let record = told.inspect_err(|_| {
+            output.note(&format!(
+                "the drill is NOT in the journal yet: portctl drill report {}",
+                bundle.folder.display()
+            ));
+        })?;
         if let (false, Some(key)) = (evidence.good, &self.stage.canary) {
             output.note(&left_line(key));
             output.note("the next drill takes another canary");
         }
-        output.note(&format!("evidence in {}; sign it", bundle.folder.display()));
-        match signer.sign(Purpose::Drill, &text, output).await? {
-            Signed::Ssh(armored) => write(bundle.signature(), &armored)?,
-            Signed::Passkey(_) => return Err(DrillFault::Order.into()),
-        }
+        report::sign(bundle, &text, signer, output).await?;
         let human = human(evidence, bundle, record);
         output.result(&human, &json(evidence, bundle, record))?;
         Ok(if evidence.good { Exit::Done } else { Exit::Failure })
-    }
-
-    /// A drill without a canary is told to nobody: nothing was tried.
-    async fn tell(&self, evidence: &Evidence, text: &str) -> Result<Option<u64>, Failure> {
-        let Some(canary) = &evidence.canary else { return Ok(None) };
-        let missed = evidence.missed();
-        let step = |name: &str, took_ms| DrillStep {
-            name: name.to_owned(),
-            took_ms,
-            missed: missed.contains(&name),
-        };
-        let taken = evidence.steps.iter().filter(|step| step.verdict == StepVerdict::Held);
-        let taken = taken.map(|told| step(&told.name, told.took_ms));
-        let report = ReportDrillRequest {
-            drill: evidence.drill.clone(),
-            key: canary.key_id.clone(),
-            good: evidence.good,
-            evidence: sha256(text.as_bytes()).to_vec(),
-            steps: taken.chain([step(WHOLE, evidence.whole_ms)]).collect(),
-        };
-        Ok(Some(self.stage.control.report_drill(report).await?.sequence))
     }
 }
 
@@ -318,7 +297,7 @@ fn human(evidence: &Evidence, bundle: &Bundle, record: Option<u64>) -> String {
         (false, _) => "NOT GOOD".to_owned(),
     };
     let took = |name| evidence.took(name).map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
-    let record = record.map_or_else(|| "none: there was no canary".to_owned(), |at| at.to_string());
+    let record = record.map_or_else(|| report::NOT_TOLD.to_owned(), |at| at.to_string());
     fields(&[
         ("drill", evidence.drill.clone()),
         ("verdict", verdict),
@@ -344,6 +323,21 @@ fn json(evidence: &Evidence, bundle: &Bundle, record: Option<u64>) -> Value {
         "record": record,
         "folder": bundle.folder,
     })
+}
+
+/// Whoever runs it, or the machine, wants it to end.
+async fn interrupted() {
+    let ended = signal(SignalKind::terminate());
+    let ended = async {
+        match ended {
+            Ok(mut ended) => ended.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = ended => {}
+    }
 }
 
 /// A failure with all its causes, in one line.

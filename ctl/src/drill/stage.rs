@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portcullis_client::ControlClient;
 use portcullis_client::wire::Key;
+use portcullis_client::{ControlClient, RequestId};
 
 use super::evidence::{FreezeTold, LoadTold};
 use super::excerpt::Read;
@@ -26,6 +26,12 @@ pub(super) struct Stage<'a> {
     /// For how long people are waited for.
     pub(super) patience: Duration,
     pub(super) canary: Option<Key>,
+    /// The key that takes its place.
+    pub(super) successor: Option<Key>,
+    /// The request of the first signature.
+    pub(super) first: Option<RequestId>,
+    /// The thaw that one person alone proposed, as long as it waits.
+    pub(super) thaw: Option<String>,
     pub(super) payment: Option<Payment>,
     pub(super) load: Option<Load>,
     pub(super) stopped: Option<Stopped>,

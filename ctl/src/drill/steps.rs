@@ -35,6 +35,7 @@ pub(super) enum Step {
     Fence,
     Silence,
     Thaw,
+    Rotate,
     Revoke,
     Destroy,
     Audit,
@@ -42,7 +43,7 @@ pub(super) enum Step {
 
 impl Step {
     /// In the order in which they are taken.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Create,
         Self::Sign,
         Self::Load,
@@ -50,6 +51,7 @@ impl Step {
         Self::Fence,
         Self::Silence,
         Self::Thaw,
+        Self::Rotate,
         Self::Revoke,
         Self::Destroy,
         Self::Audit,
@@ -64,6 +66,7 @@ impl Step {
             Self::Fence => "fence",
             Self::Silence => "silence",
             Self::Thaw => "thaw-refused",
+            Self::Rotate => "rotate",
             Self::Revoke => "revoke",
             Self::Destroy => "destroy",
             Self::Audit => "audit",
@@ -81,43 +84,31 @@ impl Stage<'_> {
             Step::Fence => self.fence().await,
             Step::Silence => self.silence().await,
             Step::Thaw => self.thaw_refused().await,
+            Step::Rotate => self.rotate().await,
             Step::Revoke => self.revoke().await,
             Step::Destroy => self.destroy().await,
             Step::Audit => self.audit().await,
         }
     }
 
-    fn label(&self) -> &str {
+    pub(super) fn label(&self) -> &str {
         self.ground.label.as_str()
     }
 
-    fn key_id(&self) -> Result<KeyId, Failure> {
-        let key = self.canary.as_ref().ok_or(CallError::Incomplete { part: "key" })?;
-        Ok(key.key_id.parse().map_err(|_| CallError::Incomplete { part: "key id" })?)
+    pub(super) fn key_id(&self) -> Result<KeyId, Failure> {
+        id_of(self.canary.as_ref().ok_or(CallError::Incomplete { part: "key" })?)
     }
 
     async fn create(&mut self) -> Result<Found, Failure> {
-        let (key, how) = match self.ground.prepared() {
-            Some(key) => (key.clone(), "was made beforehand, and never used"),
-            None => self.make().await?,
-        };
-        if key.purpose != CANARY || key.state() != KeyState::Active {
-            return Err(DrillFault::Wrong(vec![format!(
-                "{} is {} and of purpose {:?}: a drill takes an active key of purpose {CANARY:?}",
-                key.label,
-                state_of(&key),
-                key.purpose
-            )])
-            .into());
-        }
+        let (key, how) = self.prepared_or_made(&self.ground.label).await?;
         let line = format!("{} {} {how}", key.label, address(&key.address));
         self.canary = Some(key);
         Ok(Found::line(line))
     }
 
     /// By us, if we may; else by an operator, who is asked.
-    async fn make(&self) -> Result<(Key, &'static str), Failure> {
-        let (label, now) = (self.label(), self.ground.status.sure_time_ms);
+    pub(super) async fn make(&self, label: &str) -> Result<(Key, &'static str), Failure> {
+        let now = self.ground.status.sure_time_ms;
         let request = CreateKeyRequest {
             label: label.to_owned(),
             tags: vec![self.plan.tag.to_string()],
@@ -162,8 +153,9 @@ impl Stage<'_> {
         }
         let key: KeyRef = own.key;
         let payment = Payment { key, chain_id: self.whither.chain.0, to: self.whither.to };
-        let signed = payment.sign(&client, 0).await?;
-        self.payment = Some(payment);
+        let first = client.new_request_id();
+        let signed = payment.sign(&client, &first, 0).await?;
+        (self.payment, self.first) = (Some(payment), Some(first));
         Ok(Found::line(format!("a signature that verifies: {}", shown(&signed))))
     }
 
@@ -250,6 +242,7 @@ impl Stage<'_> {
                 told.unanswered_after
             ));
         }
+        wrong.extend(self.repeated().await?);
         if !wrong.is_empty() {
             return Err(DrillFault::Wrong(wrong).into());
         }
@@ -263,15 +256,32 @@ impl Stage<'_> {
                  later than record {}",
                 told.signed_before, told.on_the_way, stopped.told.last_released_sequence
             ),
+            "the first signature, asked for again under its own id, is not given again".to_owned(),
         ]))
+    }
+
+    /// What was signed before the stop is not given again after it; what is wrong, if it is.
+    async fn repeated(&self) -> Result<Option<String>, Failure> {
+        let (Some(payment), Some(first)) = (&self.payment, &self.first) else {
+            return Err(DrillFault::Order.into());
+        };
+        let client = self.connection.data().await?;
+        let (again, at) = (payment.ask(&client, first, 0).await?, "the first signature");
+        Ok(match again {
+            Ok(_) => Some(format!("{at} was given again after the stop")),
+            Err(error) if error.reason() == Some("FROZEN") => None,
+            Err(error) => Some(format!("{at} was refused after the stop, but not for it: {error}")),
+        })
     }
 
     async fn thaw_refused(&mut self) -> Result<Found, Failure> {
         let act = Act::Thaw(Thaw { scope: Scope::Key(self.key_id()?) });
         let act = serde_json::to_string(&act)?;
         let proposed = self.control.propose(&act, "drill: one person alone").await?;
+        self.thaw = Some(proposed.id.clone());
         let tried = self.control.execute(&proposed.id).await;
         let withdrawn = self.control.withdraw_proposal(&proposed.id).await;
+        self.thaw = None;
         let refusal = match tried {
             Err(CallError::Refused(no)) if no.reason() == Some("QUORUM_NOT_MET") => no,
             Err(error) => return Err(error.into()),
@@ -323,7 +333,7 @@ impl Stage<'_> {
         ]))
     }
 
-    async fn agree(&self, act: Act) -> Result<String, Failure> {
+    pub(super) async fn agree(&self, act: Act) -> Result<String, Failure> {
         let (control, output) = (self.control, self.output);
         let person = &self.ground.status.person;
         let asked = self.ground.council.asked(act.deed(), person);
@@ -356,6 +366,11 @@ impl Stage<'_> {
     }
 }
 
+/// A key's id.
+pub(super) fn id_of(key: &Key) -> Result<KeyId, Failure> {
+    Ok(key.key_id.parse().map_err(|_| CallError::Incomplete { part: "key id" })?)
+}
+
 /// "olga", or "one of olga, oscar".
 pub(super) fn one_of(people: &[String]) -> String {
     match people {
@@ -375,4 +390,4 @@ const SIGNED_EACH: u64 = 10;
 const WARMING: Duration = Duration::from_secs(30);
 
 /// For what the token does by itself: it is told again after a while.
-const TOKEN: Duration = Duration::from_secs(60);
+pub(super) const TOKEN: Duration = Duration::from_secs(60);

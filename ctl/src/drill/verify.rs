@@ -42,6 +42,9 @@ pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
     let mut wrong = of_itself(&evidence, &text, &bundle);
     let mut notes = Vec::new();
     let page = compare_page(&evidence, &bundle, &mut wrong, &mut notes);
+    if is_unread(&evidence) {
+        notes.push(UNREAD.to_owned());
+    }
     match &args.export {
         Some(export) => {
             wrong.extend(against(&evidence, &text, export)?);
@@ -169,13 +172,19 @@ fn of_records(evidence: &Evidence) -> Vec<String> {
         entries.push(entry);
     }
     let claims = key.map(|key| Claims::of(key, &entries));
-    if let Some(claims) = &claims {
+    // Where the journal could not be read, the bundle says nothing of it, and is not good.
+    if let Some(claims) = claims.as_ref().filter(|_| !is_unread(evidence)) {
         wrong.extend(claims.contradicts(evidence));
     }
     if evidence.good {
         wrong.extend(borne_out(evidence, claims.as_ref()));
     }
     wrong
+}
+
+/// Whether the signer could not be asked for its journal when the drill ended.
+fn is_unread(evidence: &Evidence) -> bool {
+    evidence.tree.is_none() && evidence.records.is_empty() && !evidence.good
 }
 
 fn borne_out(evidence: &Evidence, claims: Option<&Claims>) -> Vec<String> {
@@ -220,6 +229,9 @@ fn compare_page(
     }
     "wrong"
 }
+
+const UNREAD: &str = "note: the journal could not be read when this drill ended: nothing of it is \
+                      proved here, and what the bundle says of the canary is its signer's word";
 
 const UNHELD: &str = "note: without --export nothing was held against the journal: whoever could \
                       sign it could have made all of it up";
@@ -306,6 +318,7 @@ pub(super) mod tests {
                 chain_id: 1,
                 to: "0x00".into(),
                 state: "frozen".into(),
+                successor: None,
                 absence: None,
             }),
             good: false,
@@ -324,6 +337,8 @@ pub(super) mod tests {
         let good = Evidence { good: true, ..evidence() };
         let wrong = of_records(&good);
         assert!(wrong.iter().any(|line| line.contains("does not say the stop")), "{wrong:?}");
+        let unread = Evidence { tree: None, records: Vec::new(), ..evidence() };
+        assert_eq!(of_records(&unread), [""; 0]);
         let none = Evidence { canary: None, records: Vec::new(), ..good };
         assert_eq!(of_records(&none), [NO_CANARY]);
     }
@@ -347,6 +362,7 @@ pub(super) mod tests {
             |canary: &mut Canary| canary.label = "treasury".into(),
             |canary: &mut Canary| canary.address = address(&[7; 20]),
             |canary: &mut Canary| canary.chain_id = 2,
+            |canary: &mut Canary| canary.successor = Some("04".repeat(16)),
             |canary: &mut Canary| canary.absence = Some("the token says so".into()),
         ] {
             let mut lying = evidence();
