@@ -3,8 +3,15 @@
 //! Pure arithmetic on hashes. It knows neither what a record means nor where it is kept, so the
 //! signer and an offline verifier compute the same root from the same bytes.
 
+mod consistency;
+mod parts;
+mod tiles;
+
 use alloy_primitives::B256;
 use sha2::{Digest as _, Sha256};
+
+pub use self::consistency::Consistency;
+pub use self::tiles::{TILE, Tiles};
 
 /// A tree that only grows: what is needed to add a leaf and to give the root, and no more.
 ///
@@ -27,6 +34,11 @@ impl Frontier {
         }
         self.peaks.push(peak);
         self.size = self.size.saturating_add(1);
+    }
+
+    /// Adds a smaller subtree on the right, whose leaves are of another height than ours.
+    fn add_beside(&mut self, other: &Self) {
+        self.peaks.extend(&other.peaks);
     }
 
     /// Number of leaves.
@@ -209,11 +221,11 @@ mod tests {
         "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
     ];
 
-    fn hash(text: &str) -> B256 {
+    pub(super) fn hash(text: &str) -> B256 {
         B256::from_slice(&hex::decode(text).unwrap())
     }
 
-    fn published() -> Vec<B256> {
+    pub(super) fn published() -> Vec<B256> {
         LEAVES.iter().map(|bytes| leaf_hash(bytes)).collect()
     }
 
