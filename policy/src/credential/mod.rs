@@ -189,14 +189,14 @@ pub struct Proof {
 }
 
 /// An Ed25519 key in its one encoding, and none for which signatures can be made without a secret.
-fn ed25519(bytes: &[u8; 32]) -> Option<VerifyingKey> {
+pub(crate) fn ed25519(bytes: &[u8; 32]) -> Option<VerifyingKey> {
     let key = VerifyingKey::from_bytes(bytes).ok()?;
     let canonical = key.to_edwards().compress().as_bytes() == bytes;
     (canonical && !key.is_weak()).then_some(key)
 }
 
 /// Bytes written in lower-case hex: their one form in a record.
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let lower = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if lower { hex::decode(text).ok() } else { None }
 }

@@ -1,0 +1,441 @@
+//! Signed notes and checkpoints, as C2SP has them (c2sp.org/signed-note, c2sp.org/tlog-checkpoint):
+//! a few lines of text, and signatures of whoever stands for it. Any tool for transparency logs
+//! reads them.
+
+use std::fmt;
+
+use alloy_primitives::B256;
+use base64ct::{Base64, Encoding as _};
+use p256::ecdsa::signature::Verifier as _;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::credential::{ed25519, unhex};
+
+/// A key that signs notes: the checkpoint key in the token, or a witness.
+#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", try_from = "Unchecked")]
+pub enum NoteKey {
+    /// Ed25519 (RFC 8032): 32 bytes in lower-case hex. Signature type 0x01.
+    Ed25519(String),
+    /// ECDSA on P-256 with SHA-256: 65 bytes of SEC 1, uncompressed, in lower-case hex. Signature
+    /// type 0x02, for tokens without Ed25519.
+    P256(String),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Unchecked {
+    Ed25519(String),
+    P256(String),
+}
+
+impl TryFrom<Unchecked> for NoteKey {
+    type Error = NoteFault;
+
+    fn try_from(key: Unchecked) -> Result<Self, NoteFault> {
+        match key {
+            Unchecked::Ed25519(hex) => Self::ed25519(&unhex(&hex).ok_or(NoteFault::Key)?),
+            Unchecked::P256(hex) => Self::p256(&unhex(&hex).ok_or(NoteFault::Key)?),
+        }
+    }
+}
+
+impl NoteKey {
+    /// # Errors
+    ///
+    /// [`NoteFault::Key`] unless these are 32 bytes that are a point.
+    pub fn ed25519(bytes: &[u8]) -> Result<Self, NoteFault> {
+        point(bytes).ok_or(NoteFault::Key)?;
+        Ok(Self::Ed25519(hex::encode(bytes)))
+    }
+
+    /// # Errors
+    ///
+    /// [`NoteFault::Key`] unless these are 65 bytes that are a point of the curve.
+    pub fn p256(bytes: &[u8]) -> Result<Self, NoteFault> {
+        let is_long = bytes.len() == POINT_BYTES;
+        let point = p256::ecdsa::VerifyingKey::from_sec1_bytes(bytes).ok().filter(|_| is_long);
+        point.map(|_| Self::P256(hex::encode(bytes))).ok_or(NoteFault::Key)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let (Self::Ed25519(hex) | Self::P256(hex)) = self;
+        unhex(hex).unwrap_or_default()
+    }
+
+    /// The key's id under a name: four bytes that say which key a signature is for.
+    pub fn id(&self, name: &str) -> [u8; 4] {
+        let hash = match self {
+            Self::Ed25519(_) => {
+                Sha256::new().chain_update(name).chain_update([b'\n', 1]).chain_update(self.bytes())
+            }
+            Self::P256(_) => Sha256::new().chain_update(P256_SPKI).chain_update(self.bytes()),
+        };
+        let [a, b, c, d, ..] = <[u8; 32]>::from(hash.finalize());
+        [a, b, c, d]
+    }
+
+    /// Whether these bytes are a signature by it over a text.
+    pub fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Ed25519(_) => {
+                let signature = <[u8; 64]>::try_from(signature);
+                let (Some(key), Ok(signature)) = (point(&self.bytes()), signature) else {
+                    return false;
+                };
+                key.verify_strict(text, &signature.into()).is_ok()
+            }
+            Self::P256(_) => {
+                let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes());
+                let signature = p256::ecdsa::DerSignature::from_bytes(signature);
+                matches!((key, signature), (Ok(key), Ok(one)) if key.verify(text, &one).is_ok())
+            }
+        }
+    }
+
+    /// The signature as notes have it, of what a token gives for it: `r || s` for P-256. `None`: it
+    /// is none.
+    pub fn encoded(&self, raw: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Ed25519(_) => (raw.len() == 64).then(|| raw.to_vec()),
+            Self::P256(_) => {
+                let signature = p256::ecdsa::Signature::from_slice(raw).ok()?;
+                Some(signature.to_der().as_bytes().to_vec())
+            }
+        }
+    }
+
+    /// Name, id and key in one line, which other tools are configured with (a *vkey*).
+    pub fn vkey(&self, name: &str) -> String {
+        let (kind, key) = match self {
+            Self::Ed25519(_) => (1, self.bytes()),
+            Self::P256(_) => (2, [P256_SPKI, &self.bytes()].concat()),
+        };
+        let encoded = Base64::encode_string(&[&[kind][..], &key].concat());
+        format!("{name}+{}+{encoded}", hex::encode(self.id(name)))
+    }
+}
+
+/// What a journal was, up to a number of records.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Checkpoint {
+    /// Which journal: [`origin`] of its vault.
+    pub origin: String,
+    /// How many records.
+    pub size: u64,
+    /// The root of the tree over them.
+    pub root: B256,
+}
+
+impl Checkpoint {
+    /// The text that is signed.
+    pub fn text(&self) -> String {
+        format!("{self}")
+    }
+
+    /// Reads one back.
+    ///
+    /// # Errors
+    ///
+    /// [`NoteFault::Text`] for whatever [`Checkpoint::text`] does not write: extension lines too.
+    pub fn parse(text: &str) -> Result<Self, NoteFault> {
+        let mut lines = text.split('\n');
+        let parts = [lines.next(), lines.next(), lines.next(), lines.next(), lines.next()];
+        let [Some(origin), Some(size), Some(root), Some(""), None] = parts else {
+            return Err(NoteFault::Text);
+        };
+        let size = size.parse().map_err(|_| NoteFault::Text)?;
+        let checkpoint = Self { origin: origin.to_owned(), size, root: hash(root)? };
+        // One text for one checkpoint: no leading zeroes, no other base64.
+        let same = checkpoint.text() == text && !origin.is_empty();
+        if same { Ok(checkpoint) } else { Err(NoteFault::Text) }
+    }
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = Base64::encode_string(self.root.as_slice());
+        write!(formatter, "{}\n{}\n{root}\n", self.origin, self.size)
+    }
+}
+
+/// The origin of a vault's journal, which is its key's name too.
+pub fn origin(vault: B256) -> String {
+    format!("portcullis/{}", hex::encode(vault))
+}
+
+/// A text and who signed it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Note {
+    /// Lines, each with its end.
+    pub text: String,
+    /// In the order of the note.
+    pub signatures: Vec<NoteSignature>,
+}
+
+/// One of its signatures.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NoteSignature {
+    /// The key's name.
+    pub name: String,
+    /// The key's id.
+    pub id: [u8; 4],
+    /// What it made of the text.
+    pub bytes: Vec<u8>,
+}
+
+impl Note {
+    /// Reads one, and verifies nothing.
+    ///
+    /// # Errors
+    ///
+    /// If it is none, or longer than [`NOTE_BYTES_MAX`].
+    pub fn parse(note: &str) -> Result<Self, NoteFault> {
+        let is_plain = |one: char| one == '\n' || !one.is_ascii_control();
+        if note.len() > NOTE_BYTES_MAX || !note.chars().all(is_plain) {
+            return Err(NoteFault::Note);
+        }
+        let (text, signed) = note.rsplit_once("\n\n").ok_or(NoteFault::Note)?;
+        let lines = signed.strip_suffix('\n').ok_or(NoteFault::Note)?.split('\n');
+        let signatures: Result<Vec<_>, NoteFault> = lines.map(NoteSignature::parse).collect();
+        Ok(Self { text: format!("{text}\n"), signatures: signatures? })
+    }
+
+    /// Whether a key of this name signed it.
+    ///
+    /// # Errors
+    ///
+    /// If it did not, or if one that says it is its signature is none.
+    pub fn check(&self, name: &str, key: &NoteKey) -> Result<(), NoteFault> {
+        let id = key.id(name);
+        let own = self.signatures.iter().filter(|one| one.name == name && one.id == id);
+        let verified = own.map(|one| key.verifies(self.text.as_bytes(), &one.bytes));
+        // A signature of a known key that is none spoils the note.
+        match verified.reduce(|all, one| all && one) {
+            Some(true) => Ok(()),
+            Some(false) => Err(NoteFault::Signature(name.to_owned())),
+            None => Err(NoteFault::Unsigned(name.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{}", self.text)?;
+        self.signatures.iter().try_for_each(|one| writeln!(formatter, "{one}"))
+    }
+}
+
+impl NoteSignature {
+    /// Reads one line.
+    ///
+    /// # Errors
+    ///
+    /// [`NoteFault::Note`] if it is no signature line.
+    pub fn parse(line: &str) -> Result<Self, NoteFault> {
+        let (name, encoded) = line
+            .strip_prefix("\u{2014} ")
+            .and_then(|rest| rest.split_once(' '))
+            .filter(|(name, _)| is_name(name))
+            .ok_or(NoteFault::Note)?;
+        let bytes = Base64::decode_vec(encoded).map_err(|_| NoteFault::Note)?;
+        let (id, bytes) = bytes.split_first_chunk::<4>().ok_or(NoteFault::Note)?;
+        Ok(Self { name: name.to_owned(), id: *id, bytes: bytes.to_vec() })
+    }
+}
+
+impl fmt::Display for NoteSignature {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let encoded = Base64::encode_string(&[&self.id[..], &self.bytes].concat());
+        write!(formatter, "\u{2014} {} {encoded}", self.name)
+    }
+}
+
+/// Not a note, or not one that counts.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NoteFault {
+    /// The form.
+    #[error("it is no signed note (c2sp.org/signed-note)")]
+    Note,
+    /// The text.
+    #[error("its text is no checkpoint (c2sp.org/tlog-checkpoint): origin, size and root")]
+    Text,
+    /// A public key.
+    #[error("it is no public key for notes: 32 bytes of Ed25519, or 65 of P-256")]
+    Key,
+    /// Nobody who counts.
+    #[error("{0} did not sign it")]
+    Unsigned(String),
+    /// Something that says it is theirs.
+    #[error("what says that it is the signature of {0} is none")]
+    Signature(String),
+}
+
+fn point(bytes: &[u8]) -> Option<ed25519_dalek::VerifyingKey> {
+    ed25519(bytes.try_into().ok()?)
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(|one| one.is_whitespace() || one == '+')
+}
+
+/// One hash of a proof or a root: 32 bytes in base64.
+pub(crate) fn hash(text: &str) -> Result<B256, NoteFault> {
+    let bytes = Base64::decode_vec(text).map_err(|_| NoteFault::Text)?;
+    B256::try_from(bytes.as_slice()).map_err(|_| NoteFault::Text)
+}
+
+/// Room for sixteen signatures of any kind that there is.
+pub const NOTE_BYTES_MAX: usize = 128 * 1_024;
+
+const POINT_BYTES: usize = 65;
+
+/// What comes before the point in the DER of a P-256 public key (RFC 5480).
+const P256_SPKI: &[u8] = &[
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use ed25519_dalek::Signer as _;
+
+    use super::*;
+
+    /// A secret of these tests.
+    pub(crate) struct Secret([u8; 32]);
+
+    pub(crate) const KEY: Secret = Secret([9; 32]);
+
+    impl Secret {
+        fn key(&self) -> ed25519_dalek::SigningKey {
+            ed25519_dalek::SigningKey::from_bytes(&self.0)
+        }
+
+        pub(crate) fn public(&self) -> NoteKey {
+            NoteKey::ed25519(self.key().verifying_key().as_bytes()).unwrap()
+        }
+    }
+
+    fn signature(name: &str, key: &NoteKey, raw: &[u8]) -> NoteSignature {
+        NoteSignature { name: name.into(), id: key.id(name), bytes: key.encoded(raw).unwrap() }
+    }
+
+    pub(crate) fn signed(checkpoint: &Checkpoint) -> Note {
+        let text = checkpoint.text();
+        let raw = KEY.key().sign(text.as_bytes()).to_bytes();
+        let signatures = vec![signature(&checkpoint.origin, &KEY.public(), &raw)];
+        Note { text, signatures }
+    }
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint { origin: origin(B256::ZERO), size: 20, root: B256::repeat_byte(3) }
+    }
+
+    /// Of the C2SP pages, where the key was not told: the form, byte for byte.
+    const PUBLISHED: &str = "example.com/behind-the-sofa\n20852163\n\
+        CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n\
+        \u{2014} example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7\
+        u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n";
+
+    #[test]
+    fn the_published_checkpoint_is_read_and_written_as_it_stands() {
+        let note = Note::parse(PUBLISHED).unwrap();
+        assert_eq!(note.to_string(), PUBLISHED);
+        assert_eq!(Checkpoint::parse(&note.text).unwrap().size, 20_852_163);
+        assert_eq!(note.signatures[0].bytes.len(), 64);
+    }
+
+    /// golang.org/x/mod/sumdb/note: its example's key and signature.
+    #[test]
+    fn a_note_that_another_program_signed_is_verified() {
+        let (name, key) = ("PeterNeumann", "ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW");
+        let key = NoteKey::ed25519(&Base64::decode_vec(key).unwrap()[1..]).unwrap();
+        assert_eq!(
+            key.vkey(name),
+            "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+        );
+        let note = "If you think cryptography is the answer to your problem,\n\
+            then you don't know what your problem is.\n\n\
+            \u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
+        let note = Note::parse(note).unwrap();
+        assert_eq!(note.check(name, &key), Ok(()));
+        assert_eq!(note.check("Somebody", &key), Err(NoteFault::Unsigned("Somebody".into())));
+        let changed = Note { text: note.text.replace("answer", "amswer"), ..note };
+        assert_eq!(changed.check(name, &key), Err(NoteFault::Signature(name.into())));
+    }
+
+    #[test]
+    fn either_kind_of_key_signs_and_whatever_is_changed_is_noticed() {
+        let secret = p256::ecdsa::SigningKey::from_slice(&[5; 32]).unwrap();
+        let point = secret.verifying_key().to_encoded_point(false);
+        let other = NoteKey::p256(point.as_bytes()).unwrap();
+        let text = checkpoint().text();
+        let raw: p256::ecdsa::Signature = secret.sign(text.as_bytes());
+        let name = checkpoint().origin;
+        let note = Note {
+            text: text.clone(),
+            signatures: vec![signature(&name, &other, &raw.to_bytes())],
+        };
+        for (key, note) in [(KEY.public(), signed(&checkpoint())), (other, note)] {
+            let read = Note::parse(&note.to_string()).unwrap();
+            assert_eq!((&read, read.check(&name, &key)), (&note, Ok(())));
+            let key: NoteKey = serde_json::from_str(&serde_json::to_string(&key).unwrap()).unwrap();
+            let longer = Note { text: format!("{text}more\n"), ..note.clone() };
+            assert_eq!(longer.check(&name, &key), Err(NoteFault::Signature(name.clone())));
+            let mut bent = note.clone();
+            bent.signatures[0].bytes[8] ^= 1;
+            assert_eq!(bent.check(&name, &key), Err(NoteFault::Signature(name.clone())));
+            // One that is good does not make up for one that is none.
+            bent.signatures.extend(note.signatures.clone());
+            assert!(bent.check(&name, &key).is_err());
+            let mut strange = note.clone();
+            strange.signatures[0].id = [0; 4];
+            assert_eq!(strange.check(&name, &key), Err(NoteFault::Unsigned(name.clone())));
+            // A stranger's signature beside it says nothing.
+            strange.signatures.extend(note.signatures);
+            assert_eq!(strange.check(&name, &key), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_note_no_checkpoint_and_no_key_is_refused() {
+        let good = signed(&checkpoint()).to_string();
+        assert!(Note::parse(&good).is_ok());
+        for bad in [
+            "",
+            "\n\n",
+            "a\n",
+            good.strip_suffix('\n').unwrap(),
+            &good.replace('\u{2014}', "-"),
+            &good.replace("portcullis/", "portcullis\t"),
+            &good.replace('=', ""),
+            &format!("{good}\n"),
+            &good.replace("\u{2014} portcullis", "\u{2014} port+cullis"),
+            &format!("{}{good}", "x\n".repeat(NOTE_BYTES_MAX)),
+        ] {
+            assert_eq!(Note::parse(bad), Err(NoteFault::Note), "{bad:.300}");
+        }
+        let text = checkpoint().text();
+        for bad in [
+            text.replace("\n20\n", "\n020\n"),
+            text.replace("\n20\n", "\n+20\n"),
+            text.replace("\n20\n", "\n-1\n"),
+            text.replace('=', ""),
+            format!("{text}extension\n"),
+            format!("\n{}", text.split_once('\n').unwrap().1),
+            text.trim_end().to_owned(),
+        ] {
+            assert_eq!(Checkpoint::parse(&bad), Err(NoteFault::Text), "{bad}");
+        }
+        for bytes in [&[0_u8; 32][..], &[1; 31], &[4; 65], &[]] {
+            assert_eq!(NoteKey::p256(bytes), Err(NoteFault::Key));
+        }
+        for bytes in [&[0_u8; 31][..], &[0; 33], &[0; 32], &[]] {
+            assert_eq!(NoteKey::ed25519(bytes), Err(NoteFault::Key));
+        }
+        let upper = format!("{{\"ed25519\":\"{}\"}}", "AB".repeat(32));
+        assert!(serde_json::from_str::<NoteKey>(&upper).is_err());
+    }
+}
