@@ -15,7 +15,7 @@ pub(super) enum Later {
     Asked,
     /// A book comes first.
     Book,
-    /// The key is drained still.
+    /// The key is drained, or was.
     Look,
 }
 
@@ -38,7 +38,9 @@ pub(super) async fn later(
     }
     let label = summary.strip_prefix(REVOCATION)?.split_whitespace().next()?;
     let key = control.key(label).await.ok()?;
-    (key.state() == KeyState::Draining).then_some(Later::Look)
+    // Also one whose drain is over: what came in since is in nobody's list.
+    let drained = key.state() == KeyState::Draining || !key.successor.is_empty();
+    drained.then_some(Later::Look)
 }
 
 async fn is_before_a_book(approval: &Approval, control: &ControlClient) -> Result<bool, CallError> {
@@ -75,7 +77,7 @@ pub(super) fn left_to_do(id: &str, later: Later) -> String {
              that takes over has no rules. In an emergency: now"
         ),
         Later::Look => format!(
-            "NOT ended yet: the key is being drained, and what it holds can never be moved \
+            "NOT ended yet: the key is drained, and what it holds can never be moved \
              afterwards. Whoever rotates it looks once more and ends it; or: {execute}"
         ),
     }

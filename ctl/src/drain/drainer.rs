@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
 use portcullis_client::{Answer, Client, KeyRef};
-use portcullis_policy::book::{Book, TokenKind, asset_name, format_amount};
+use portcullis_policy::book::{Book, asset_name, format_amount};
 use portcullis_policy::drain::DrainChain;
 use portcullis_policy::id::ChainId;
 use portcullis_policy::money::{Account, Amount, Asset};
@@ -16,8 +16,9 @@ use super::node::{Node, NodeFault};
 use super::nodes::{chain_name, fault};
 use super::priced::{Price, Step, preimage};
 use super::steps::{self, Deed, Holdings};
+use super::survey::{Rest, Worth};
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, hex0x};
 
 pub(super) struct Drainer<'a> {
     pub(super) client: Client,
@@ -32,8 +33,10 @@ pub(super) struct Drainer<'a> {
     pub(super) output: &'a Output,
     pub(super) sent: Vec<Value>,
     pub(super) left: Vec<String>,
-    /// What is there that the plan does not name, in words.
-    pub(super) besides: Vec<String>,
+    /// What is there that the plan does not name.
+    pub(super) besides: Vec<Rest>,
+    /// Whether what nodes say counts only if their last block is not old.
+    pub(super) wants_news: bool,
 }
 
 impl Drainer<'_> {
@@ -63,18 +66,30 @@ impl Drainer<'_> {
         if allowances > 0 {
             self.left.push(format!("{allowances} allowances on {name}"));
         }
+        for (what, error) in &holdings.untold {
+            self.left.push(format!("{what} on {name}, of which the node says nothing: {error}"));
+        }
         if holdings.pending > holdings.mined {
             self.left.push(format!("transactions that wait in the node of {name}"));
         }
         self.look_besides(part, node).await;
         let coin = self.amount(part.chain, Asset::Native, holdings.native);
-        if holdings.native.is_zero() || self.is_dust(part, node, holdings.native).await {
+        let worth = self.worth(part, node, holdings.native).await;
+        if worth == Worth::Nothing {
             let why = "which costs more to move than it is";
             self.output.note(&format!("{name}: done; {coin} left, {why}"));
-        } else if part.native {
-            self.left.push(format!("{coin} on {name}"));
+        } else if !part.native {
+            let name = self.symbol(part.chain, Asset::Native);
+            let what = format!("{coin} on {}", chain_name(&self.book, part.chain));
+            self.besides.push(Rest { name, what });
+        } else if let Worth::LessThan(fee) = worth {
+            let fee = self.amount(part.chain, Asset::Fee, fee);
+            self.left.push(format!("{coin} on {name}, which costs {fee} to move now"));
         } else {
-            self.besides.push(format!("{coin} on {name}"));
+            self.left.push(format!("{coin} on {name}"));
+        }
+        if self.wants_news {
+            self.hear_news(&name, node).await?;
         }
         Ok(())
     }
@@ -97,41 +112,6 @@ impl Drainer<'_> {
         Err(DrainFault::Waiting(name.to_owned()).into())
     }
 
-    /// Tokens of the book that the plan does not move. An ERC-721 answers as an ERC-20 does.
-    async fn look_besides(&mut self, part: &DrainChain, node: &Node) {
-        let name = chain_name(&self.book, part.chain);
-        let tokens = self.book.registry().tokens().filter(|(chain, contract, token)| {
-            let is_named = part.tokens.contains(contract);
-            *chain == part.chain && !is_named && token.kind != TokenKind::Erc1155
-        });
-        let mut found = Vec::new();
-        for (_, contract, token) in tokens {
-            match node.token(contract, self.key.address).await {
-                Ok(amount) if amount.is_zero() => {}
-                Ok(amount) => {
-                    let what = self.amount(part.chain, Asset::Token(contract), amount);
-                    found.push(format!("{what} on {name}"));
-                }
-                Err(error) => {
-                    found.push(format!("{} on {name}, which was not told: {error}", token.name))
-                }
-            }
-        }
-        self.besides.extend(found);
-    }
-
-    /// Whether coin costs more to move than it is. If the node does not say, it is none.
-    async fn is_dust(&self, part: &DrainChain, node: &Node, native: U256) -> bool {
-        let call = steps::call(Deed::Rest, [self.key.address, self.to]);
-        let (Ok(gas), Ok(fees)) = (node.gas(self.key.address, &call).await, node.fees().await)
-        else {
-            return false;
-        };
-        let mut only = vec![Step { deed: Deed::Rest, call, gas: steps::ample(gas) }];
-        self.fill_in_the_rest(part.chain, native, Price::of(fees), &mut only);
-        only.is_empty()
-    }
-
     /// What would be done first, in words.
     pub(super) async fn tell(&mut self, part: &DrainChain, node: &Node) -> Result<(), Failure> {
         let name = chain_name(&self.book, part.chain);
@@ -145,24 +125,6 @@ impl Drainer<'_> {
             self.sent.push(json!({ "chain_id": part.chain.0, "nonce": nonce, "what": words }));
         }
         Ok(())
-    }
-
-    async fn look(&self, part: &DrainChain, node: &Node) -> Result<Holdings, NodeFault> {
-        let own = self.key.address;
-        let [mined, pending] = node.nonces(own).await?;
-        let mut tokens = Vec::new();
-        for token in &part.tokens {
-            tokens.push((*token, node.token(*token, own).await?));
-        }
-        let mut allowances = Vec::new();
-        let of_chain = self.allowances.iter().filter(|(chain, ..)| *chain == part.chain);
-        for (_, token, spender) in of_chain {
-            if !node.allowance(*token, [own, *spender]).await?.is_zero() {
-                allowances.push([*token, *spender]);
-            }
-        }
-        let native = node.balance(own).await?;
-        Ok(Holdings { mined, pending, native, tokens, allowances })
     }
 
     /// What is to be done, with its gas: what would fail is left out and said. The coin is what all
@@ -190,7 +152,13 @@ impl Drainer<'_> {
         steps
     }
 
-    fn fill_in_the_rest(&self, chain: ChainId, native: U256, price: Price, steps: &mut Vec<Step>) {
+    pub(super) fn fill_in_the_rest(
+        &self,
+        chain: ChainId,
+        native: U256,
+        price: Price,
+        steps: &mut Vec<Step>,
+    ) {
         let l1_fee = self.book.registry().chain(chain).and_then(|chain| chain.l1_fee);
         let l1_fee = l1_fee.map(Amount::units).unwrap_or_default();
         let fee = |step: &Step| price.fee(step.gas).saturating_add(l1_fee);
@@ -214,8 +182,8 @@ impl Drainer<'_> {
         for (step, (nonce, number)) in steps.iter().zip((first..).zip(1_usize..)) {
             let words = self.words(part.chain, step);
             let said = format!("{name}: {number} of {count}: nonce {nonce}: {words}");
-            let hash = match self.send((part, node), step, (nonce, price)).await? {
-                Ok(hash) => hash,
+            let (hash, raw) = match self.send((part, node), step, (nonce, price)).await? {
+                Ok(sent) => sent,
                 Err(error) => {
                     // Something changed meanwhile: the next pass looks again.
                     self.output.note(&format!("{said}: {error}"));
@@ -228,6 +196,7 @@ impl Drainer<'_> {
                 "nonce": nonce,
                 "what": words,
                 "transaction_hash": hash.to_string(),
+                "raw_transaction": hex0x(&raw),
             }));
             sent.push((hash, words));
         }
@@ -241,8 +210,7 @@ impl Drainer<'_> {
         (part, node): (&DrainChain, &Node),
         step: &Step,
         (nonce, mut price): (u64, Price),
-    ) -> Result<Result<B256, NodeFault>, Failure> {
-        let dearest = part.fees.units().checked_div(U256::from(4)).unwrap_or_default();
+    ) -> Result<Result<(B256, Vec<u8>), NodeFault>, Failure> {
         for _ in 0..RAISES_MAX {
             let preimage = preimage(part.chain, step, (nonce, price))?;
             let id = self.client.new_request_id();
@@ -251,14 +219,16 @@ impl Drainer<'_> {
                 Answer::Parked(_) => return Err(DrainFault::Parked.into()),
             };
             match node.send(&signed.raw_transaction).await {
-                Ok(hash) => return Ok(Ok(hash)),
-                Err(error) if error.is_known() => return Ok(Ok(signed.transaction_hash)),
+                Ok(hash) => return Ok(Ok((hash, signed.raw_transaction.to_vec()))),
+                Err(error) if error.is_known() => {
+                    return Ok(Ok((signed.transaction_hash, signed.raw_transaction.to_vec())));
+                }
                 // The coin has nothing left over to pay more with: the next pass moves less.
                 // Nor may one nonce, for which somebody outbids us, take what all others need.
                 Err(error)
                     if error.is_underpriced()
                         && step.deed != Deed::Rest
-                        && price.raised().fee(step.gas) <= dearest =>
+                        && price.raised().fee(step.gas) <= dearest(part) =>
                 {
                     price = price.raised();
                 }
@@ -306,8 +276,7 @@ impl Drainer<'_> {
                 format!("send {} to {to}", self.amount(chain, Asset::Token(token), amount))
             }
             Deed::TakeBack { token, spender } => {
-                let token =
-                    asset_name(self.book.registry(), Account { chain, asset: Asset::Token(token) });
+                let token = self.symbol(chain, Asset::Token(token));
                 format!("take back what {} may take of {token}", spender.to_checksum(None))
             }
             Deed::Cancel => "cancel the nonce".to_owned(),
@@ -317,9 +286,18 @@ impl Drainer<'_> {
         }
     }
 
-    fn amount(&self, chain: ChainId, asset: Asset, units: U256) -> String {
+    pub(super) fn symbol(&self, chain: ChainId, asset: Asset) -> String {
+        asset_name(self.book.registry(), Account { chain, asset })
+    }
+
+    pub(super) fn amount(&self, chain: ChainId, asset: Asset, units: U256) -> String {
         format_amount(self.book.registry(), Account { chain, asset }, Amount::from_units(units))
     }
+}
+
+/// The most that one transaction may cost to be worth its fee: a quarter of what all may.
+pub(super) fn dearest(part: &DrainChain) -> U256 {
+    part.fees.units().checked_div(U256::from(4)).unwrap_or_default()
 }
 
 /// Passes over one chain: what fees left over, and what came in meanwhile, is moved in the next.

@@ -8,6 +8,7 @@ mod nodes;
 mod priced;
 mod run;
 mod steps;
+mod survey;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ use portcullis_policy::id::CallerId;
 
 pub(crate) use self::nodes::rpc;
 pub(crate) use self::run::{RunArgs, agreed, carry_out};
+pub(crate) use self::survey::Rest;
 use crate::approvals::proposing::Wanted;
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
@@ -97,10 +99,16 @@ pub(crate) enum DrainFault {
     /// It is not being drained.
     #[error("the key is {0}, not draining: portctl drain propose begins a drain")]
     NotDraining(&'static str),
+    /// Another quorum agreed to another one.
+    #[error(
+        "people have agreed to another plan for the key, which brings everything elsewhere: look \
+         at portctl key show"
+    )]
+    OtherPlan,
     /// What was sent before is not mined.
     #[error(
         "transactions of the key wait in the node of {0}, and are not mined: run it again later, \
-         or take their place (drain run without --let-through, key rotate with --replace-waiting)"
+         or take their place (drain run without --let-through, key rotate with --waiting replace)"
     )]
     Waiting(String),
     /// A transaction that waits for people, which none of a drain does.
@@ -179,7 +187,8 @@ pub(crate) async fn check_nodes(
     plan: &DrainPlan,
     control: &ControlClient,
 ) -> Result<(), Failure> {
-    nodes::nodes(given, plan, &book(control).await?).await.map(drop)
+    let nodes = nodes::nodes(given, plan, &book(control).await?).await;
+    Ok(nodes.into_iter().collect::<Result<Vec<_>, _>>().map(drop)?)
 }
 
 /// The book in force.

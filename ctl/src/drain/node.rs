@@ -103,6 +103,14 @@ impl Node {
         self.number("eth_estimateGas", json!([object])).await
     }
 
+    /// When the last block was made, in seconds since 1970, as it says.
+    pub(super) async fn last_block(&self) -> Result<u64, NodeFault> {
+        let method = "eth_getBlockByNumber";
+        let block = self.call(method, json!(["latest", false])).await?;
+        let time = block.get("timestamp").and_then(quantity).and_then(|at| u64::try_from(at).ok());
+        time.ok_or_else(|| NodeFault::Answer { method, answer: block.to_string() })
+    }
+
     /// Fee per gas of the last block, and what builders are said to want beside it: wei.
     pub(super) async fn fees(&self) -> Result<[u128; 2], NodeFault> {
         let method = "eth_getBlockByNumber";

@@ -8,7 +8,6 @@ use portcullis_policy::id::ChainId;
 
 use super::DrainFault;
 use super::node::{Node, NodeFault};
-use crate::failure::Failure;
 
 /// A chain's name in the book, and where a node of it is.
 pub(crate) fn rpc(text: &str) -> Result<(String, String), String> {
@@ -17,30 +16,34 @@ pub(crate) fn rpc(text: &str) -> Result<(String, String), String> {
     if http { Ok((name.into(), url.into())) } else { Err("the URL begins with http(s)://".into()) }
 }
 
-/// Those that were given, in the order of the plan, each asked whether it is of its chain.
+/// Those that were given, in the order of the plan, each asked whether it is of its chain; or why
+/// there is none.
 pub(super) async fn nodes(
     given: &[(String, String)],
     plan: &DrainPlan,
     book: &Book,
-) -> Result<Vec<Node>, Failure> {
+) -> Vec<Result<Node, DrainFault>> {
     let given: BTreeMap<&str, &str> =
         given.iter().map(|(name, url)| (name.as_str(), url.as_str())).collect();
-    let (mut nodes, mut missing) = (Vec::new(), Vec::new());
+    let mut nodes = Vec::new();
     for part in &plan.chains {
-        let name = chain_name(book, part.chain);
-        let Some(url) = given.get(name.as_str()) else {
-            missing.push(name);
-            continue;
-        };
-        let node = Node::new(url);
-        let found = node.chain_id().await.map_err(|source| fault(&name, &node, source))?;
-        if found != part.chain.0 {
-            let (url, wanted) = (node.url().to_owned(), part.chain.0);
-            return Err(DrainFault::Chain { chain: name, url, found, wanted }.into());
-        }
-        nodes.push(node);
+        nodes.push(node(&given, part.chain, chain_name(book, part.chain)).await);
     }
-    if missing.is_empty() { Ok(nodes) } else { Err(DrainFault::NoNode(missing.join(", ")).into()) }
+    nodes
+}
+
+async fn node(
+    given: &BTreeMap<&str, &str>,
+    chain: ChainId,
+    name: String,
+) -> Result<Node, DrainFault> {
+    let url = given.get(name.as_str()).ok_or_else(|| DrainFault::NoNode(name.clone()))?;
+    let node = Node::new(url);
+    let found = node.chain_id().await.map_err(|source| fault(&name, &node, source))?;
+    if found == chain.0 {
+        return Ok(node);
+    }
+    Err(DrainFault::Chain { chain: name, url: node.url().to_owned(), found, wanted: chain.0 })
 }
 
 pub(super) fn chain_name(book: &Book, id: ChainId) -> String {

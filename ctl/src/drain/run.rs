@@ -6,11 +6,12 @@ use clap::Args;
 use portcullis_client::wire::{Key, KeyState};
 use portcullis_client::{CallError, KeyRef};
 use portcullis_policy::drain::{DrainPlan, DrainTo};
-use portcullis_policy::id::ChainId;
+use portcullis_policy::id::{ChainId, KeyId};
 use serde_json::{Value, json};
 
 use super::drainer::Drainer;
 use super::nodes::{chain_name, nodes, rpc};
+use super::survey::Rest;
 use super::{DrainFault, book};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
@@ -36,6 +37,12 @@ pub(crate) struct RunArgs {
     /// Say what would be done, and sign nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// The key that everything must go to.
+    #[arg(skip)]
+    pub(crate) to: Option<KeyId>,
+    /// Whether what nodes say counts only if their last block is not old.
+    #[arg(skip)]
+    pub(crate) wants_news: bool,
 }
 
 pub(crate) async fn run(
@@ -46,12 +53,15 @@ pub(crate) async fn run(
     let dry = args.dry_run;
     let moved = carry_out(&args, connection, output).await?;
     let (word, count) = (if dry { "to be sent" } else { "sent" }, moved.sent.len());
-    let human = format!("{count} transactions {word}");
-    moved.besides.iter().for_each(|what| output.note(&format!("not in the plan: {what}")));
+    let mut human = format!("{count} transactions {word}");
+    for rest in &moved.besides {
+        human.push_str(&format!("\nnot in the plan, and not moved: {}", rest.what));
+    }
+    let besides = moved.besides.iter().map(|rest| rest.what.as_str());
     let json = json!({
         "transactions": moved.sent,
         "left": moved.left,
-        "not_in_the_plan": moved.besides,
+        "not_in_the_plan": besides.collect::<Vec<&str>>(),
         "dry_run": dry,
     });
     output.result(&human, &json)?;
@@ -65,10 +75,15 @@ pub(crate) struct Moved {
     /// What is still there, in words.
     left: Vec<String>,
     /// What is there that the plan does not name.
-    pub(crate) besides: Vec<String>,
+    pub(crate) besides: Vec<Rest>,
 }
 
 impl Moved {
+    /// Each transaction that was sent, signed.
+    pub(crate) fn sent(&self) -> &[Value] {
+        &self.sent
+    }
+
     /// What was sent, if nothing is left.
     pub(crate) fn all(self) -> Result<Vec<Value>, Failure> {
         if self.left.is_empty() { Ok(self.sent) } else { Err(DrainFault::Left(self.left).into()) }
@@ -85,6 +100,9 @@ pub(crate) async fn carry_out(
     let (book, keys) = (book(&control).await?, control.list_keys().await?);
     let key = control.key(&args.key).await?;
     let plan = agreed(&key)?;
+    if args.to.is_some_and(|to| plan.to != DrainTo::Key(to)) {
+        return Err(DrainFault::OtherPlan.into());
+    }
     let id = crate::thaw::key_id(&control, &args.key).await?;
     let wire_id = key.key_id.parse().map_err(|_| CallError::Incomplete { part: "key id" })?;
     let own = Address::try_from(key.address.as_slice()).unwrap_or_default();
@@ -97,12 +115,18 @@ pub(crate) async fn carry_out(
             address.ok_or_else(|| DrainFault::Asked("the successor is gone".into()))?
         }
     };
-    let nodes = nodes(&args.nodes, &plan, &book).await?;
-    let allowances = if args.no_allowances {
-        Vec::new()
-    } else {
-        standing_allowances(connection, output, id).await?
+    let nodes = nodes(&args.nodes, &plan, &book).await;
+    let mut left = Vec::new();
+    let allowances = match args.no_allowances {
+        true => Ok(Vec::new()),
+        false => standing_allowances(connection, output, id).await,
     };
+    // What nobody can say of it keeps the rest nowhere.
+    let allowances = allowances.unwrap_or_else(|failure| {
+        output.failure(&failure);
+        left.push("allowances that the journal knows of: it could not be read".to_owned());
+        Vec::new()
+    });
     let client = connection.data().await?;
     let mut all = Drainer {
         client,
@@ -114,12 +138,16 @@ pub(crate) async fn carry_out(
         lets_through: args.let_through,
         output,
         sent: Vec::new(),
-        left: Vec::new(),
+        left,
         besides: Vec::new(),
+        wants_news: args.wants_news,
     };
-    for (part, node) in plan.chains.iter().zip(&nodes) {
-        let done =
-            if args.dry_run { all.tell(part, node).await } else { all.chain(part, node).await };
+    for (part, node) in plan.chains.iter().zip(nodes) {
+        let done = match node {
+            Err(fault) => Err(fault.into()),
+            Ok(node) if args.dry_run => all.tell(part, &node).await,
+            Ok(node) => all.chain(part, &node).await,
+        };
         // What one chain or its node does must not keep the others' coin where it is.
         if let Err(failure) = done {
             let name = chain_name(&all.book, part.chain);
@@ -129,7 +157,11 @@ pub(crate) async fn carry_out(
     }
     let named = |id: &ChainId| plan.chains.iter().any(|part| part.chain == *id);
     let others = key.chains.iter().map(|id| ChainId(*id)).filter(|id| !named(id));
-    let others = others.map(|id| format!("whatever it holds on {}", chain_name(&all.book, id)));
+    let others = others.map(|id| {
+        let name = chain_name(&all.book, id);
+        let what = format!("whatever it holds on {name}, which was not looked at");
+        Rest { name, what }
+    });
     let besides = all.besides.into_iter().chain(others).collect();
     Ok(Moved { sent: all.sent, left: all.left, besides })
 }

@@ -18,6 +18,8 @@ pub(super) struct Holdings {
     pub(super) tokens: Vec<(Address, U256)>,
     /// Token and spender of each allowance that stands.
     pub(super) allowances: Vec<[Address; 2]>,
+    /// What the node does not say, and why.
+    pub(super) untold: Vec<(String, String)>,
 }
 
 /// One transaction.
@@ -105,6 +107,7 @@ mod tests {
             native: U256::from(100),
             tokens: vec![(address(1), U256::from(5)), (address(2), U256::ZERO)],
             allowances: vec![[address(1), address(9)]],
+            untold: Vec::new(),
         }
     }
 

@@ -111,7 +111,8 @@ impl Claims {
     }
 
     fn signed(&mut self, at: Sequence) {
-        if self.drained.is_some() {
+        // Its drain, as long as that can be: a key that was ended signs nothing at all.
+        if self.drained.is_some() && self.revoked.is_none() {
             self.signed_draining = self.signed_draining.saturating_add(1);
         } else if self.frozen.is_some() {
             self.signed_after.push(at);
@@ -151,7 +152,10 @@ impl Claims {
         }
         if let Some(at) = self.signed_after.first() {
             let count = self.signed_after.len();
-            lines.push(format!("the journal has {count} signatures after the stop: record {at}"));
+            lines.push(format!(
+                "the journal has {count} signatures that neither came before the stop nor were of \
+                 its drain: record {at}"
+            ));
         }
         lines
     }
@@ -215,7 +219,7 @@ impl Claims {
     }
 
     /// Where its drain brought it, if to a key.
-    fn successor(&self) -> Option<String> {
+    pub(super) fn successor(&self) -> Option<String> {
         match self.drained?.1 {
             DrainTo::Key(key) => Some(key.to_string()),
             DrainTo::Address(_) => None,

@@ -8,6 +8,7 @@ use portcullis_client::ControlClient;
 use portcullis_client::wire::ReadJournalRequest;
 use portcullis_policy::id::{KeyId, KeyLabel, Sequence};
 use portcullis_policy::record::{Drilled, Entry, Record};
+use portcullis_policy::request::sha256;
 use portcullis_policy::time::{Millis, Span};
 use portcullis_policy::utc::rfc3339;
 use serde_json::{Value, json};
@@ -57,13 +58,21 @@ fn every(text: &str) -> Result<Span, String> {
 
 /// Drills in order, and when the vault began.
 #[derive(Default)]
-struct History {
+pub(super) struct History {
     began: Millis,
     labels: BTreeMap<KeyId, KeyLabel>,
     drills: Vec<(Sequence, Millis, Drilled)>,
 }
 
 impl History {
+    /// The record that tells of a drill with this evidence, byte for byte.
+    pub(super) async fn told(control: &ControlClient, text: &str) -> Result<Option<u64>, Failure> {
+        let hash = sha256(text.as_bytes());
+        let drills = Self::read(control).await?.drills;
+        let own = drills.iter().find(|(_, _, drilled)| drilled.evidence == hash);
+        Ok(own.map(|(at, ..)| at.0))
+    }
+
     async fn read(control: &ControlClient) -> Result<Self, Failure> {
         let request = ReadJournalRequest { from_sequence: 1, follow: false, limit: 0 };
         let (mut journal, mut history) = (control.read_journal(request).await?, Self::default());

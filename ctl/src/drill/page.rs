@@ -343,9 +343,11 @@ fn escaped(text: &str) -> String {
 const RUN_MAX: usize = 4;
 
 /// What stands in records that are proved to be the journal's.
-const PROVEN: [&str; 4] = [
-    "Whoever ran the drill stopped the key, alone, and the journal has no signature of it \
-     afterwards.",
+const PROVEN: [&str; 5] = [
+    "Whoever ran the drill stopped the key, alone, and the journal has no signature of it between \
+     the stop and its drain.",
+    "A quorum agreed that the next canary takes its place; after that the signer gave signatures \
+     of that plan alone, until the key was ended.",
     "The signer wrote down that the token was told, and read back, to sign no more with the key.",
     "A quorum ended the key and had it removed; the signer wrote down that a new session of the \
      token did not find it.",

@@ -73,10 +73,31 @@ impl Ground {
             lines.push(line);
         }
         let next = self.next.as_ref().ok_or_else(|| DrillFault::NoLabel.to_string());
-        if let Err(line) = next.and_then(|next| self.whither_of(next, plan)) {
+        if let Err(line) = next.and_then(|next| self.takes_over(next, plan)) {
             lines.push(format!("the drill rotates {} onto the next canary: {line}", self.label));
         }
         lines
+    }
+
+    /// Whether a canary can take the place of ours, for those who may use it.
+    fn takes_over(&self, next: &KeyLabel, plan: &Plan) -> Result<(), String> {
+        self.whither_of(next, plan)?;
+        let [own, theirs] = [&self.label, next].map(|label| self.book.rules(label));
+        let (Some(own), Some(theirs)) = (own, theirs) else { return Ok(()) };
+        if own.chains.iter().any(|chain| !theirs.chains.contains(chain)) {
+            return Err(format!("the rules of {next} do not name the chains of {}", self.label));
+        }
+        if own.callers.iter().any(|caller| !theirs.callers.contains(caller)) {
+            return Err(format!("the rules of {next} do not name the callers of {}", self.label));
+        }
+        let chain = own
+            .chains
+            .iter()
+            .find(|chain| self.prepared(next).is_some_and(|key| !key.chains.contains(&chain.0)));
+        match chain {
+            Some(chain) => Err(format!("{next} was not made for chain {chain}")),
+            None => Ok(()),
+        }
     }
 
     fn roles(&self) -> Vec<String> {
@@ -91,7 +112,8 @@ impl Ground {
                 security.join(", ")
             ));
         }
-        if operators.is_empty() && self.prepared(&self.label).is_none() {
+        let next = self.next.as_ref().and_then(|next| self.prepared(next));
+        if operators.is_empty() && (self.prepared(&self.label).is_none() || next.is_none()) {
             lines.push("nobody has the role operator, which makes keys".to_owned());
         }
         lines

@@ -31,8 +31,8 @@ impl Stage<'_> {
         let mut lines = vec![format!("{next} {} {how}", address(&successor.address))];
         let key = self.key_id()?;
         let plan = self.drained_to(id_of(&successor)?);
-        lines.push(self.agree(Act::Drain(Drain { key, plan })).await?);
         self.successor = Some(successor);
+        lines.push(self.agree(Act::Drain(Drain { key, plan })).await?);
         self.until_it_signs().await?;
         let client = self.connection.data().await?;
         lines.push(self.led(&client, whither).await?);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use portcullis_client::wire::Key;
 use portcullis_client::wire::freeze_scope::Scope;
+use portcullis_client::wire::{Key, KeyState};
+use portcullis_client::{CallError, Code};
 use portcullis_policy::id::DrillId;
 use portcullis_policy::time::Span;
 use portcullis_policy::utc::rfc3339;
@@ -81,7 +82,7 @@ pub(crate) async fn run(
         canary: None,
         successor: None,
         first: None,
-        thaw: None,
+        proposed: None,
         payment: None,
         load: None,
         stopped: None,
@@ -170,20 +171,23 @@ impl Drill<'_> {
             let stopped = stage.stopped;
             stage.load_told = load.told(stopped.map(|stop| (stop.acknowledged, stop.told))).await;
         }
-        if let Some(thaw) = stage.thaw.take()
-            && let Err(error) = stage.control.withdraw_proposal(&thaw).await
+        if let Some(id) = stage.proposed.take()
+            && let Err(error) = stage.control.withdraw_proposal(&id).await
+            && !matches!(&error, CallError::Refused(no) if no.code() == Code::NotFound)
         {
             stage.output.note(&format!(
-                "warning: {thaw}, which proposes to thaw the canary, could not be taken back \
-                 ({error}): portctl approvals withdraw {thaw}"
+                "warning: {id}, which the drill proposed, could not be taken back ({error}): \
+                 portctl approvals withdraw {id}"
             ));
         }
         // One that was being made when it was interrupted is not ours to stop: nothing signs with
         // it, and the next drill may take it.
         let Some(canary) = stage.canary.take() else { return };
         let (id, label) = (canary.key_id.clone(), canary.label.clone());
-        if self.steps.iter().all(|step| step.name != "freeze" || step.verdict != StepVerdict::Held)
-        {
+        let state = stage.control.key(&id).await.map(|key| key.state());
+        let is_over =
+            matches!(state, Ok(KeyState::Frozen | KeyState::Revoked | KeyState::Destroyed));
+        if !is_over {
             match stage.control.freeze(Scope::Key(id.clone()), "drill: not good").await {
                 Ok(stop) if stop.recorded => stage.output.note(&format!("{label} was stopped")),
                 Ok(_) => stage
@@ -243,7 +247,8 @@ impl Drill<'_> {
 
     fn canary(&self, key: &Key) -> Canary {
         let read = self.stage.journal.as_ref();
-        let absence = read.zip(key.key_id.parse().ok());
+        let read = read.zip(key.key_id.parse().ok());
+        let claims = read.map(|(read, id)| Claims::of(id, &read.entries));
         Canary {
             label: key.label.clone(),
             key_id: key.key_id.clone(),
@@ -251,8 +256,8 @@ impl Drill<'_> {
             chain_id: self.stage.whither.chain.0,
             to: self.stage.whither.to.to_checksum(None),
             state: state_of(key).to_owned(),
-            successor: self.stage.successor.as_ref().map(|key| key.key_id.clone()),
-            absence: absence.and_then(|(read, id)| Claims::of(id, &read.entries).absence()),
+            successor: claims.as_ref().and_then(Claims::successor),
+            absence: claims.and_then(|claims| claims.absence()),
         }
     }
 

@@ -30,8 +30,8 @@ pub(super) struct Stage<'a> {
     pub(super) successor: Option<Key>,
     /// The request of the first signature.
     pub(super) first: Option<RequestId>,
-    /// The thaw that one person alone proposed, as long as it waits.
-    pub(super) thaw: Option<String>,
+    /// What was proposed, as long as it waits.
+    pub(super) proposed: Option<String>,
     pub(super) payment: Option<Payment>,
     pub(super) load: Option<Load>,
     pub(super) stopped: Option<Stopped>,

@@ -278,10 +278,12 @@ impl Stage<'_> {
         let act = Act::Thaw(Thaw { scope: Scope::Key(self.key_id()?) });
         let act = serde_json::to_string(&act)?;
         let proposed = self.control.propose(&act, "drill: one person alone").await?;
-        self.thaw = Some(proposed.id.clone());
+        self.proposed = Some(proposed.id.clone());
         let tried = self.control.execute(&proposed.id).await;
         let withdrawn = self.control.withdraw_proposal(&proposed.id).await;
-        self.thaw = None;
+        if withdrawn.is_ok() {
+            self.proposed = None;
+        }
         let refusal = match tried {
             Err(CallError::Refused(no)) if no.reason() == Some("QUORUM_NOT_MET") => no,
             Err(error) => return Err(error.into()),
@@ -333,12 +335,16 @@ impl Stage<'_> {
         ]))
     }
 
-    pub(super) async fn agree(&self, act: Act) -> Result<String, Failure> {
+    pub(super) async fn agree(&mut self, act: Act) -> Result<String, Failure> {
         let (control, output) = (self.control, self.output);
         let person = &self.ground.status.person;
         let asked = self.ground.council.asked(act.deed(), person);
         let agreement = Agreement { control, output, asked, patience: self.patience };
-        agreement.reach(&act).await
+        let id = agreement.propose(&act).await?;
+        self.proposed = Some(id.clone());
+        let line = agreement.reach(&act, &id).await?;
+        self.proposed = None;
+        Ok(line)
     }
 
     /// Reads what the journal says, and holds it against what was seen.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use portcullis_client::wire::ApprovalState;
+use portcullis_client::wire::{ApprovalState, KeyState};
 use portcullis_client::{CallError, ControlClient};
 use portcullis_policy::act::Act;
+use portcullis_policy::governance::Deed;
 
 use super::{DrillFault, until};
 use crate::approvals::words;
@@ -21,8 +22,8 @@ pub(super) struct Agreement<'a> {
 }
 
 impl Agreement<'_> {
-    /// Done, once enough people have voted; and who that was.
-    pub(super) async fn reach(&self, act: &Act) -> Result<String, Failure> {
+    /// Proposes it, and says who is asked.
+    pub(super) async fn propose(&self, act: &Act) -> Result<String, Failure> {
         let deed = act.deed().to_string();
         let proposed = self.control.propose(&serde_json::to_string(act)?, "drill").await?;
         let (id, takes) = (&proposed.id, proposed.takes.join(", "));
@@ -31,15 +32,35 @@ impl Agreement<'_> {
             words::plain(&takes),
             self.asked.join(", ")
         ));
-        let done = until(self.patience, async || self.look(id, &deed).await).await?;
-        let Some((voters, sequence)) = done else {
-            return Err(DrillFault::NotAgreed { deed, id: id.clone() }.into());
-        };
-        Ok(format!("agreed to by {voters}, done in record {sequence}"))
+        Ok(proposed.id)
     }
 
-    async fn look(&self, id: &str, deed: &str) -> Result<Option<(String, u64)>, Failure> {
-        let approval = self.control.approval(id).await?;
+    /// Done, once enough people have voted; and who that was.
+    pub(super) async fn reach(&self, act: &Act, id: &str) -> Result<String, Failure> {
+        let deed = act.deed().to_string();
+        let done = until(self.patience, async || self.look(act, id).await).await?;
+        done.ok_or_else(|| DrillFault::NotAgreed { deed, id: id.to_owned() }.into())
+    }
+
+    /// Whether the key is as the deed leaves it: whoever voted last may have carried it out.
+    async fn is_done(&self, act: &Act) -> Result<bool, CallError> {
+        let Some(id) = act.key() else { return Ok(false) };
+        let key = self.control.key(&id.to_string()).await?;
+        Ok(match act.deed() {
+            Deed::Drain => key.state() == KeyState::Draining,
+            Deed::Revoke => matches!(key.state(), KeyState::Revoked | KeyState::Destroyed),
+            Deed::Destroy => key.removal.is_some() || key.state() == KeyState::Destroyed,
+            Deed::Thaw | Deed::People | Deed::Widen => false,
+        })
+    }
+
+    async fn look(&self, act: &Act, id: &str) -> Result<Option<String>, Failure> {
+        let by_another = || Some("agreed to, and done by whoever voted last".to_owned());
+        let approval = match self.control.approval(id).await {
+            Ok(approval) => approval,
+            Err(_) if self.is_done(act).await? => return Ok(by_another()),
+            Err(error) => return Err(error.into()),
+        };
         match approval.state() {
             ApprovalState::Waiting => return Ok(None),
             ApprovalState::Ready => {}
@@ -49,13 +70,21 @@ impl Agreement<'_> {
             | ApprovalState::Signed
             | ApprovalState::Unspecified => {
                 let (state, votes) = (words::state(&approval), words::voters(&approval));
-                return Err(DrillFault::Rejected { deed: deed.to_owned(), state, votes }.into());
+                if self.is_done(act).await? {
+                    return Ok(by_another());
+                }
+                let deed = act.deed().to_string();
+                return Err(DrillFault::Rejected { deed, state, votes }.into());
             }
         }
         match self.control.execute(id).await {
-            Ok(done) => Ok(Some((words::voters(&approval), done.sequence))),
+            Ok(done) => {
+                let voters = words::voters(&approval);
+                Ok(Some(format!("agreed to by {voters}, done in record {}", done.sequence)))
+            }
             // Its votes are there, and not old enough.
             Err(CallError::Refused(no)) if no.reason() == Some("QUORUM_NOT_MET") => Ok(None),
+            Err(_) if self.is_done(act).await? => Ok(by_another()),
             Err(error) => Err(error.into()),
         }
     }

@@ -61,6 +61,11 @@ fn portctl(scene: &Scene, person: &str, arguments: &[&str]) -> Result<Command, F
     Ok(command)
 }
 
+/// From a stopped key, of which somebody must say what becomes of what it sent.
+fn rotate_stopped(scene: &Scene, rpc: &str, more: &[&str]) -> Result<Command, Failure> {
+    rotate(scene, rpc, &[more, &["--waiting", "let-through"]].concat())
+}
+
 fn rotate(scene: &Scene, rpc: &str, more: &[&str]) -> Result<Command, Failure> {
     let arguments = ["key", "rotate", "hot", "--to", "cold", "--review-by", "2027-03-31"];
     let plan = ["--caller", SWEEPER, "--fees", "0.5 ETH", "--rpc", rpc, "--reason", "a year old"];
@@ -253,7 +258,7 @@ async fn a_rotation_from_a_stopped_key_goes_on_where_it_was_and_makes_nothing_tw
     sam.freeze(Scope::Key("hot".into()), "somebody left").await?;
     let rpc = format!("anvil=http://{}", node.address());
 
-    let first = came_to(&rotate(&scene, &rpc, &[])?.output()?, 4)?;
+    let first = came_to(&rotate_stopped(&scene, &rpc, &[])?.output()?, 4)?;
     assert_eq!(steps(&first), named(&[("create", false)]));
     let waiting = asked(&first);
     let [(adopt, book), (drain, plan)] = &waiting[..] else { panic!("{waiting:?}") };
@@ -261,13 +266,13 @@ async fn a_rotation_from_a_stopped_key_goes_on_where_it_was_and_makes_nothing_tw
         adopt.starts_with("adopt the book") && drain.starts_with("drain key hot"),
         "{waiting:?}"
     );
-    let again = came_to(&rotate(&scene, &rpc, &[])?.output()?, 4)?;
+    let again = came_to(&rotate_stopped(&scene, &rpc, &[])?.output()?, 4)?;
     assert_eq!((steps(&again), asked(&again)), (named(&[("create", true)]), waiting.clone()));
 
     // Whose vote completes the drain does not begin it before the book.
     let voted = completed(&scene, plan, &["sue", "sid"], "alan").await?;
     assert!(said(&voted).contains("once the book that waits is in force"), "{}", said(&voted));
-    let early = came_to(&rotate(&scene, &rpc, &[])?.output()?, 4)?;
+    let early = came_to(&rotate_stopped(&scene, &rpc, &[])?.output()?, 4)?;
     assert_eq!(asked(&early), waiting[..1], "the drain is agreed to, and waits for the book");
     assert_eq!(sam.key("hot").await?.state(), KeyState::Frozen);
 
@@ -304,7 +309,7 @@ async fn a_rotation_from_a_stopped_key_goes_on_where_it_was_and_makes_nothing_tw
     is_not_ended_with_what_no_plan_names(&scene, &node, &rpc)?;
     assert_eq!(sam.key("hot").await?.state(), KeyState::Draining);
     node.set_balance(hot, ether(1))?;
-    let leave = ["--end-old", "--keep-rules", "--leave-rest"];
+    let leave = ["--end-old", "--keep-rules", "--leave-rest", "ART"];
     let last = came_to(&rotate(&scene, &rpc, &leave)?.output()?, 0)?;
     assert!(node.balance(hot)? < ether(1) / U256::from(1_000));
     let done = [("create", true), ("rules", true), ("drain", true), ("move", false)];
@@ -345,7 +350,7 @@ fn is_not_ended_with_what_no_plan_names(
     erc20::give(node, ART, scene.key.address, U256::from(1))?;
     let held = rotate(scene, rpc, &["--end-old"])?.output()?;
     assert!(!held.status.success() && said(&held).contains("1 ART on anvil"), "{}", said(&held));
-    assert!(said(&held).contains("--leave-rest"), "{}", said(&held));
+    assert!(said(&held).contains("--leave-rest ART"), "{}", said(&held));
     Ok(())
 }
 
@@ -366,7 +371,7 @@ async fn completed(scene: &Scene, id: &str, first: &[&str], last: &str) -> Resul
 async fn until_it_is_moved(scene: &Scene, node: &Anvil, rpc: &str) -> Result<Value, Failure> {
     let mut told = Value::Null;
     eventually("everything to be moved", async || {
-        let mut child = rotate(scene, rpc, &[])?.spawn()?;
+        let mut child = rotate_stopped(scene, rpc, &[])?.spawn()?;
         let stderr = child.stderr.take().ok_or("no stderr")?;
         let mut said = String::new();
         for line in BufReader::new(stderr).lines() {
@@ -436,7 +441,8 @@ async fn a_rotation_that_cannot_be_says_why_and_asks_nobody() -> Result<(), Fail
     let (day, nodes) = (["--review-by", "2027-03-31"], ["--rpc", &rpc]);
     let plan = ["--caller", SWEEPER, "--fees", "0.5 ETH"];
     let whole = [&day[..], &plan[..], &nodes[..]].concat();
-    let refused: [(&str, &str, &[&str], &str); 11] = [
+    let replaced = [&whole[..], &["--waiting", "replace"]].concat();
+    let refused: [(&str, &str, &[&str], &str); 12] = [
         ("nothing", "cold", &whole, "no key is called"),
         ("hot", "hot", &whole, "its own place"),
         ("hot", "cold", &[&plan[..], &nodes[..]].concat(), "--review-by 2027-03-31"),
@@ -447,7 +453,8 @@ async fn a_rotation_that_cannot_be_says_why_and_asks_nobody() -> Result<(), Fail
         ("hot", "cold", &[&plan[..2], &nodes[..]].concat(), "--fees"),
         ("hot", "cold", &plan, "no node for anvil"),
         ("bare", "cold", &whole, "no rules for bare"),
-        ("stopped", "bare", &whole, "no rules for stopped"),
+        ("stopped", "bare", &whole, "--waiting replace"),
+        ("stopped", "bare", &replaced, "no rules for stopped"),
     ];
     for (old, new, more, words) in refused {
         let wanted = ["key", "rotate", old, "--to", new, "--reason", "a year old"];

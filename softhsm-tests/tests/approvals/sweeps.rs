@@ -223,14 +223,18 @@ async fn a_drain_says_what_it_cannot_do_and_goes_on_where_it_stopped() -> Result
 
     // The token fails on the chain: the coin goes to safety all the same, and it is said.
     erc20::place_stuck(&node, USDC)?;
+    // Another is no contract any more, and does not even say what it holds.
+    node.call("anvil_setCode", json!([EUR.to_string(), "0x"]))?;
     let ran = portctl(&scene, &run)?;
     assert!(!ran.status.success(), "{}", said(&ran));
     assert!(said(&ran).contains("cannot send"), "{}", said(&ran));
     assert!(said(&ran).contains("not everything was moved"), "{}", said(&ran));
+    assert!(said(&ran).contains("EUR on anvil, of which the node says nothing"), "{}", said(&ran));
     assert!(node.balance(hot)? < ether(1) / U256::from(1_000), "{}", said(&ran));
 
     // It was mended, and there is coin to pay with.
     erc20::place(&node, USDC)?;
+    erc20::place(&node, EUR)?;
     node.set_balance(hot, ether(1))?;
     let ran = portctl(&scene, &run)?;
     assert!(ran.status.success(), "{}", said(&ran));

@@ -1,7 +1,10 @@
 //! Which key may take the place of which.
 
+use std::collections::BTreeSet;
+
 use portcullis_client::wire::{Key, KeyState};
 
+use crate::drain::Rest;
 use crate::key;
 
 /// A key cannot take another's place, or not yet.
@@ -68,12 +71,28 @@ pub(crate) enum RotateFault {
     #[error(
         "{old} is not ended: it holds what the plan does not name, and nothing leaves it \
          afterwards: {}. Move it by another plan (portctl drain propose), or leave it for good \
-         with --leave-rest", .besides.join("; ")
+         with {leave}", .besides.join("; ")
     )]
-    Holds { old: String, besides: Vec<String> },
+    Holds { old: String, besides: Vec<String>, leave: String },
+    /// Nobody said what became of payments that wait.
+    #[error(
+        "{old} is frozen: if it may be out, what it sent and a node still holds is to be replaced \
+         (--waiting replace); if it is only rotated, let it through (--waiting let-through)"
+    )]
+    Waiting { old: String },
     /// The token does not do what it was told, or not yet.
     #[error("the token does not let {old} sign yet{why}: the same command goes on once it does")]
     Fenced { old: String, why: String },
+}
+
+impl RotateFault {
+    /// What it holds, and what to type to leave it there.
+    pub(super) fn holds(old: &str, held: &[&Rest]) -> Self {
+        let besides = held.iter().map(|rest| rest.what.clone()).collect();
+        let names: BTreeSet<&str> = held.iter().map(|rest| rest.name.as_str()).collect();
+        let leave: Vec<String> = names.iter().map(|name| format!("--leave-rest {name}")).collect();
+        Self::Holds { old: old.to_owned(), besides, leave: leave.join(" ") }
+    }
 }
 
 /// Whether nothing but the book is left to change.

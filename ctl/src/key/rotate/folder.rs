@@ -1,17 +1,20 @@
 //! The folder of a rotation: the plan of its drain, which is kept once it is written, because its
 //! end is a point in time; and the books, which are there to be read.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use portcullis_client::ControlClient;
 use portcullis_client::wire::Key;
 use portcullis_policy::drain::{DrainPlan, DrainTo};
+use portcullis_policy::time::Span;
 
 use super::fits::RotateFault;
 use crate::drain::{self, PlanArgs};
 use crate::failure::Failure;
 use crate::output::Output;
+use serde_json::Value;
 
 /// Where it is.
 pub(super) struct Folder(PathBuf);
@@ -33,6 +36,19 @@ impl Folder {
         self.0.join("drain.toml")
     }
 
+    /// Adds what was sent, signed, to what is there: if a chain forgets a block, it is sent again,
+    /// and a key that was ended signs it no second time.
+    pub(super) fn remember(&self, sent: &[Value]) -> Result<(), Failure> {
+        if sent.is_empty() {
+            return Ok(());
+        }
+        let path = self.0.join("sent.jsonl");
+        let fault = |source| Failure::Write { path: path.clone(), source };
+        let mut file = OpenOptions::new().append(true).create(true).open(&path).map_err(fault)?;
+        let lines: String = sent.iter().map(|one| format!("{one}\n")).collect();
+        file.write_all(lines.as_bytes()).and_then(|()| file.sync_all()).map_err(fault)
+    }
+
     /// Writes a file anew; where it is.
     pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
         let path = self.0.join(name);
@@ -40,7 +56,8 @@ impl Folder {
         Ok(path)
     }
 
-    /// The plan: the one that is there, unless it is over; else a new one.
+    /// The plan: the one that is there, unless three quarters of its time are over, which is too
+    /// late to be voted on and carried out; else a new one.
     pub(super) async fn plan(
         &self,
         (old, new): (&Key, &Key),
@@ -52,7 +69,10 @@ impl Folder {
         if path.exists() {
             let plan = drain::read(control, &path).await?;
             check_whither(&plan, new, shown)?;
-            if plan.expires.0 > control.status().await?.sure_time_ms {
+            let lasts = Span::parse(&draft.lasts).map_or(0, |lasts| lasts.0);
+            let enough = lasts.checked_div(4).unwrap_or(0);
+            let now = control.status().await?.sure_time_ms;
+            if plan.expires.0 > now.saturating_add(enough) {
                 output.note(&format!(
                     "the plan is the one in {}: --caller, --fees and --for are for one that is \
                      written anew",
@@ -60,7 +80,7 @@ impl Folder {
                 ));
                 return Ok(plan);
             }
-            output.note(&format!("{} is over, and is written anew", shown()));
+            output.note(&format!("{} is over, or nearly, and is written anew", shown()));
         }
         if draft.callers.is_empty() {
             return Err(RotateFault::Callers.into());

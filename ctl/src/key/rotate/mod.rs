@@ -2,87 +2,35 @@
 //! end. What was done is read from the vault, so the same command goes on wherever it stopped:
 //! because it was interrupted, or because people must vote.
 
+mod args;
 mod book;
 mod fits;
 mod folder;
 mod hand_over;
 mod steps;
 
+pub(crate) use self::args::RotateArgs;
 pub(crate) use self::book::BookEditFault;
 pub(crate) use self::fits::RotateFault;
 
-use std::path::PathBuf;
-
-use clap::Args;
-use portcullis_client::wire::{Approval, Key};
+use portcullis_client::wire::{Approval, Key, KeyState};
 use portcullis_client::{CallError, Code, ControlClient};
 use portcullis_policy::act::{Act, AdoptBook, Revoke};
 use portcullis_policy::book::Book;
-use portcullis_policy::id::CallerId;
 use serde_json::{Value, json};
 
+use self::args::Waiting;
 use self::book::Pair;
 use self::folder::Folder;
 use self::steps::{Done, Steps};
+use crate::approvals::awaiting::{self, AwaitFault};
 use crate::approvals::proposing::Wanted;
-use crate::approvals::{awaiting, words};
+use crate::approvals::words;
 use crate::connection::ConnectionArgs;
-use crate::drain::{self, RunArgs, rpc};
+use crate::drain::{self, Rest, RunArgs};
 use crate::failure::{Exit, Failure};
-use crate::freeze::reason;
 use crate::key::create;
 use crate::output::{Output, address, fields};
-
-#[derive(Args, Debug)]
-pub(crate) struct RotateArgs {
-    /// The key to be replaced, by id or label.
-    old: String,
-    /// The label of the key that takes its place. It is made like the old one if it is not there.
-    #[arg(long = "to", value_name = "NEW")]
-    new: String,
-    /// Why: 1 to 500 characters. Part of what voters sign.
-    #[arg(long, value_parser = reason)]
-    reason: String,
-    /// If it is to be made: the day by which somebody looks whether it is still needed.
-    #[arg(long, value_name = "DAY", value_parser = create::day)]
-    review_by: Option<u64>,
-    /// A caller that may ask for the signatures that move everything: the service of [data_plane]
-    /// in portctl.toml. More than once for more of them.
-    #[arg(long = "caller", value_name = "ID")]
-    callers: Vec<CallerId>,
-    /// The most that moving everything on a chain may cost in fees, once for each coin: "0.05 ETH".
-    #[arg(long = "fees", value_name = "AMOUNT")]
-    fees: Vec<String>,
-    /// How long the old key is drained, votes on it included: at most 30d.
-    #[arg(long = "for", value_name = "TIME", default_value = "24h")]
-    lasts: String,
-    /// A node of a chain: the chain's name in the book, "=", and an http or https URL.
-    #[arg(long = "rpc", value_name = "NAME=URL", value_parser = rpc)]
-    nodes: Vec<(String, String)>,
-    /// Where plan and books are written, and the plan is found again [default: rotate-OLD-to-NEW].
-    #[arg(long, value_name = "DIR")]
-    folder: Option<PathBuf>,
-    /// Stay until people have agreed, instead of ending with exit code 4.
-    #[arg(long)]
-    wait: bool,
-    /// End the old key for good, once everything that the plan names is moved: what it holds
-    /// besides, and whatever comes in later, can then never be moved. Look first.
-    #[arg(long)]
-    end_old: bool,
-    /// With --end-old: end it although it holds what the plan does not name.
-    #[arg(long, requires = "end_old")]
-    leave_rest: bool,
-    /// Take the place of payments that the old key sent and that wait in a node, instead of letting
-    /// them through. For a key that may be out.
-    #[arg(long)]
-    replace_waiting: bool,
-    /// Leave the old key's rules in the book.
-    #[arg(long)]
-    keep_rules: bool,
-    /// Do not read the journal for allowances that may stand.
-    #[arg(long)]
-    no_allowances: bool,
-}
 
 pub(crate) async fn run(
     args: RotateArgs,
@@ -93,6 +41,10 @@ pub(crate) async fn run(
     let old = control.key(&args.old).await?;
     let there = found(&control, &args.new).await?;
     fits::old(&old, there.as_ref().map_or(&args.new, |new| &new.label))?;
+    // Whoever stopped it had a reason; what it sent may be somebody else's.
+    if old.state() == KeyState::Frozen && args.waiting.is_none() {
+        return Err(RotateFault::Waiting { old: old.label }.into());
+    }
     let mut steps = Steps::begin(output);
     let done = if there.is_some() { Done::Before } else { Done::Now };
     let new = match there {
@@ -114,7 +66,7 @@ pub(crate) async fn run(
         waiting: Vec::new(),
         sent: Vec::new(),
     };
-    let status = rotation.go().await?;
+    let status = rotation.go_on().await?;
     rotation.tell(status)
 }
 
@@ -164,6 +116,9 @@ fn narrows(old: &str, new: &str) -> bool {
     old.difference(&new).is_narrowing()
 }
 
+/// How often somebody else may be faster.
+const OVERTAKEN_MAX: u32 = 8;
+
 /// A rotation under way.
 struct Rotation<'a> {
     args: RotateArgs,
@@ -181,6 +136,23 @@ struct Rotation<'a> {
 }
 
 impl Rotation<'_> {
+    /// Looks again how things stand when somebody else has done what we waited for.
+    async fn go_on(&mut self) -> Result<Status, Failure> {
+        for _ in 0..OVERTAKEN_MAX {
+            match self.go().await {
+                Err(Failure::Await(AwaitFault::Over { id })) if self.args.wait => {
+                    self.output.note(&format!("{id} waits no more: looking how things stand"));
+                    self.old = self.control.key(&self.old.key_id).await?;
+                    self.new = self.control.key(&self.new.key_id).await?;
+                    fits::old(&self.old, &self.new.label)?;
+                    fits::both(&self.old, &self.new)?;
+                }
+                other => return other,
+            }
+        }
+        self.go().await
+    }
+
     async fn go(&mut self) -> Result<Status, Failure> {
         if !fits::is_ended(&self.old) {
             if self.hand_over().await? == Status::Waiting {
@@ -193,6 +165,12 @@ impl Rotation<'_> {
             if self.revoke().await? == Status::Waiting {
                 return Ok(Status::Waiting);
             }
+        } else if self.sent.is_empty() {
+            self.output.note(&format!(
+                "note: {} was ended before this looked once more: what came in after it was moved \
+                 stays there for good",
+                self.old.label
+            ));
         }
         self.tidy().await
     }
@@ -214,15 +192,22 @@ impl Rotation<'_> {
             nodes: self.args.nodes.clone(),
             cancel_below: 0,
             no_allowances: self.args.no_allowances,
-            let_through: !self.args.replace_waiting,
+            let_through: self.args.waiting != Some(Waiting::Replace),
             dry_run: false,
+            to: Some(crate::thaw::id_of(&self.new)?),
+            wants_news: self.args.end_old,
         };
         let moved = drain::carry_out(&args, self.connection, self.output).await?;
+        self.folder.remember(moved.sent())?;
         let besides = moved.besides.clone();
         let sent = moved.all()?;
-        besides.iter().for_each(|what| self.output.note(&format!("not in the plan: {what}")));
-        if self.args.end_old && !self.args.leave_rest && !besides.is_empty() {
-            return Err(RotateFault::Holds { old: self.old.label.clone(), besides }.into());
+        for rest in &besides {
+            self.output.note(&format!("not in the plan: {}", rest.what));
+        }
+        let left = |rest: &&Rest| !self.args.leave_rest.contains(&rest.name);
+        let held: Vec<&Rest> = besides.iter().filter(left).collect();
+        if self.args.end_old && !held.is_empty() {
+            return Err(RotateFault::holds(&self.old.label, &held).into());
         }
         Ok(sent)
     }
