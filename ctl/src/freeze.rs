@@ -105,7 +105,7 @@ pub(crate) async fn run(
 }
 
 /// A caller that the book does not know can be stopped, and in a hurry is a slip of the hand.
-async fn note_unknown(caller: &str, control: &ControlClient, output: &Output) {
+pub(crate) async fn note_unknown(caller: &str, control: &ControlClient, output: &Output) {
     let Ok(force) = control.book().await else { return };
     let Ok(book) = Book::parse(&force.book) else { return };
     if caller.parse().is_ok_and(|caller| book.caller(&caller).is_none()) {

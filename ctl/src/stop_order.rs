@@ -1,15 +1,17 @@
 //! `stop-order make`: signs a stop before there is an emergency, for whoever then holds the file.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::B128;
 use clap::{Args, Subcommand};
 use portcullis_client::wire::PersonEntry;
-use portcullis_client::{CallError, ConnectError, RequestIds};
+use portcullis_client::{CallError, ConnectError, ControlClient, RequestIds};
 use portcullis_policy::credential::{Evidence, Purpose};
 use portcullis_policy::record::{Actor, Frozen, Order};
 use portcullis_policy::request::sha256;
 use portcullis_policy::statement;
+use portcullis_policy::stops::Scope;
 use portcullis_policy::time::{Millis, Span};
 use portcullis_policy::utc::rfc3339;
 use serde_json::json;
@@ -19,7 +21,7 @@ use crate::approvals::statement::{framed, vault};
 use crate::approvals::vote::{enrolled, person};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
-use crate::freeze::{ScopeArgs, reason};
+use crate::freeze::{ScopeArgs, note_unknown, reason};
 use crate::output::{Output, fields};
 use crate::people::write_new;
 use crate::thaw;
@@ -63,6 +65,9 @@ pub(crate) enum StopOrderFault {
         key = key.display()
     )]
     NotEnrolled { person: String, key: PathBuf },
+    /// A slip of the hand.
+    #[error("no key has the tag {tag}, so the order would stop nothing. There are: {there}")]
+    Tag { tag: String, there: String },
     /// There is a file of that name.
     #[error("{file} exists: orders are not written over what is there", file = file.display())]
     Exists { file: PathBuf },
@@ -93,6 +98,7 @@ async fn make(
     let vault = vault(&control, connection).await?;
     let by = status.person.parse().map_err(|_| CallError::Incomplete { part: "person" })?;
     let scope = thaw::scope_of(&control, args.scope.scope()).await?;
+    check_there(&scope, &control, output).await?;
     // Twelve random bytes are in it: no two orders are one.
     let random = RequestIds::new().map_err(ConnectError::from)?.unique();
     let order = B128::from_slice(sha256(random.as_str().as_bytes()).split_at(16).0);
@@ -128,6 +134,28 @@ async fn make(
         args.file.display()
     ));
     Ok(Exit::Done)
+}
+
+/// A slip of the hand would be found out in the emergency.
+async fn check_there(
+    scope: &Scope,
+    control: &ControlClient,
+    output: &Output,
+) -> Result<(), Failure> {
+    match scope {
+        Scope::Tag(tag) => {
+            let keys = control.list_keys().await?;
+            let tags: BTreeSet<&str> =
+                keys.iter().flat_map(|key| &key.tags).map(String::as_str).collect();
+            if !tags.contains(tag.as_str()) {
+                let there = tags.into_iter().collect::<Vec<&str>>().join(", ");
+                return Err(StopOrderFault::Tag { tag: tag.to_string(), there }.into());
+            }
+        }
+        Scope::Caller(caller) => note_unknown(caller.as_str(), control, output).await,
+        Scope::Key(_) | Scope::All => {}
+    }
+    Ok(())
 }
 
 fn check(person: &PersonEntry, signer: &Signer, key: &Path) -> Result<(), StopOrderFault> {

@@ -2,11 +2,12 @@
 //! and `destroy KEY`: end it. Each takes a quorum.
 
 use clap::Args;
-use portcullis_client::wire::{Key, freeze_scope};
+use portcullis_client::wire::{Key, KeyState, freeze_scope};
 use portcullis_client::{CallError, ControlClient};
 use portcullis_policy::act::{Act, Destroy, Revoke, Thaw};
 use portcullis_policy::id::{InvalidName, KeyId};
 use portcullis_policy::stops::Scope;
+use serde_json::json;
 
 use crate::approvals::proposing::Wanted;
 use crate::connection::ConnectionArgs;
@@ -82,7 +83,11 @@ pub(crate) async fn revoke(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let control = connection.control().await?;
-    let key = key_id(&control, &args.key).await?;
+    let there = control.key(&args.key).await?;
+    if matches!(there.state(), KeyState::Revoked | KeyState::Destroyed) {
+        return already(&there, "is ended", output);
+    }
+    let key = id_of(&there)?;
     let wanted = Wanted { act: Act::Revoke(Revoke { key }), reason: args.reason };
     wanted.settle(&control, output).await
 }
@@ -94,9 +99,20 @@ pub(crate) async fn destroy(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let control = connection.control().await?;
-    let key = key_id(&control, &args.key).await?;
+    let there = control.key(&args.key).await?;
+    if there.removal.is_some() {
+        return already(&there, "is removed: portctl key show says how far", output);
+    }
+    let key = id_of(&there)?;
     let wanted = Wanted { act: Act::Destroy(Destroy { key }), reason: args.reason };
     wanted.settle(&control, output).await
+}
+
+/// What is asked for was done before.
+pub(crate) fn already(key: &Key, how: &str, output: &Output) -> Result<Exit, Failure> {
+    let human = format!("{} {how}: nothing is left to do", key.label);
+    output.result(&human, &json!({ "key": key.label, "already": true, "how": how }))?;
+    Ok(Exit::Done)
 }
 
 pub(crate) async fn key_id(control: &ControlClient, id_or_label: &str) -> Result<KeyId, Failure> {

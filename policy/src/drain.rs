@@ -102,6 +102,11 @@ pub enum PlanFault {
     /// A successor that is none.
     #[error("to: key {0} is not there, or stopped, drained or ended itself")]
     Successor(KeyId),
+    /// It is made to be destroyed.
+    #[error(
+        "to: key {0} is a canary, which the next drill destroys: only another canary goes there"
+    )]
+    Canary(KeyId),
     /// A chain that one of the two keys was not made for: what lies there could not be moved, or
     /// not be moved again.
     #[error("chain {1}: key {0} was not made for it")]

@@ -109,6 +109,8 @@ pub struct Wanted<'a> {
 pub(crate) struct Named<'a> {
     pub(crate) label: &'a KeyLabel,
     pub(crate) address: Address,
+    /// Whether it stands behind all others: what nobody has to race.
+    pub(crate) last: bool,
 }
 
 impl Unsettled {
@@ -168,6 +170,7 @@ impl Unsettled {
         named: impl Fn(KeyId) -> Option<Named<'a>>,
     ) -> Listing {
         let mut listing = Listing { incomplete: self.forgotten, ..Listing::default() };
+        let (mut last, mut count) = (Vec::new(), 0_u64);
         for (sequence, one) in self.signed.iter().rev() {
             let over = one.ends.is_some_and(|ends| ends <= now);
             // Signed again, it may have been released then.
@@ -176,12 +179,16 @@ impl Unsettled {
                 continue;
             }
             let Some(key) = named(one.slot.key) else { continue };
-            if listing.newest.len() < wanted.most {
-                listing.newest.push(one.told(*sequence, &key));
-            } else {
-                listing.more = listing.more.saturating_add(1);
+            count = count.saturating_add(1);
+            let list = if key.last { &mut last } else { &mut listing.newest };
+            if list.len() < wanted.most {
+                list.push(one.told(*sequence, &key));
             }
         }
+        let room = wanted.most.saturating_sub(listing.newest.len());
+        listing.newest.extend(last.into_iter().take(room));
+        let told = u64::try_from(listing.newest.len()).unwrap_or(u64::MAX);
+        listing.more = count.saturating_sub(told);
         listing
     }
 
@@ -293,9 +300,33 @@ mod tests {
     }
 
     fn take(unsettled: &mut Unsettled, nonce: u64) {
-        let signed = signed(nonce);
+        take_by(unsettled, nonce, KeyId::from_bytes([1; 16]));
+    }
+
+    fn take_by(unsettled: &mut Unsettled, nonce: u64, key: KeyId) {
+        let mut signed = signed(nonce);
+        signed.asked.by.key = key;
         let slot = signed.slot.resolve(signed.asked.by.key, signed.asked.digest).unwrap();
         unsettled.sign(&signed, slot, (Sequence(nonce + 1), Millis(nonce)), 0);
+    }
+
+    #[test]
+    fn what_nobody_has_to_race_stands_behind_all_others_and_is_counted() {
+        let (mut unsettled, canary) = (Unsettled::default(), KeyId::from_bytes([2; 16]));
+        take(&mut unsettled, 0);
+        (1..4).for_each(|nonce| take_by(&mut unsettled, nonce, canary));
+        let label: KeyLabel = "hot".parse().unwrap();
+        let named =
+            |key| Some(Named { label: &label, address: Address::ZERO, last: key == canary });
+        let unreleased = BTreeSet::new();
+        for (most, nonces, more) in
+            [(1, vec![0], 3), (2, vec![0, 3], 2), (9, vec![0, 3, 2, 1], 0), (0, vec![], 4)]
+        {
+            let wanted = Wanted { scope: &Scope::All, unreleased: &unreleased, most };
+            let listing = unsettled.list(&wanted, Millis(9), named);
+            let told: Vec<u64> = listing.newest.iter().filter_map(|one| one.nonce).collect();
+            assert_eq!((told, listing.more), (nonces, more), "at most {most}");
+        }
     }
 
     #[test]
@@ -304,7 +335,7 @@ mod tests {
         let most = u64::try_from(REMEMBERED_MAX).unwrap();
         (0..most).for_each(|nonce| take(&mut unsettled, nonce));
         let label: KeyLabel = "hot".parse().unwrap();
-        let named = |_| Some(Named { label: &label, address: Address::ZERO });
+        let named = |_| Some(Named { label: &label, address: Address::ZERO, last: false });
         let unreleased = BTreeSet::new();
         let wanted = Wanted { scope: &Scope::All, unreleased: &unreleased, most: 256 };
         let list = |unsettled: &Unsettled| unsettled.list(&wanted, Millis(most), named);

@@ -15,7 +15,7 @@ use super::DrainFault;
 use super::node::{Node, NodeFault};
 use super::nodes::{chain_name, fault};
 use super::priced::{Price, Step, preimage};
-use super::steps::{self, Deed, Holdings};
+use super::steps::{self, AHEAD_MAX, Deed, Holdings};
 use super::survey::{Rest, Worth};
 use crate::failure::Failure;
 use crate::output::{Output, hex0x};
@@ -25,6 +25,8 @@ pub(super) struct Drainer<'a> {
     pub(super) key: KeyRef,
     pub(super) book: Book,
     pub(super) to: Address,
+    /// Who may ask, in words.
+    pub(super) callers: String,
     /// Chain, token and spender of each allowance that may stand.
     pub(super) allowances: Vec<(ChainId, Address, Address)>,
     pub(super) cancel_below: u64,
@@ -46,11 +48,14 @@ impl Drainer<'_> {
         if self.lets_through {
             self.let_through(&name, node).await?;
         }
+        let mined = self.look(part, node).await.map_err(|source| fault(&name, node, source))?.mined;
+        let is_far = self.cancel_below > mined.saturating_add(AHEAD_MAX);
+        let cancel_below = if is_far { 0 } else { self.cancel_below };
         for _ in 0..PASSES_MAX {
             let fault = |source| fault(&name, node, source);
             let holdings = self.look(part, node).await.map_err(fault)?;
             let price = Price::of(node.fees().await.map_err(fault)?);
-            let steps = self.steps(part, node, (&holdings, price)).await;
+            let steps = self.steps(part, node, (&holdings, price, cancel_below)).await;
             if steps.is_empty() {
                 break;
             }
@@ -68,6 +73,12 @@ impl Drainer<'_> {
         }
         for (what, error) in &holdings.untold {
             self.left.push(format!("{what} on {name}, of which the node says nothing: {error}"));
+        }
+        if holdings.mined < self.cancel_below {
+            let (first, below) = (holdings.mined, self.cancel_below);
+            let far =
+                if is_far { ": that is too far ahead to be meant for this chain" } else { "" };
+            self.left.push(format!("nonces from {first} to below {below} on {name}{far}"));
         }
         if holdings.pending > holdings.mined {
             self.left.push(format!("transactions that wait in the node of {name}"));
@@ -118,7 +129,7 @@ impl Drainer<'_> {
         let fault = |source| fault(&name, node, source);
         let holdings = self.look(part, node).await.map_err(fault)?;
         let price = Price::of(node.fees().await.map_err(fault)?);
-        let steps = self.steps(part, node, (&holdings, price)).await;
+        let steps = self.steps(part, node, (&holdings, price, self.cancel_below)).await;
         for (step, nonce) in steps.iter().zip(holdings.mined..) {
             let words = self.words(part.chain, step);
             self.output.note(&format!("{name}: nonce {nonce}: would {words}"));
@@ -133,11 +144,11 @@ impl Drainer<'_> {
         &self,
         part: &DrainChain,
         node: &Node,
-        (holdings, price): (&Holdings, Price),
+        (holdings, price, cancel_below): (&Holdings, Price, u64),
     ) -> Vec<Step> {
         let name = chain_name(&self.book, part.chain);
         let mut steps = Vec::new();
-        for deed in steps::deeds(holdings, part.native, self.cancel_below) {
+        for deed in steps::deeds(holdings, part.native, cancel_below) {
             let call = steps::call(deed, [self.key.address, self.to]);
             match node.gas(self.key.address, &call).await {
                 // What it takes may differ by the time it is mined.
@@ -214,9 +225,14 @@ impl Drainer<'_> {
         for _ in 0..RAISES_MAX {
             let preimage = preimage(part.chain, step, (nonce, price))?;
             let id = self.client.new_request_id();
-            let signed = match self.client.sign_transaction(&self.key, &id, &preimage).await? {
-                Answer::Signed(signed) => signed,
-                Answer::Parked(_) => return Err(DrainFault::Parked.into()),
+            let signed = match self.client.sign_transaction(&self.key, &id, &preimage).await {
+                Ok(Answer::Signed(signed)) => signed,
+                Ok(Answer::Parked(_)) => return Err(DrainFault::Parked.into()),
+                Err(error) if error.reason() == Some(KEY_DRAINING) => {
+                    self.output.failure(&error.into());
+                    return Err(DrainFault::NotACaller(self.callers.clone()).into());
+                }
+                Err(error) => return Err(error.into()),
             };
             match node.send(&signed.raw_transaction).await {
                 Ok(hash) => return Ok(Ok((hash, signed.raw_transaction.to_vec()))),
@@ -302,6 +318,9 @@ pub(super) fn dearest(part: &DrainChain) -> U256 {
 
 /// Passes over one chain: what fees left over, and what came in meanwhile, is moved in the next.
 const PASSES_MAX: usize = 6;
+
+/// What whoever the plan does not name is told.
+const KEY_DRAINING: &str = "KEY_DRAINING";
 
 /// Prices tried for one nonce: each a third above the last.
 const RAISES_MAX: usize = 12;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use portcullis_client::ControlClient;
+use portcullis_client::wire::KeyState;
 use portcullis_policy::act::{Act, Drain};
 use portcullis_policy::book::Book;
 use portcullis_policy::drain::DrainPlan;
@@ -27,7 +28,7 @@ use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::freeze::reason;
 use crate::output::Output;
-use crate::thaw::key_id;
+use crate::thaw::{already, id_of};
 use node::NodeFault;
 
 #[derive(Debug, Subcommand)]
@@ -111,6 +112,15 @@ pub(crate) enum DrainFault {
          or take their place (drain run without --let-through, key rotate with --waiting replace)"
     )]
     Waiting(String),
+    /// Nothing leaves it any more.
+    #[error("{0} is {1}: what it holds can never be moved")]
+    Ended(String, &'static str),
+    /// Whoever asks is not whom people agreed on.
+    #[error(
+        "the plan lets {0} ask for its signatures, and the certificate of [data_plane] in \
+         portctl.toml is none of theirs: use one of theirs, or propose another plan"
+    )]
+    NotACaller(String),
     /// A transaction that waits for people, which none of a drain does.
     #[error("a transaction of the drain was parked: the key is not draining any more")]
     Parked,
@@ -138,6 +148,9 @@ async fn plan(
 ) -> Result<Exit, Failure> {
     let control = connection.control().await?;
     let key = control.key(&args.key).await?;
+    if matches!(key.state(), KeyState::Revoked | KeyState::Destroyed) {
+        return Err(DrainFault::Ended(key.label.clone(), crate::key::state(&key)).into());
+    }
     let text = draft(&args, &key.label, &control).await?;
     output.exact(&text, &serde_json::json!({ "plan": text }))?;
     output.note(&format!("read it, then: portctl drain propose {} FILE --reason TEXT", key.label));
@@ -169,8 +182,11 @@ async fn propose(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let control = connection.control().await?;
-    let key = key_id(&control, &args.key).await?;
-    let plan = read(&control, &args.plan).await?;
+    let there = control.key(&args.key).await?;
+    let (key, plan) = (id_of(&there)?, read(&control, &args.plan).await?);
+    if there.state() == KeyState::Draining && agreed(&there)? == plan {
+        return already(&there, "is being drained by this plan", output);
+    }
     let wanted = Wanted { act: Act::Drain(Drain { key, plan }), reason: args.reason };
     wanted.settle(&control, output).await
 }

@@ -133,6 +133,7 @@ pub(crate) async fn carry_out(
         key: KeyRef { id: wire_id, address: own },
         book,
         to,
+        callers: plan.callers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         allowances,
         cancel_below: args.cancel_below,
         lets_through: args.let_through,

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::evidence::{Bundle, Evidence, StepVerdict, write_new};
 use super::history::History;
+use super::verify::of_what_it_says;
 use super::{DrillFault, WHOLE};
 use crate::approvals::ssh::Signer;
 use crate::approvals::vote::{enrolled, person};
@@ -44,6 +45,10 @@ pub(crate) async fn run(
     let mine = person(&control).await?.id;
     if evidence.by.person != mine {
         return Err(DrillFault::Anothers { person: evidence.by.person, mine }.into());
+    }
+    let wrong = of_what_it_says(&evidence);
+    if !wrong.is_empty() {
+        return Err(DrillFault::Wrong(wrong).into());
     }
     // Its answer may have been lost, or whoever was to sign it away from their key.
     let record = match History::told(&control, &text).await? {

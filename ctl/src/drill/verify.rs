@@ -113,9 +113,13 @@ fn of_itself(evidence: &Evidence, text: &str, bundle: &Bundle) -> Vec<String> {
         }
         Err(_) => wrong.push("it is not signed: evidence.json.sig cannot be read".to_owned()),
     }
-    wrong.extend(of_records(evidence));
-    wrong.extend(of_verdict(evidence));
+    wrong.extend(of_what_it_says(evidence));
     wrong
+}
+
+/// Whether its records, its steps and its verdict agree.
+pub(super) fn of_what_it_says(evidence: &Evidence) -> Vec<String> {
+    [of_records(evidence), of_verdict(evidence)].concat()
 }
 
 /// That a good verdict is that of every step, of the callers, and of the stop.

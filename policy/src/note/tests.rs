@@ -59,7 +59,7 @@ fn a_note_that_another_program_signed_is_verified() {
     );
     let note = "If you think cryptography is the answer to your problem,\n\
         then you don't know what your problem is.\n\n\
-        \u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKv\\
+        \u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKv\
         qfqdngotpRZb6KE6RyyBwJnAM=\n";
     let note = Note::parse(note).unwrap();
     assert_eq!(note.check(name, &key), Ok(()));

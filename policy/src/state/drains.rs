@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
 
-use super::{State, Unfoldable};
+use super::{CANARY, State, Unfoldable};
 use crate::act::ActFault;
 use crate::act::Drain as DrainAct;
 use crate::drain::{Drain, DrainPlan, DrainTo, Draining, PlanFault};
@@ -84,6 +84,10 @@ impl State {
         };
         if id == old {
             return Err(PlanFault::Itself);
+        }
+        let is_canary = |id: &KeyId| self.keys.get(id).is_some_and(|key| key.purpose == CANARY);
+        if is_canary(&id) && !is_canary(&old) {
+            return Err(PlanFault::Canary(id));
         }
         let ended = self.revoked.contains(&id) || self.drains.contains_key(&id);
         let usable = !ended && !self.stops.iter().any(|scope| *scope == Scope::Key(id));

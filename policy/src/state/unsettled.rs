@@ -1,7 +1,7 @@
 //! What a stop is told that it cannot call back: signatures in its scope that may still take
 //! effect.
 
-use super::{Key, State};
+use super::{CANARY, Key, State};
 use crate::id::KeyId;
 use crate::stops::Scope;
 use crate::time::Interval;
@@ -16,7 +16,8 @@ impl State {
         };
         let named = |id: KeyId| {
             let key = self.keys.get(&id).filter(|key| in_scope(key))?;
-            Some(Named { label: &key.label, address: key.made.as_ref()?.address })
+            let last = key.purpose == CANARY;
+            Some(Named { label: &key.label, address: key.made.as_ref()?.address, last })
         };
         self.unsettled.list(wanted, now.sure, named)
     }

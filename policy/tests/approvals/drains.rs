@@ -491,6 +491,12 @@ fn a_plan_that_could_not_be_carried_out_is_refused_before_anybody_votes() {
     for (plan, fault) in cases {
         assert_eq!(fault_of(&mut vault, plan), fault);
     }
+    // One that the next drill destroys; unless it is the place of a canary.
+    vault.make_key_for(key(4), "canary-1", "canary");
+    vault.make_key_for(key(5), "canary-2", "canary");
+    let spent = DrainPlan { to: DrainTo::Key(key(4)), ..good.clone() };
+    assert_eq!(fault_of(&mut vault, spent.clone()), PlanFault::Canary(key(4)));
+    propose(&mut vault, "olga", Act::Drain(Drain { key: key(5), plan: spent })).unwrap();
     vault.freeze("sam", Scope::Key(key(2)));
     let stopped = DrainPlan { to: DrainTo::Key(key(2)), ..good.clone() };
     assert_eq!(fault_of(&mut vault, stopped), PlanFault::Successor(key(2)));

@@ -80,6 +80,12 @@ pub(crate) enum RotateFault {
          (--waiting replace); if it is only rotated, let it through (--waiting let-through)"
     )]
     Waiting { old: String },
+    /// A link, a pipe, a folder.
+    #[error("{path} is no regular file: take it away, or give another --folder")]
+    NoFile { path: String },
+    /// It was ended.
+    #[error("{new} is {state}, for good: name a label that is free with --to")]
+    NewEnded { new: String, state: &'static str },
     /// The token does not do what it was told, or not yet.
     #[error("the token does not let {old} sign yet{why}: the same command goes on once it does")]
     Fenced { old: String, why: String },
@@ -148,6 +154,9 @@ pub(super) fn both(old: &Key, new: &Key) -> Result<(), RotateFault> {
     // business.
     if is_ended(old) {
         return Ok(());
+    }
+    if is_ended(new) {
+        return Err(RotateFault::NewEnded { new: other, state: key::state(new) });
     }
     if new.state() != KeyState::Active {
         return Err(RotateFault::NotActive { new: other, state: key::state(new) });

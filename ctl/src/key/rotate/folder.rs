@@ -9,12 +9,13 @@ use portcullis_client::ControlClient;
 use portcullis_client::wire::Key;
 use portcullis_policy::drain::{DrainPlan, DrainTo};
 use portcullis_policy::time::Span;
+use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use super::fits::RotateFault;
 use crate::drain::{self, PlanArgs};
 use crate::failure::Failure;
 use crate::output::Output;
-use serde_json::Value;
 
 /// Where it is.
 pub(super) struct Folder(PathBuf);
@@ -52,7 +53,11 @@ impl Folder {
     /// Writes a file anew; where it is.
     pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failure> {
         let path = self.0.join(name);
-        fs::write(&path, text).map_err(|source| Failure::Write { path: path.clone(), source })?;
+        let fault = |source| Failure::Write { path: path.clone(), source };
+        // In the place of what is there, and not through it: that may be a link.
+        let mut file = NamedTempFile::new_in(&self.0).map_err(fault)?;
+        file.write_all(text.as_bytes()).map_err(fault)?;
+        file.persist(&path).map_err(|error| fault(error.error))?;
         Ok(path)
     }
 
@@ -66,7 +71,11 @@ impl Folder {
     ) -> Result<DrainPlan, Failure> {
         let path = self.plan_path();
         let shown = || path.display().to_string();
-        if path.exists() {
+        let there = fs::symlink_metadata(&path);
+        if there.as_ref().is_ok_and(|there| !there.is_file()) {
+            return Err(RotateFault::NoFile { path: shown() }.into());
+        }
+        if there.is_ok() {
             let plan = drain::read(control, &path).await?;
             check_whither(&plan, new, shown)?;
             let lasts = Span::parse(&draft.lasts).map_or(0, |lasts| lasts.0);

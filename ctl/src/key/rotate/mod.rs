@@ -49,7 +49,14 @@ pub(crate) async fn run(
     let done = if there.is_some() { Done::Before } else { Done::Now };
     let new = match there {
         Some(new) => new,
-        None => make(&args, &old, &control).await?,
+        None => {
+            // Whatever keeps the book from being rewritten is found before anything is made.
+            if !fits::is_ended(&old) {
+                let pair = Pair { old: &old.label, new: &args.new };
+                book::with_successor(&control.book().await?.book, pair)?;
+            }
+            make(&args, &old, &control).await?
+        }
     };
     fits::both(&old, &new)?;
     steps.over("create", done, &format!("{} is {}", new.label, address(&new.address)));
