@@ -76,12 +76,22 @@ pub struct Receipt {
 impl Anvil {
     /// Starts one on a port of its own choosing. It mines each transaction at once.
     pub fn start() -> Result<Self, AnvilError> {
+        Self::with(&[])
+    }
+
+    /// One that has heard of no block since 2020.
+    pub fn of_the_past() -> Result<Self, AnvilError> {
+        Self::with(&["--timestamp", "1577836800"])
+    }
+
+    fn with(more: &[&str]) -> Result<Self, AnvilError> {
         let folder = tempfile::Builder::new().prefix("portcullis-anvil-").tempdir();
         let folder = folder.map_err(AnvilError::Folder)?;
         let mut command = Command::new(place::anvil()?);
         // Prague: the last rules under which a blob needs one proof, not one a cell.
         command.args(["--host", "127.0.0.1", "--port", "0", "--hardfork", "prague"]);
         command.args(["--chain-id", &CHAIN_ID.to_string(), "--accounts", "1"]);
+        command.args(more);
         let child = Child::start(command, &folder.path().join("log"))?;
         let address = wait::until("anvil to listen", || listening(&child))?;
         Ok(Self { address, _child: child, _folder: folder })

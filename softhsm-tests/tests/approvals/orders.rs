@@ -64,7 +64,7 @@ async fn whoever_holds_an_order_stops_what_it_names_once_with_curl_and_no_certif
     let payouts = scene.payouts().await?;
     assert_eq!(scene.outcome(&payouts, &payment(0, 1.try_into()?)).await, "signed");
     let file = make(&scene, "sam", "sam.order", &["hot"])?;
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file)?.permissions());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file)?.permissions());
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(scene.outcome(&payouts, &payment(1, 1.try_into()?)).await, "signed", "not yet");
 
@@ -108,11 +108,11 @@ async fn whoever_holds_an_order_stops_what_it_names_once_with_curl_and_no_certif
 async fn what_is_no_order_stops_nothing_and_says_why() -> Result<(), Failure> {
     let scene = scene().await?;
     let payouts = scene.payouts().await?;
-    let good = std::fs::read_to_string(make(&scene, "sam", "sam.order", &["--all"])?)?;
+    let good = fs::read_to_string(make(&scene, "sam", "sam.order", &["--all"])?)?;
     let folder = scene.vault.folder.path();
     let written = |name: &str, text: &str| {
         let path = folder.join(name);
-        std::fs::write(&path, text).map(|()| path)
+        fs::write(&path, text).map(|()| path)
     };
     let mistakes = [
         (make(&scene, "alan", "alan.order", &["--all"]), "it takes the role security"),

@@ -242,6 +242,40 @@ async fn a_drain_says_what_it_cannot_do_and_goes_on_where_it_stopped() -> Result
     scene.journal().await.map(drop)
 }
 
+#[tokio::test]
+async fn a_node_that_asks_for_a_fortune_or_is_behind_makes_no_money_vanish() -> Result<(), Failure>
+{
+    let (node, past) = (Anvil::start()?, Anvil::of_the_past()?);
+    let scene = Scene::of(Vault::governed(Through::Real, &book())?).await?;
+    let hot = scene.key.address;
+    node.set_balance(hot, ether(10))?;
+    for token in [USDC, DAI, EUR] {
+        erc20::place(&node, token)?;
+        erc20::place(&past, token)?;
+    }
+    scene.cold_key().await?;
+    drained(&scene).await?;
+    // A tenth of a coin for each unit of gas: nothing is worth moving, if one believes it.
+    node.call("anvil_setNextBlockBaseFeePerGas", json!(["0x16345785d8a0000"]))?;
+    node.call("evm_mine", json!([]))?;
+    let rpc = format!("anvil=http://{}", node.address());
+    let ran = portctl(&scene, &["drain", "run", "hot", "--rpc", &rpc])?;
+    assert!(!ran.status.success(), "{}", said(&ran));
+    assert!(said(&ran).contains("10 ETH on anvil, which costs"), "{}", said(&ran));
+    assert_eq!(node.balance(hot)?, ether(10));
+
+    // Nothing came in, as far as this one has heard.
+    let rpc = format!("anvil=http://{}", past.address());
+    let rotate = ["key", "rotate", "hot", "--to", "cold", "--reason", "it was out", "--end-old"];
+    let ran = portctl(&scene, &[&rotate[..], &["--rpc", &rpc]].concat())?;
+    assert!(!ran.status.success(), "{}", said(&ran));
+    assert!(said(&ran).contains("since the last block of its node"), "{}", said(&ran));
+    let sam = scene.vault.control(&scene.server, "sam").await?;
+    assert_eq!(sam.key("hot").await?.state(), KeyState::Draining);
+    assert_eq!(sam.list_approvals().await?.approvals, [], "nobody is asked to end it");
+    Ok(())
+}
+
 async fn drained_once(scene: &Scene) -> Result<(), Failure> {
     let sam = scene.vault.control(&scene.server, "sam").await?;
     let is_drained = sam.key("hot").await?.state() == KeyState::Draining;
