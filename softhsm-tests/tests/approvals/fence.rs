@@ -10,6 +10,7 @@ use portcullis_softhsm_tests::token::Through;
 use portcullis_softhsm_tests::world::{Failure, Vault, governed_book, payment, reason};
 use serde_json::json;
 
+use crate::markers::pkcs11_tool;
 use crate::mission::execute;
 use crate::requests::scene;
 use crate::support::Scene;
@@ -105,6 +106,33 @@ async fn a_stopped_key_signs_for_no_process_until_a_quorum_thaws_it_or_somebody_
     assert_eq!(causes, ["stopped", "undone", "thawed"]);
     let answers = journal.of("fence_answered");
     assert_eq!(answers.len(), 3, "each intent has the token's answer: {answers:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_is_put_in_the_place_of_a_stopped_one_is_not_used() -> Result<(), Failure> {
+    let scene = scene().await?;
+    let sam = scene.vault.control(&scene.server, "sam").await?;
+    sam.freeze(Scope::Key("hot".into()), "we think the key is out").await?;
+    until(&sam, "hot", FenceState::Fenced).await?;
+    // Whoever has the PIN brings in another pair under its id and its name, and it may sign.
+    let id = scene.key.id.to_string();
+    let pair = ["--keypairgen", "--key-type", "EC:secp256k1", "--usage-sign", "--label", "hot"];
+    pkcs11_tool(&scene.vault, &[&pair[..], &["--id", &id]].concat())?;
+    let payouts = scene.payouts().await?;
+    assert_eq!(scene.outcome(&payouts, &payment(0, 1.try_into()?)).await, "FROZEN");
+    let scene = scene.restart().await?;
+    let sam = scene.vault.control(&scene.server, "sam").await?;
+    let payouts = scene.payouts().await?;
+    assert_eq!(scene.outcome(&payouts, &payment(0, 1.try_into()?)).await, "FROZEN");
+    let hot = sam.key("hot").await?;
+    assert_eq!(hot.state(), KeyState::Frozen);
+    assert_ne!(hot.trouble, "", "it is said");
+    // Nor once people have thawed the key: which of the two it is, nobody knows.
+    thaw(&scene, json!({ "key": id })).await?;
+    let outcome = scene.outcome(&payouts, &payment(0, 1.try_into()?)).await;
+    assert_ne!(outcome, "signed");
+    assert_eq!(scene.journal().await?.count("signed"), 0);
     Ok(())
 }
 

@@ -132,7 +132,7 @@ async fn what_somebody_with_the_pin_made_of_the_marker_stops_everything() -> Res
 }
 
 /// OpenSC, with the PIN.
-fn pkcs11_tool(vault: &Vault, arguments: &[&str]) -> Result<String, Failure> {
+pub(crate) fn pkcs11_tool(vault: &Vault, arguments: &[&str]) -> Result<String, Failure> {
     let done = Command::new("pkcs11-tool")
         .arg("--module")
         .arg(vault.token.module())
