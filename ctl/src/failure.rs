@@ -12,6 +12,7 @@ use portcullis_policy::examples::BadExamples;
 use crate::approvals::ssh::SshFault;
 use crate::approvals::statement::StatementFault;
 use crate::approvals::{AwaitFault, VoteFault};
+use crate::audit::cursor::CursorFault;
 use crate::audit::export::ExportFault;
 use crate::audit::verify::VerifyFault;
 use crate::connection::ConnectionFault;
@@ -111,6 +112,9 @@ pub(crate) enum Failure {
     /// Something that was to be sent has no JSON form.
     #[error("it has no JSON form")]
     Json(#[from] serde_json::Error),
+    /// It does not go on from a cursor.
+    #[error(transparent)]
+    Cursor(#[from] CursorFault),
     /// The export was not made.
     #[error(transparent)]
     Export(#[from] ExportFault),
@@ -196,6 +200,7 @@ impl Failure {
             Self::Statement(fault) => fault.exit(),
             Self::Ssh(fault) => fault.exit(),
             Self::People(fault) => fault.exit(),
+            Self::Cursor(_) => Exit::Failure,
             Self::Export(fault) => fault.exit(),
             Self::Verify(fault) => fault.exit(),
             // Whoever reads us has had enough: `portctl audit tail | head`.
@@ -249,6 +254,7 @@ impl Failure {
             | Self::Thaw(_)
             | Self::People(_)
             | Self::Json(_)
+            | Self::Cursor(_)
             | Self::Export(_)
             | Self::Verify(_)
             | Self::Book(_)

@@ -45,6 +45,12 @@ pub(crate) struct DestroyArgs {
 /// Nothing that could be stopped, or thawed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ThawFault {
+    /// Agreed to, and not done.
+    #[error(
+        "its removal is agreed to, and the token has not done it yet ({0}): it is asked again, and \
+         portctl key show says how far it is"
+    )]
+    Removing(String),
     /// No caller or tag has such a name.
     #[error("nothing can be stopped under that name")]
     Name(#[from] InvalidName),
@@ -100,8 +106,10 @@ pub(crate) async fn destroy(
 ) -> Result<Exit, Failure> {
     let control = connection.control().await?;
     let there = control.key(&args.key).await?;
-    if there.removal.is_some() {
-        return already(&there, "is removed: portctl key show says how far", output);
+    match &there.removal {
+        Some(removal) if removal.gone => return already(&there, "is removed", output),
+        Some(removal) => return Err(ThawFault::Removing(removal.refused.clone()).into()),
+        None => {}
     }
     let key = id_of(&there)?;
     let wanted = Wanted { act: Act::Destroy(Destroy { key }), reason: args.reason };

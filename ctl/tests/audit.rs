@@ -117,6 +117,40 @@ fn following_asks_for_records_to_come_without_a_bound() {
 }
 
 #[test]
+fn a_cursor_gives_every_record_once_and_tells_a_journal_that_is_not_the_one_it_read() {
+    let (all, vault) = (records(5), "07".repeat(32));
+    let tail = ["audit", "tail", "--cursor", "at", "--output", "json"];
+    let first = rig(journal(&all[..3]));
+    let ran = first.portctl(&tail);
+    assert_eq!(ran.out.lines().map(str::as_bytes).collect::<Vec<_>>(), all[..3], "{ran:?}");
+    let at = std::fs::read_to_string(first.folder.path().join("at")).expect("a cursor");
+    let leaf = hex::encode(leaf_hash(&all[2]));
+    assert_eq!(at, format!("{{\"leaf\":\"{leaf}\",\"sequence\":3,\"vault\":\"{vault}\"}}"));
+    assert_eq!(first.portctl(&tail).out, "", "nothing came since");
+
+    // On from there, on another day.
+    let on = |text: &str, records: &[Vec<u8>]| {
+        let rig = rig(journal(records));
+        std::fs::write(rig.folder.path().join("at"), text).expect("a cursor");
+        rig.portctl(&tail)
+    };
+    let ran = on(&at, &all);
+    assert_eq!(ran.out.lines().map(str::as_bytes).collect::<Vec<_>>(), all[3..], "{ran:?}");
+    let mut changed = all.clone();
+    changed[2] = changed[3].clone();
+    for (text, records, words) in [
+        (at.as_str(), &all[..2], "ends at record 2, and record 3 was read before"),
+        (at.as_str(), &changed[..], "record 3 is not the one that was read before"),
+        (&at.replace("\"0707", "\"0807"), &all[..], "is of the vault 0807"),
+        ("{}", &all[..], "is no cursor"),
+    ] {
+        let ran = on(text, records);
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
+        assert!(ran.err.contains(words), "{words}: {}", ran.err);
+    }
+}
+
+#[test]
 fn an_export_is_the_journal_itself_with_its_head_and_verifies() {
     let records = records(5);
     let rig = rig(journal(&records));

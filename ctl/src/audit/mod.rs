@@ -1,5 +1,6 @@
 //! `audit tail | show | export | verify`.
 
+pub(crate) mod cursor;
 pub(crate) mod export;
 pub(crate) mod line;
 mod people;

@@ -1,10 +1,11 @@
-//! `audit tail [--follow] [-n N]`: the last records, and those to come.
+//! `audit tail [--follow] [-n N | --cursor FILE]`: the last records, and those to come.
+
+use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_client::wire::ReadJournalRequest;
-use portcullis_policy::book::Book;
 
-use crate::audit::line;
+use crate::audit::{cursor, line};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -17,6 +18,10 @@ pub(crate) struct TailArgs {
     /// How many of the last records to begin with.
     #[arg(short = 'n', value_name = "N", default_value_t = 20)]
     count: u64,
+    /// Every record once, from where this file says to the end, or for good with --follow: for
+    /// programs that keep them elsewhere. The file is made if it is not there.
+    #[arg(long, value_name = "FILE", conflicts_with = "count")]
+    cursor: Option<PathBuf>,
 }
 
 /// With `--output json`, each line is the record's canonical JSON, byte for byte.
@@ -25,6 +30,9 @@ pub(crate) async fn run(
     connection: &ConnectionArgs,
     output: &Output,
 ) -> Result<Exit, Failure> {
+    if let Some(path) = &args.cursor {
+        return cursor::run(path, args.follow, connection, output).await;
+    }
     let control = connection.control().await?;
     let last = control.status().await?.sequence;
     let from_sequence = last.saturating_add(1).saturating_sub(args.count).max(1);
@@ -33,9 +41,7 @@ pub(crate) async fn run(
     }
     let limit = if args.follow { 0 } else { args.count };
     let request = ReadJournalRequest { from_sequence, follow: args.follow, limit };
-    // Amounts and addresses are shown with the units and labels of the book in force.
-    let book = Book::parse(&control.book().await?.book).ok();
-    let registry = book.map(|book| book.registry().clone()).unwrap_or_default();
+    let registry = cursor::registry(&control).await?;
     let mut journal = control.read_journal(request).await?;
     while let Some(batch) = journal.next().await? {
         // Attachments are inputs too large for a line; the record after one names it.

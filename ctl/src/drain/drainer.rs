@@ -1,6 +1,7 @@
 //! One chain of a drain after the other: looks at what is left, signs and sends what the plan
 //! permits, and looks again, until nothing is.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
@@ -29,16 +30,16 @@ pub(super) struct Drainer<'a> {
     pub(super) callers: String,
     /// Chain, token and spender of each allowance that may stand.
     pub(super) allowances: Vec<(ChainId, Address, Address)>,
-    pub(super) cancel_below: u64,
+    pub(super) cancel_below: BTreeMap<String, u64>,
     /// Whether what the key sent before is waited for, instead of replaced.
     pub(super) lets_through: bool,
     pub(super) output: &'a Output,
     pub(super) sent: Vec<Value>,
     pub(super) left: Vec<String>,
+    /// What the signer refused: it is not asked for again.
+    pub(super) refused: Vec<(ChainId, Deed)>,
     /// What is there that the plan does not name.
     pub(super) besides: Vec<Rest>,
-    /// Whether what nodes say counts only if their last block is not old.
-    pub(super) wants_news: bool,
 }
 
 impl Drainer<'_> {
@@ -49,8 +50,9 @@ impl Drainer<'_> {
             self.let_through(&name, node).await?;
         }
         let mined = self.look(part, node).await.map_err(|source| fault(&name, node, source))?.mined;
-        let is_far = self.cancel_below > mined.saturating_add(AHEAD_MAX);
-        let cancel_below = if is_far { 0 } else { self.cancel_below };
+        let wanted = self.cancel_below.get(&name).copied().unwrap_or(0);
+        let is_far = wanted > mined.saturating_add(AHEAD_MAX);
+        let cancel_below = if is_far { 0 } else { wanted };
         for _ in 0..PASSES_MAX {
             let fault = |source| fault(&name, node, source);
             let holdings = self.look(part, node).await.map_err(fault)?;
@@ -74,11 +76,10 @@ impl Drainer<'_> {
         for (what, error) in &holdings.untold {
             self.left.push(format!("{what} on {name}, of which the node says nothing: {error}"));
         }
-        if holdings.mined < self.cancel_below {
-            let (first, below) = (holdings.mined, self.cancel_below);
-            let far =
-                if is_far { ": that is too far ahead to be meant for this chain" } else { "" };
-            self.left.push(format!("nonces from {first} to below {below} on {name}{far}"));
+        if holdings.mined < wanted {
+            let first = holdings.mined;
+            let far = if is_far { ": too far ahead, look at --cancel-below" } else { "" };
+            self.left.push(format!("nonces from {first} to below {wanted} on {name}{far}"));
         }
         if holdings.pending > holdings.mined {
             self.left.push(format!("transactions that wait in the node of {name}"));
@@ -90,8 +91,8 @@ impl Drainer<'_> {
             let why = "which costs more to move than it is";
             self.output.note(&format!("{name}: done; {coin} left, {why}"));
         } else if !part.native {
-            let name = self.symbol(part.chain, Asset::Native);
-            let what = format!("{coin} on {}", chain_name(&self.book, part.chain));
+            let what = format!("{coin} on {name}");
+            let name = format!("{}@{name}", self.symbol(part.chain, Asset::Native));
             self.besides.push(Rest { name, what });
         } else if let Worth::LessThan(fee) = worth {
             let fee = self.amount(part.chain, Asset::Fee, fee);
@@ -99,10 +100,7 @@ impl Drainer<'_> {
         } else {
             self.left.push(format!("{coin} on {name}"));
         }
-        if self.wants_news {
-            self.hear_news(&name, node).await?;
-        }
-        Ok(())
+        self.hear_news(&name, node).await
     }
 
     /// Waits until what the key sent before is mined.
@@ -129,7 +127,9 @@ impl Drainer<'_> {
         let fault = |source| fault(&name, node, source);
         let holdings = self.look(part, node).await.map_err(fault)?;
         let price = Price::of(node.fees().await.map_err(fault)?);
-        let steps = self.steps(part, node, (&holdings, price, self.cancel_below)).await;
+        let wanted = self.cancel_below.get(&name).copied().unwrap_or(0);
+        let cancel_below = wanted.min(holdings.mined.saturating_add(AHEAD_MAX));
+        let steps = self.steps(part, node, (&holdings, price, cancel_below)).await;
         for (step, nonce) in steps.iter().zip(holdings.mined..) {
             let words = self.words(part.chain, step);
             self.output.note(&format!("{name}: nonce {nonce}: would {words}"));
@@ -149,6 +149,9 @@ impl Drainer<'_> {
         let name = chain_name(&self.book, part.chain);
         let mut steps = Vec::new();
         for deed in steps::deeds(holdings, part.native, cancel_below) {
+            if self.refused.contains(&(part.chain, deed)) {
+                continue;
+            }
             let call = steps::call(deed, [self.key.address, self.to]);
             match node.gas(self.key.address, &call).await {
                 // What it takes may differ by the time it is mined.
@@ -174,10 +177,11 @@ impl Drainer<'_> {
         let l1_fee = l1_fee.map(Amount::units).unwrap_or_default();
         let fee = |step: &Step| price.fee(step.gas).saturating_add(l1_fee);
         let fees = steps.iter().map(fee).fold(U256::ZERO, U256::saturating_add);
-        let Some(last) = steps.last_mut().filter(|step| step.deed == Deed::Rest) else { return };
-        match steps::rest(native, fees, fee(last)) {
-            Some(rest) => last.call.value = rest,
-            None => drop(steps.pop()),
+        let Some(at) = steps.iter().position(|step| step.deed == Deed::Rest) else { return };
+        let Some(step) = steps.get_mut(at) else { return };
+        match steps::rest(native, fees, fee(step)) {
+            Some(rest) => step.call.value = rest,
+            None => drop(steps.remove(at)),
         }
     }
 
@@ -217,7 +221,7 @@ impl Drainer<'_> {
     /// The same nonce at a higher price, while the node says that it pays too little to replace
     /// what it holds.
     async fn send(
-        &self,
+        &mut self,
         (part, node): (&DrainChain, &Node),
         step: &Step,
         (nonce, mut price): (u64, Price),
@@ -232,10 +236,17 @@ impl Drainer<'_> {
                     self.output.failure(&error.into());
                     return Err(DrainFault::NotACaller(self.callers.clone()).into());
                 }
+                // The plan does not permit it, or not any more: it keeps nothing else.
+                Err(error) if error.reason().is_some() && !error.is_retryable() => {
+                    let message = error.reason().unwrap_or_default().to_owned();
+                    self.refused.push((part.chain, step.deed));
+                    return Ok(Err(NodeFault::Refused { method: "the signature", message }));
+                }
                 Err(error) => return Err(error.into()),
             };
             match node.send(&signed.raw_transaction).await {
-                Ok(hash) => return Ok(Ok((hash, signed.raw_transaction.to_vec()))),
+                // Whatever the node calls it.
+                Ok(_) => return Ok(Ok((signed.transaction_hash, signed.raw_transaction.to_vec()))),
                 Err(error) if error.is_known() => {
                     return Ok(Ok((signed.transaction_hash, signed.raw_transaction.to_vec())));
                 }
@@ -261,8 +272,9 @@ impl Drainer<'_> {
         node: &Node,
         sent: &[(B256, String)],
     ) -> Result<(), Failure> {
+        // Once for all of them: what one block takes comes together.
+        let mut waited = 0_u32;
         for (hash, words) in sent {
-            let mut waited = 0_u32;
             let mined = loop {
                 let mined = node.mined(*hash).await.map_err(|source| fault(chain, node, source))?;
                 if let Some(mined) = mined {

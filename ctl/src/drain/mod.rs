@@ -117,8 +117,9 @@ pub(crate) enum DrainFault {
     Ended(String, &'static str),
     /// Whoever asks is not whom people agreed on.
     #[error(
-        "the plan lets {0} ask for its signatures, and the certificate of [data_plane] in \
-         portctl.toml is none of theirs: use one of theirs, or propose another plan"
+        "the signer does not count this for the plan, which lets {0} ask: if the certificate of \
+         [data_plane] in portctl.toml is none of theirs, use one of theirs; else the book has \
+         changed since people agreed: propose a plan by the one in force"
     )]
     NotACaller(String),
     /// A transaction that waits for people, which none of a drain does.
@@ -185,7 +186,8 @@ async fn propose(
     let there = control.key(&args.key).await?;
     let (key, plan) = (id_of(&there)?, read(&control, &args.plan).await?);
     if there.state() == KeyState::Draining && agreed(&there)? == plan {
-        return already(&there, "is being drained by this plan", output);
+        let how = "is being drained by this plan: portctl drain run moves what is left";
+        return already(&there, how, output);
     }
     let wanted = Wanted { act: Act::Drain(Drain { key, plan }), reason: args.reason };
     wanted.settle(&control, output).await

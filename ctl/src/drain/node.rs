@@ -71,6 +71,11 @@ impl Node {
         let of = |when: &str| json!([account.to_string(), when]);
         let mined = self.number("eth_getTransactionCount", of("latest")).await?;
         let pending = self.number("eth_getTransactionCount", of("pending")).await?;
+        // EIP-2681; and no account comes as far.
+        if mined > NONCE_MAX || pending > NONCE_MAX {
+            let (method, answer) = ("eth_getTransactionCount", pending.max(mined).to_string());
+            return Err(NodeFault::Answer { method, answer });
+        }
         Ok([mined, pending.max(mined)])
     }
 
@@ -212,5 +217,7 @@ const MESSAGE_CHARS_MAX: usize = 300;
 
 /// One question.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+const NONCE_MAX: u64 = 1 << 48;
 
 const GWEI: u64 = 1_000_000_000;

@@ -25,9 +25,10 @@ pub(crate) struct RunArgs {
     /// A node of a chain: the chain's name in the book, "=", and an http or https URL.
     #[arg(long = "rpc", value_name = "NAME=URL", required = true, value_parser = rpc)]
     pub(crate) nodes: Vec<(String, String)>,
-    /// Cancel every nonce below this one too: whatever was signed for it and not sent is then void.
-    #[arg(long, value_name = "NONCE", default_value_t = 0)]
-    pub(crate) cancel_below: u64,
+    /// On a chain, cancel every nonce below this one too: whatever was signed for it and not sent
+    /// is then void. The chain's name in the book, "=", and the nonce.
+    #[arg(long, value_name = "NAME=NONCE", value_parser = below)]
+    pub(crate) cancel_below: Vec<(String, u64)>,
     /// Do not read the journal for allowances that may stand.
     #[arg(long)]
     pub(crate) no_allowances: bool,
@@ -40,9 +41,6 @@ pub(crate) struct RunArgs {
     /// The key that everything must go to.
     #[arg(skip)]
     pub(crate) to: Option<KeyId>,
-    /// Whether what nodes say counts only if their last block is not old.
-    #[arg(skip)]
-    pub(crate) wants_news: bool,
 }
 
 pub(crate) async fn run(
@@ -135,13 +133,13 @@ pub(crate) async fn carry_out(
         to,
         callers: plan.callers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         allowances,
-        cancel_below: args.cancel_below,
+        cancel_below: args.cancel_below.iter().cloned().collect(),
         lets_through: args.let_through,
         output,
         sent: Vec::new(),
         left,
+        refused: Vec::new(),
         besides: Vec::new(),
-        wants_news: args.wants_news,
     };
     for (part, node) in plan.chains.iter().zip(nodes) {
         let done = match node {
@@ -165,6 +163,13 @@ pub(crate) async fn carry_out(
     });
     let besides = all.besides.into_iter().chain(others).collect();
     Ok(Moved { sent: all.sent, left: all.left, besides })
+}
+
+/// A chain's name in the book, and a nonce.
+fn below(text: &str) -> Result<(String, u64), String> {
+    let (name, nonce) = text.split_once('=').ok_or("write NAME=NONCE: ethereum=17")?;
+    let nonce = nonce.parse().map_err(|_| format!("{nonce} is no nonce: write ethereum=17"))?;
+    Ok((name.to_owned(), nonce))
 }
 
 /// The plan that people agreed to for a key.

@@ -6,7 +6,7 @@ use portcullis_policy::book::TokenKind;
 use portcullis_policy::drain::DrainChain;
 use portcullis_policy::money::Asset;
 
-use super::drainer::{Drainer, dearest};
+use super::drainer::Drainer;
 use super::node::{Node, NodeFault};
 use super::nodes::{chain_name, fault};
 use super::priced::{Price, Step};
@@ -68,7 +68,7 @@ impl Drainer<'_> {
                     }
                 }
             };
-            found.push(Rest { name: token.name.clone(), what });
+            found.push(Rest { name: format!("{}@{name}", token.name), what });
         }
         self.besides.extend(found);
     }
@@ -88,9 +88,10 @@ impl Drainer<'_> {
         let mut only = vec![Step { deed: Deed::Rest, call, gas }];
         self.fill_in_the_rest(part.chain, native, price, &mut only);
         let fee = price.fee(gas);
+        let small = part.fees.units().checked_div(U256::from(DUST_SHARE)).unwrap_or_default();
         match only.is_empty() {
             false => Worth::Something,
-            true if fee <= dearest(part) => Worth::Nothing,
+            true if fee <= small => Worth::Nothing,
             true => Worth::LessThan(fee),
         }
     }
@@ -98,12 +99,12 @@ impl Drainer<'_> {
     /// A node that is behind, or a chain that stands still, has not heard of what came in.
     pub(super) async fn hear_news(&mut self, name: &str, node: &Node) -> Result<(), Failure> {
         let told = node.last_block().await.map_err(|source| fault(name, node, source))?;
-        let age = now_ms().checked_div(1_000).unwrap_or(0).saturating_sub(told);
+        let age = now_ms().checked_div(1_000).unwrap_or(0).abs_diff(told);
         if age > NEWS_SECONDS {
             let minutes = age.checked_div(60).unwrap_or(0);
             self.left.push(format!(
                 "whatever came in on {name} since the last block of its node, {minutes} minutes \
-                 ago: the node is behind, or the chain stands still"
+                 from now: the node is behind, or the chain stands still"
             ));
         }
         Ok(())
@@ -123,11 +124,15 @@ pub(super) enum Worth {
 /// Something that is there, and that the plan does not name.
 #[derive(Clone, Debug)]
 pub(crate) struct Rest {
-    /// What it is called in the book: a token, a coin, or a chain that was not looked at.
+    /// What it is called in the book: a token or a coin as NAME@CHAIN, or a chain that was not
+    /// looked at.
     pub(crate) name: String,
     /// In words.
     pub(crate) what: String,
 }
+
+/// What one transaction may cost for its coin to be dust: so small a part of what all may.
+const DUST_SHARE: u64 = 64;
 
 /// After so long a node has nothing to say about now.
 const NEWS_SECONDS: u64 = 15 * 60;

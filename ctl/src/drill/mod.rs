@@ -119,8 +119,8 @@ pub(crate) enum DrillFault {
     Wrong(Vec<String>),
     /// Too few have voted in time.
     #[error(
-        "too few people have voted on {deed} ({id}) in the time that --timeout gives; they still \
-         can, and portctl approvals execute {id} does it then"
+        "too few people have voted on {deed} ({id}) in the time that --timeout gives; it is taken \
+         back"
     )]
     NotAgreed { deed: String, id: String },
     /// Somebody voted against it.

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::evidence::{Bundle, Evidence, StepVerdict, write_new};
 use super::history::History;
-use super::verify::of_what_it_says;
+use super::verify::{compare_page, of_what_it_says};
 use super::{DrillFault, WHOLE};
 use crate::approvals::ssh::Signer;
 use crate::approvals::vote::{enrolled, person};
@@ -46,7 +46,8 @@ pub(crate) async fn run(
     if evidence.by.person != mine {
         return Err(DrillFault::Anothers { person: evidence.by.person, mine }.into());
     }
-    let wrong = of_what_it_says(&evidence);
+    let mut wrong = of_what_it_says(&evidence);
+    compare_page(&evidence, &bundle, &mut wrong, &mut Vec::new());
     if !wrong.is_empty() {
         return Err(DrillFault::Wrong(wrong).into());
     }

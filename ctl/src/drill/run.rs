@@ -111,7 +111,8 @@ struct Drill<'a> {
 }
 
 impl Drill<'_> {
-    /// Whether every step found what it must. Ctrl-C, or SIGTERM, ends the one that is being taken.
+    /// Whether every step found what it must. Ctrl-C, SIGTERM or SIGHUP ends the one that is being
+    /// taken.
     async fn take_all(&mut self) -> bool {
         for step in Step::ALL {
             let from = Moment::now();
@@ -332,16 +333,14 @@ fn json(evidence: &Evidence, bundle: &Bundle, record: Option<u64>) -> Value {
 
 /// Whoever runs it, or the machine, wants it to end.
 async fn interrupted() {
-    let ended = signal(SignalKind::terminate());
-    let ended = async {
-        match ended {
-            Ok(mut ended) => ended.recv().await,
-            Err(_) => std::future::pending().await,
-        }
+    let come = async |kind| match signal(kind) {
+        Ok(mut signal) => signal.recv().await,
+        Err(_) => std::future::pending().await,
     };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
-        _ = ended => {}
+        _ = come(SignalKind::terminate()) => {}
+        _ = come(SignalKind::hangup()) => {}
     }
 }
 

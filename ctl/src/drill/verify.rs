@@ -212,7 +212,7 @@ fn is_proved(proved: &Proved, size: u64, root: B256) -> bool {
 }
 
 /// The page is made of the evidence, so it can be made again.
-fn compare_page(
+pub(super) fn compare_page(
     evidence: &Evidence,
     bundle: &Bundle,
     wrong: &mut Vec<String>,

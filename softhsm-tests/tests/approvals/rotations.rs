@@ -119,7 +119,11 @@ async fn vote(scene: &Scene, id: &str, approve: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// People vote on whatever asks them, until a program has ended.
+fn is_book(step: &str) -> bool {
+    ["rules", "tidy"].contains(&step)
+}
+
+/// People vote on whatever asks them, and adopt books, until a program has ended.
 async fn vote_until_it_ends(scene: &Scene, mut child: Child) -> Result<Output, Failure> {
     let sam = scene.vault.control(&scene.server, "sam").await?;
     while child.try_wait()?.is_none() {
@@ -127,6 +131,11 @@ async fn vote_until_it_ends(scene: &Scene, mut child: Child) -> Result<Output, F
         let waits = listed.iter().filter(|one| one.state() == ApprovalState::Waiting);
         for one in waits {
             vote(scene, &one.id, true).await?;
+        }
+        // Whoever voted last may carry a book out before the program does.
+        let books = listed.iter().filter(|one| one.summary.starts_with("adopt the book"));
+        for book in books.filter(|one| one.state() == ApprovalState::Ready) {
+            drop(sam.execute(&book.id).await);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -220,8 +229,13 @@ async fn coin_and_three_tokens_rotate_while_no_caller_that_follows_sees_a_failed
         told["total_ms"].as_f64().unwrap() / 1_000.0
     );
 
-    let all = ["create", "rules", "drain", "move", "revoke", "tidy"].map(|name| (name, false));
-    assert_eq!((told["status"].as_str(), steps(&told)), (Some("done"), named(&all)));
+    // The books may have been adopted by whoever voted last.
+    let all = ["create", "rules", "drain", "move", "revoke", "tidy"];
+    let own = steps(&told).into_iter();
+    let own: Vec<_> =
+        own.map(|(name, skipped)| (name.clone(), skipped && !is_book(&name))).collect();
+    assert_eq!(told["status"].as_str(), Some("done"));
+    assert_eq!(own, named(&all.map(|name| (name, false))));
     let words = said(&ran);
     assert!(words.contains("they type: portctl approvals approve p"), "{words}");
     assert!(words.contains("waits for 2 of approver"), "{words}");
@@ -309,7 +323,7 @@ async fn a_rotation_from_a_stopped_key_goes_on_where_it_was_and_makes_nothing_tw
     is_not_ended_with_what_no_plan_names(&scene, &node, &rpc)?;
     assert_eq!(sam.key("hot").await?.state(), KeyState::Draining);
     node.set_balance(hot, ether(1))?;
-    let leave = ["--end-old", "--keep-rules", "--leave-rest", "ART"];
+    let leave = ["--end-old", "--keep-rules", "--leave-rest", "ART@anvil"];
     let last = came_to(&rotate(&scene, &rpc, &leave)?.output()?, 0)?;
     assert!(node.balance(hot)? < ether(1) / U256::from(1_000));
     let done = [("create", true), ("rules", true), ("drain", true), ("move", false)];
@@ -350,7 +364,7 @@ fn is_not_ended_with_what_no_plan_names(
     erc20::give(node, ART, scene.key.address, U256::from(1))?;
     let held = rotate(scene, rpc, &["--end-old"])?.output()?;
     assert!(!held.status.success() && said(&held).contains("1 ART on anvil"), "{}", said(&held));
-    assert!(said(&held).contains("--leave-rest ART"), "{}", said(&held));
+    assert!(said(&held).contains("--leave-rest ART@anvil"), "{}", said(&held));
     Ok(())
 }
 

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use portcullis_client::wire::{Key, KeyState};
 use portcullis_policy::id::CallerId;
 
+use super::RotateFault;
 use crate::drain::rpc;
 use crate::freeze::reason;
 use crate::key::create;
@@ -45,8 +47,8 @@ pub(crate) struct RotateArgs {
     /// besides, and whatever comes in later, can then never be moved. Look first.
     #[arg(long)]
     pub(super) end_old: bool,
-    /// With --end-old: end it although it holds this, which the plan does not name: a token, a
-    /// coin, or a chain that is not looked at. More than once for more of them.
+    /// With --end-old: end it although it holds this, which the plan does not name: a token or
+    /// a coin as NAME@CHAIN, or a chain that is not looked at. More than once for more of them.
     #[arg(long, value_name = "NAME", requires = "end_old")]
     pub(super) leave_rest: Vec<String>,
     /// What becomes of payments that the old key sent and that wait in a node [default:
@@ -68,4 +70,14 @@ pub(super) enum Waiting {
     LetThrough,
     /// They are replaced: for a key that may be out.
     Replace,
+}
+
+impl RotateArgs {
+    /// Whoever stopped a key had a reason; what it sent may be somebody else's.
+    pub(super) fn check_waiting(&self, old: &Key) -> Result<(), RotateFault> {
+        if old.state() == KeyState::Frozen && self.waiting.is_none() {
+            return Err(RotateFault::Waiting { old: old.label.clone() });
+        }
+        Ok(())
+    }
 }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use portcullis_client::ControlClient;
 use portcullis_client::wire::Key;
 use portcullis_policy::drain::{DrainPlan, DrainTo};
-use portcullis_policy::time::Span;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
@@ -26,6 +25,13 @@ impl Folder {
         let path = named.unwrap_or_else(|| format!("rotate-{old}-to-{new}").into());
         fs::create_dir_all(&path)
             .map_err(|source| Failure::Write { path: path.clone(), source })?;
+        // Nothing is written or read through a link, a pipe or a device.
+        for name in [PLAN, SENT] {
+            let path = path.join(name);
+            if fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {
+                return Err(RotateFault::NoFile { path: path.display().to_string() }.into());
+            }
+        }
         Ok(Self(path))
     }
 
@@ -34,7 +40,7 @@ impl Folder {
     }
 
     pub(super) fn plan_path(&self) -> PathBuf {
-        self.0.join("drain.toml")
+        self.0.join(PLAN)
     }
 
     /// Adds what was sent, signed, to what is there: if a chain forgets a block, it is sent again,
@@ -43,7 +49,7 @@ impl Folder {
         if sent.is_empty() {
             return Ok(());
         }
-        let path = self.0.join("sent.jsonl");
+        let path = self.0.join(SENT);
         let fault = |source| Failure::Write { path: path.clone(), source };
         let mut file = OpenOptions::new().append(true).create(true).open(&path).map_err(fault)?;
         let lines: String = sent.iter().map(|one| format!("{one}\n")).collect();
@@ -61,8 +67,7 @@ impl Folder {
         Ok(path)
     }
 
-    /// The plan: the one that is there, unless three quarters of its time are over, which is too
-    /// late to be voted on and carried out; else a new one.
+    /// The plan: the one that is there, unless it is over; else a new one.
     pub(super) async fn plan(
         &self,
         (old, new): (&Key, &Key),
@@ -71,17 +76,19 @@ impl Folder {
     ) -> Result<DrainPlan, Failure> {
         let path = self.plan_path();
         let shown = || path.display().to_string();
-        let there = fs::symlink_metadata(&path);
-        if there.as_ref().is_ok_and(|there| !there.is_file()) {
-            return Err(RotateFault::NoFile { path: shown() }.into());
-        }
-        if there.is_ok() {
+        if path.exists() {
             let plan = drain::read(control, &path).await?;
             check_whither(&plan, new, shown)?;
-            let lasts = Span::parse(&draft.lasts).map_or(0, |lasts| lasts.0);
-            let enough = lasts.checked_div(4).unwrap_or(0);
             let now = control.status().await?.sure_time_ms;
-            if plan.expires.0 > now.saturating_add(enough) {
+            if plan.expires.0 > now {
+                let minutes = plan.expires.0.saturating_sub(now).checked_div(60_000).unwrap_or(0);
+                if minutes < SHORT_MINUTES {
+                    output.note(&format!(
+                        "warning: {minutes} minutes are left of the plan, for votes and everything \
+                         that is moved: take {} away to have it written anew",
+                        shown()
+                    ));
+                }
                 output.note(&format!(
                     "the plan is the one in {}: --caller, --fees and --for are for one that is \
                      written anew",
@@ -89,13 +96,13 @@ impl Folder {
                 ));
                 return Ok(plan);
             }
-            output.note(&format!("{} is over, or nearly, and is written anew", shown()));
+            output.note(&format!("{} is over, and is written anew", shown()));
         }
         if draft.callers.is_empty() {
             return Err(RotateFault::Callers.into());
         }
         let text = drain::draft(draft, &old.label, control).await?;
-        self.write("drain.toml", &text)?;
+        self.write(PLAN, &text)?;
         output.note(&format!("the plan is in {}", shown()));
         drain::read(control, &path).await
     }
@@ -115,3 +122,9 @@ fn check_whither(
     }
     Err(RotateFault::OtherPlan { path: path(), new: new.label.clone() })
 }
+
+const PLAN: &str = "drain.toml";
+const SENT: &str = "sent.jsonl";
+
+/// Less is short for people who vote, and for a chain.
+const SHORT_MINUTES: u64 = 60;

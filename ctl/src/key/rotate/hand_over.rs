@@ -94,11 +94,11 @@ impl Rotation<'_> {
             true => drain::agreed(&self.old)?,
             false => self.folder.plan((&self.old, &self.new), &draft, at).await?,
         };
-        drain::check_nodes(&self.args.nodes, &plan, &self.control).await?;
-        self.connection.data().await?;
         if is_drained {
             return Ok(None);
         }
+        drain::check_nodes(&self.args.nodes, &plan, &self.control).await?;
+        self.connection.data().await?;
         let key = crate::thaw::id_of(&self.old)?;
         Ok(Some(Act::Drain(Drain { key, plan })))
     }
@@ -116,7 +116,7 @@ impl Rotation<'_> {
         };
         let agreed = self.agreed(approval, besides).await?;
         let Some(agreed) = agreed else { return Ok(Status::Waiting) };
-        self.control.execute(&agreed.id).await?;
+        self.execute(&agreed.id).await?;
         self.steps.over(step, Done::Now, what);
         Ok(Status::Done)
     }

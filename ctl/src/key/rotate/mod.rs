@@ -13,7 +13,7 @@ pub(crate) use self::args::RotateArgs;
 pub(crate) use self::book::BookEditFault;
 pub(crate) use self::fits::RotateFault;
 
-use portcullis_client::wire::{Approval, Key, KeyState};
+use portcullis_client::wire::{Approval, Key};
 use portcullis_client::{CallError, Code, ControlClient};
 use portcullis_policy::act::{Act, AdoptBook, Revoke};
 use portcullis_policy::book::Book;
@@ -41,10 +41,7 @@ pub(crate) async fn run(
     let old = control.key(&args.old).await?;
     let there = found(&control, &args.new).await?;
     fits::old(&old, there.as_ref().map_or(&args.new, |new| &new.label))?;
-    // Whoever stopped it had a reason; what it sent may be somebody else's.
-    if old.state() == KeyState::Frozen && args.waiting.is_none() {
-        return Err(RotateFault::Waiting { old: old.label }.into());
-    }
+    args.check_waiting(&old)?;
     let mut steps = Steps::begin(output);
     let done = if there.is_some() { Done::Before } else { Done::Now };
     let new = match there {
@@ -72,6 +69,8 @@ pub(crate) async fn run(
         steps,
         waiting: Vec::new(),
         sent: Vec::new(),
+        moved: false,
+        looked_last: false,
     };
     let status = rotation.go_on().await?;
     rotation.tell(status)
@@ -140,19 +139,28 @@ struct Rotation<'a> {
     waiting: Vec<Approval>,
     /// Transactions that moved something.
     sent: Vec<Value>,
+    /// Whether this run moved everything, and whether it looked once more before the end.
+    moved: bool,
+    looked_last: bool,
 }
 
 impl Rotation<'_> {
     /// Looks again how things stand when somebody else has done what we waited for.
     async fn go_on(&mut self) -> Result<Status, Failure> {
         for _ in 0..OVERTAKEN_MAX {
+            let before = (self.old.state(), self.control.book().await?.sequence);
             match self.go().await {
                 Err(Failure::Await(AwaitFault::Over { id })) if self.args.wait => {
-                    self.output.note(&format!("{id} waits no more: looking how things stand"));
                     self.old = self.control.key(&self.old.key_id).await?;
                     self.new = self.control.key(&self.new.key_id).await?;
+                    // Taken back, or ended by a stop: nobody wants it to be proposed once more.
+                    if before == (self.old.state(), self.control.book().await?.sequence) {
+                        return Err(AwaitFault::Over { id }.into());
+                    }
+                    self.output.note(&format!("{id} waits no more: looking how things stand"));
                     fits::old(&self.old, &self.new.label)?;
                     fits::both(&self.old, &self.new)?;
+                    self.args.check_waiting(&self.old)?;
                 }
                 other => return other,
             }
@@ -172,7 +180,7 @@ impl Rotation<'_> {
             if self.revoke().await? == Status::Waiting {
                 return Ok(Status::Waiting);
             }
-        } else if self.sent.is_empty() {
+        } else if self.moved && !self.looked_last {
             self.output.note(&format!(
                 "note: {} was ended before this looked once more: what came in after it was moved \
                  stays there for good",
@@ -185,6 +193,7 @@ impl Rotation<'_> {
     /// Everything that the plan names, to the new key.
     async fn move_all(&mut self) -> Result<(), Failure> {
         let sent = self.carry_out().await?;
+        self.moved = true;
         let done = if sent.is_empty() { Done::Before } else { Done::Now };
         self.steps.over("move", done, &format!("{} transactions, nothing is left", sent.len()));
         self.sent.extend(sent);
@@ -197,12 +206,11 @@ impl Rotation<'_> {
         let args = RunArgs {
             key: self.old.key_id.clone(),
             nodes: self.args.nodes.clone(),
-            cancel_below: 0,
+            cancel_below: Vec::new(),
             no_allowances: self.args.no_allowances,
             let_through: self.args.waiting != Some(Waiting::Replace),
             dry_run: false,
             to: Some(crate::thaw::id_of(&self.new)?),
-            wants_news: self.args.end_old,
         };
         let moved = drain::carry_out(&args, self.connection, self.output).await?;
         self.folder.remember(moved.sent())?;
@@ -231,9 +239,21 @@ impl Rotation<'_> {
         };
         // What came in while people voted: nothing leaves the key once it is ended.
         self.sent.extend(self.carry_out().await?);
-        self.control.execute(&agreed.id).await?;
+        self.looked_last = true;
+        self.execute(&agreed.id).await?;
         self.steps.over("revoke", Done::Now, &format!("{} is ended", self.old.label));
         Ok(Status::Done)
+    }
+
+    /// Does what was agreed to; as if it had been waited for in vain, if somebody was faster.
+    async fn execute(&self, id: &str) -> Result<(), Failure> {
+        match self.control.execute(id).await {
+            Ok(_) => Ok(()),
+            Err(CallError::Refused(no)) if no.code() == Code::NotFound => {
+                Err(AwaitFault::Over { id: id.to_owned() }.into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn ask(&self, act: Option<Act>) -> Result<Option<Approval>, Failure> {
