@@ -1,10 +1,13 @@
 //! `drain run`: carries out the plan that people agreed to, which the signer tells. It keeps no
 //! notes: the chain says what was done, so it goes on after any interruption.
 
+use std::collections::BTreeSet;
+
 use alloy_primitives::Address;
 use clap::Args;
 use portcullis_client::wire::{Key, KeyState};
 use portcullis_client::{CallError, KeyRef};
+use portcullis_policy::book::Book;
 use portcullis_policy::drain::{DrainPlan, DrainTo};
 use portcullis_policy::id::{ChainId, KeyId};
 use serde_json::{Value, json};
@@ -113,6 +116,7 @@ pub(crate) async fn carry_out(
             address.ok_or_else(|| DrainFault::Asked("the successor is gone".into()))?
         }
     };
+    check_names(args, &plan, &book)?;
     let nodes = nodes(&args.nodes, &plan, &book).await;
     let mut left = Vec::new();
     let allowances = match args.no_allowances {
@@ -163,6 +167,25 @@ pub(crate) async fn carry_out(
     });
     let besides = all.besides.into_iter().chain(others).collect();
     Ok(Moved { sent: all.sent, left: all.left, besides })
+}
+
+/// A slip of the hand in a chain's name would leave something undone and unsaid.
+fn check_names(args: &RunArgs, plan: &DrainPlan, book: &Book) -> Result<(), DrainFault> {
+    let chains: Vec<String> = plan.chains.iter().map(|part| chain_name(book, part.chain)).collect();
+    let rpc = args.nodes.iter().map(|(name, _)| ("--rpc", name));
+    let below = args.cancel_below.iter().map(|(name, _)| ("--cancel-below", name));
+    let mut seen = BTreeSet::new();
+    for (option, name) in rpc.chain(below) {
+        if !chains.contains(name) {
+            let there = chains.join(", ");
+            let fault = format!("{option} {name}: the plan has no such chain. It has {there}");
+            return Err(DrainFault::Asked(fault));
+        }
+        if !seen.insert((option, name)) {
+            return Err(DrainFault::Asked(format!("{option} {name}: it was given twice")));
+        }
+    }
+    Ok(())
 }
 
 /// A chain's name in the book, and a nonce.

@@ -213,7 +213,7 @@ async fn a_drain_says_what_it_cannot_do_and_goes_on_where_it_stopped() -> Result
     let active = portctl(&scene, &run)?;
     assert!(said(&active).contains("the key is active, not draining"), "{}", said(&active));
     for (words, wrong) in [
-        ("no node for anvil", ["drain", "run", "hot", "--rpc", "other=http://127.0.0.1:1"]),
+        ("no such chain. It has anvil", ["drain", "run", "hot", "--rpc", "other=http://x:1"]),
         ("could not be asked", ["drain", "run", "hot", "--rpc", "anvil=http://127.0.0.1:1"]),
     ] {
         drained_once(&scene).await?;
