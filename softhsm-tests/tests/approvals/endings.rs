@@ -146,8 +146,7 @@ async fn a_token_that_would_not_is_reported_and_asked_again() -> Result<(), Fail
     assert!(troubles.iter().any(|line| line.contains("could not be removed")), "{troubles:?}");
 
     // Killed while it is asked for: the start after completes it.
-    scene.vault.token.faults()?.clear()?;
-    let scene = scene.restart().await?;
+    let scene = scene.while_down(|vault| Ok(vault.token.faults()?.clear()?)).await?;
     let sam = scene.vault.control(&scene.server, "sam").await?;
     assert_eq!(gone(&sam).await?.objects, 2);
     assert_eq!(of_keys(&sam).await?, [""; 0]);
