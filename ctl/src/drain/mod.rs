@@ -38,7 +38,8 @@ pub(crate) enum DrainVerb {
     Plan(PlanArgs),
     /// Propose a plan. Takes a quorum; the same again, once people have agreed, begins it.
     Propose(ProposeArgs),
-    /// Sign and send what the plan permits: tokens first, then allowances and nonces, coin last.
+    /// Sign and send what the plan permits: tokens first, then allowances, nonces that wait in a
+    /// node, the coin, and at last nonces that nobody used.
     /// Run it again to go on after an interruption.
     Run(RunArgs),
 }

@@ -1,6 +1,6 @@
 //! What a responder does on one chain, in order: tokens away before anything else, then whoever
-//! may take more is stopped from it, then nonces that somebody may still use, and the coin last,
-//! because all else is paid with it.
+//! may take more is stopped from it, then nonces that wait in a node, then the coin, less what all
+//! fees may cost, and at last nonces that nobody used.
 
 use alloy_primitives::{Address, B256, U256};
 
