@@ -172,6 +172,25 @@ impl ControlClient {
         call!(self.control.get_status(v1::GetStatusRequest {}))
     }
 
+    /// The newest signed checkpoint; and that it continues that of an older size, if not 0.
+    /// Unchecked, as it came.
+    ///
+    /// # Errors
+    ///
+    /// As every call.
+    pub async fn checkpoint(&self, old_size: u64) -> Result<v1::GetCheckpointResponse, CallError> {
+        call!(self.control.get_checkpoint(v1::GetCheckpointRequest { old_size }))
+    }
+
+    /// A record and its receipt. Unchecked, as they came.
+    ///
+    /// # Errors
+    ///
+    /// As every call.
+    pub async fn prove_record(&self, sequence: u64) -> Result<v1::ProveRecordResponse, CallError> {
+        call!(self.control.prove_record(v1::ProveRecordRequest { sequence }))
+    }
+
     /// Reads the journal from a sequence number on. With `follow` it stays open, without deadline.
     ///
     /// # Errors

@@ -48,6 +48,7 @@ mod control;
 mod error;
 mod follow;
 mod key;
+mod receipt;
 mod request_id;
 mod retry;
 mod stream;
@@ -64,12 +65,16 @@ pub use config::{ClientConfig, ConfigError, PemFile};
 pub use control::{ControlClient, Journal};
 pub use error::{CallError, ConnectError, Refusal, SignError, TransportError, Trouble, Violation};
 pub use key::{InvalidKeyId, KeyId, KeyRef};
+pub use receipt::{Proved, ReceiptError};
 pub use request_id::{InvalidRequestId, NoRandomness, RequestId, RequestIds};
 pub use retry::Retry;
 pub use stream::{SignReceiver, SignSender, SignStream, StreamAnswer, StreamError};
 pub use tonic::Code;
 pub use verify::UntrustedReply;
 pub use waiting::{Change, Patience, Progress, RequestChanges, WaitError};
+
+pub use portcullis_tlog::note::{Checkpoint, Verifier};
+pub use portcullis_tlog::receipt::ReceiptFault;
 
 /// The wire's own types, which the control plane's answers are given in.
 pub use portcullis_proto::v1 as wire;

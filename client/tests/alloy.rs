@@ -80,6 +80,13 @@ impl OneKey {
 
 #[tonic::async_trait]
 impl SigningService for OneKey {
+    async fn get_receipt(
+        &self,
+        _: Request<v1::GetReceiptRequest>,
+    ) -> Result<Response<v1::GetReceiptResponse>, Status> {
+        Err(Status::unimplemented("no receipts"))
+    }
+
     async fn sign(
         &self,
         request: Request<v1::SignRequest>,

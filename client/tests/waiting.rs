@@ -83,6 +83,13 @@ impl Scripted {
 
 #[tonic::async_trait]
 impl SigningService for Scripted {
+    async fn get_receipt(
+        &self,
+        _: Request<v1::GetReceiptRequest>,
+    ) -> Result<Response<v1::GetReceiptResponse>, Status> {
+        Err(Status::unimplemented("no receipts"))
+    }
+
     async fn sign(
         &self,
         request: Request<v1::SignRequest>,

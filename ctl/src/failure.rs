@@ -12,8 +12,10 @@ use portcullis_policy::examples::BadExamples;
 use crate::approvals::ssh::SshFault;
 use crate::approvals::statement::StatementFault;
 use crate::approvals::{AwaitFault, VoteFault};
+use crate::audit::checkpoint::CheckpointFault;
 use crate::audit::cursor::CursorFault;
 use crate::audit::export::ExportFault;
+use crate::audit::receipt::BadReceipt;
 use crate::audit::verify::VerifyFault;
 use crate::connection::ConnectionFault;
 use crate::drain::DrainFault;
@@ -42,8 +44,18 @@ pub(crate) enum Exit {
     NotAuthorised,
     /// The signer is away, overloaded or throttling.
     Unavailable,
-    /// Something does not verify: a reply, or a journal.
+    /// Something does not verify: a reply, or a file.
     Unverified,
+    /// A journal explains itself, and nobody attests all of it.
+    Unattested,
+    /// A journal is not in its form.
+    WrongForm,
+    /// A journal is not the one that was signed.
+    WrongTree,
+    /// People of a journal did not sign what is said to be theirs, or might not do it.
+    WrongPeople,
+    /// A journal's decisions come out otherwise when they are made again.
+    WrongReplay,
 }
 
 impl From<Exit> for ExitCode {
@@ -57,6 +69,11 @@ impl From<Exit> for ExitCode {
             Exit::NotAuthorised => 5,
             Exit::Unavailable => 6,
             Exit::Unverified => 7,
+            Exit::Unattested => 9,
+            Exit::WrongForm => 11,
+            Exit::WrongTree => 12,
+            Exit::WrongPeople => 13,
+            Exit::WrongReplay => 14,
         })
     }
 }
@@ -115,6 +132,12 @@ pub(crate) enum Failure {
     /// It does not go on from a cursor.
     #[error(transparent)]
     Cursor(#[from] CursorFault),
+    /// A checkpoint that shows nothing.
+    #[error(transparent)]
+    Checkpoint(Box<CheckpointFault>),
+    /// A receipt that shows nothing.
+    #[error(transparent)]
+    Receipt(Box<BadReceipt>),
     /// The export was not made.
     #[error(transparent)]
     Export(#[from] ExportFault),
@@ -178,7 +201,9 @@ boxed!(
     Drain(DrainFault),
     Drill(DrillFault),
     Impact(ImpactFault),
-    Rotate(RotateFault)
+    Rotate(RotateFault),
+    Checkpoint(CheckpointFault),
+    Receipt(BadReceipt)
 );
 
 impl Failure {
@@ -201,6 +226,8 @@ impl Failure {
             Self::Ssh(fault) => fault.exit(),
             Self::People(fault) => fault.exit(),
             Self::Cursor(_) => Exit::Failure,
+            Self::Checkpoint(fault) => fault.exit(),
+            Self::Receipt(fault) => fault.exit(),
             Self::Export(fault) => fault.exit(),
             Self::Verify(fault) => fault.exit(),
             // Whoever reads us has had enough: `portctl audit tail | head`.
@@ -255,6 +282,8 @@ impl Failure {
             | Self::People(_)
             | Self::Json(_)
             | Self::Cursor(_)
+            | Self::Checkpoint(_)
+            | Self::Receipt(_)
             | Self::Export(_)
             | Self::Verify(_)
             | Self::Book(_)

@@ -18,11 +18,14 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use alloy_primitives::{B256, hex};
+use alloy_primitives::{B128, B256, hex};
+use fake::attesting::{Attesting, note_key};
 use fake::{Rig, Script};
 use portcullis_policy::id::{PersonId, Sequence};
+use portcullis_policy::note::NoteKey;
 use portcullis_policy::record::{
-    Actor, Entry, Environment, FORMAT, Frozen, Genesis, Person, Record, Role,
+    Actor, CheckpointKeyIntended, CheckpointKeyMade, Entry, Environment, FORMAT, Frozen, Genesis,
+    Person, Record, Role,
 };
 use portcullis_policy::stops::Scope;
 use portcullis_policy::time::{Interval, Millis};
@@ -32,6 +35,21 @@ use serde_json::{Value, json};
 
 /// Genesis, and stops by a person who may.
 fn records(count: u64) -> Vec<Vec<u8>> {
+    journal_of(count, Vec::new())
+}
+
+/// The same with a key that signs it.
+fn attested(count: u64) -> Attesting {
+    let object = B128::repeat_byte(3);
+    let made = CheckpointKeyMade { key: note_key(), object };
+    let key = vec![
+        Record::CheckpointKeyIntended(CheckpointKeyIntended { object }),
+        Record::CheckpointKeyMade(made),
+    ];
+    Attesting { records: journal_of(count, key), size: count as usize }
+}
+
+fn journal_of(count: u64, first: Vec<Record>) -> Vec<Vec<u8>> {
     let ada = || PersonId::try_from("ada".to_owned()).expect("id");
     let roles = BTreeSet::from([Role::Security, Role::Operator]);
     let (control, credentials) = ("ada.example".into(), Vec::new());
@@ -54,7 +72,11 @@ fn records(count: u64) -> Vec<Vec<u8>> {
         let by = Actor::Person(ada());
         line(seq, Record::Frozen(Frozen { by, reason: format!("drill {seq}"), scope: Scope::All }))
     };
-    std::iter::once(line(1, Record::Genesis(genesis))).chain((2..=count).map(stop)).collect()
+    let mut records = vec![line(1, Record::Genesis(genesis))];
+    records.extend((2..).zip(first).map(|(seq, record)| line(seq, record)));
+    let next = records.len() as u64 + 1;
+    records.extend((next..=count).map(stop));
+    records
 }
 
 fn head(records: &[Vec<u8>]) -> v1::JournalHead {
@@ -166,9 +188,10 @@ fn an_export_is_the_journal_itself_with_its_head_and_verifies() {
     assert_eq!(written, json!({ "size": 5, "root": root }));
 
     let ran = rig.portctl(&["audit", "verify", "out.jsonl", "--output", "json"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.code, 9, "nobody signed it: {ran:?}");
     let said = ran.json();
     assert_eq!((&said["verified"], &said["size"]), (&json!(true), &json!(5)));
+    assert_eq!((&said["attested"], &said["unattested"]), (&json!(0), &json!(5)));
     assert_eq!(said["vault_id"], format!("0x{}", hex::encode(leaf_hash(&records[0]))));
     assert_eq!(said["kinds"], json!({ "genesis": 1, "frozen": 4 }));
 }
@@ -185,11 +208,11 @@ fn attachments_are_lines_of_their_own_and_no_records() {
     let text = std::fs::read_to_string(rig.folder.path().join("out.jsonl")).expect("export");
     assert_eq!(text.lines().nth(1), Some("{\"attachment\":\"abcd\"}"));
     let ran = rig.portctl(&["audit", "verify", "out.jsonl"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.code, 9, "{ran:?}");
     let damaged = text.replace("abcd", "abc");
     rig.file("out.jsonl", &damaged);
     let ran = rig.portctl(&["audit", "verify", "out.jsonl"]);
-    assert_eq!(ran.code, 7, "{ran:?}");
+    assert_eq!(ran.code, 11, "{ran:?}");
     assert!(ran.err.contains("line 2"), "{}", ran.err);
 }
 
@@ -205,7 +228,7 @@ fn an_export_under_load_ends_where_records_and_head_agree() {
     let ran = rig.portctl(&["audit", "export", "-o", "out.jsonl", "--output", "json"]);
     assert_eq!((ran.code, &ran.json()["size"]), (0, &json!(2)), "{ran:?}");
     let ran = rig.portctl(&["audit", "verify", "out.jsonl"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.code, 9, "{ran:?}");
 }
 
 #[test]
@@ -254,7 +277,7 @@ fn any_removed_changed_or_reordered_record_fails_the_verification() {
     };
     let said = json!({ "size": 5, "root": root }).to_string();
     std::fs::write(folder.path().join("out.head"), said).expect("write");
-    assert_eq!(verify(&good).code, 0);
+    assert_eq!(verify(&good).code, 9);
 
     let mut cut = good.clone();
     cut.pop();
@@ -265,11 +288,14 @@ fn any_removed_changed_or_reordered_record_fails_the_verification() {
     let mut changed = good.clone();
     let text = String::from_utf8(changed[3].clone()).expect("text");
     changed[3] = text.replace("drill 4", "drill 9").into_bytes();
-    for (name, bad) in
-        [("cut", cut), ("removed", removed), ("reordered", reordered), ("changed", changed)]
-    {
+    for (name, bad, code) in [
+        ("cut", cut, 12),
+        ("removed", removed, 11),
+        ("reordered", reordered, 11),
+        ("changed", changed, 12),
+    ] {
         let ran = verify(&bad);
-        assert_eq!(ran.code, 7, "{name}: {ran:?}");
+        assert_eq!(ran.code, code, "{name}: {ran:?}");
         assert!(ran.out.contains("not verified"), "{name}: {}", ran.out);
     }
 }
@@ -280,7 +306,7 @@ fn an_export_without_a_head_is_checked_and_the_lack_is_said() {
     let text = [records(3).join(&b'\n'), b"\n".to_vec()].concat();
     rig.file("out", &String::from_utf8(text).expect("text"));
     let ran = rig.portctl(&["audit", "verify", "out"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.code, 9, "{ran:?}");
     assert!(ran.err.contains("no head"), "{}", ran.err);
     let ran = rig.portctl(&["audit", "verify", "out", "--head", "mine.head"]);
     assert_eq!(ran.code, 1, "{ran:?}");
@@ -293,3 +319,145 @@ fn an_export_that_is_not_there_is_a_failure_of_its_own() {
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains("nothing cannot be read"), "{}", ran.err);
 }
+
+/// A signer whose newest checkpoint is over so many of its records.
+fn attesting(count: u64, size: usize) -> (Rig, Attesting) {
+    let journal_of_it = Attesting { size, ..attested(count) };
+    let rig = rig(journal(&journal_of_it.records));
+    *rig.script.attesting.lock().expect("lock") = Some(journal_of_it.clone());
+    (rig, journal_of_it)
+}
+
+#[test]
+fn an_export_ends_at_the_newest_checkpoint_and_nothing_in_it_is_anybodys_word() {
+    let (rig, signed) = attesting(9, 7);
+    let ran = rig.portctl(&["audit", "export", "-o", "out", "--output", "json"]);
+    let said = ran.json();
+    assert_eq!((ran.code, &said["size"], &said["attested"]), (0, &json!(7), &json!(true)));
+    let kept = std::fs::read_to_string(rig.folder.path().join("out.checkpoint")).expect("file");
+    assert_eq!(kept, signed.note(7).to_string());
+
+    let verify = |args: &[&str]| {
+        let ran = rig.portctl(&[&["audit", "verify", "out", "--output", "json"], args].concat());
+        let json = if ran.out.is_empty() { Value::Null } else { ran.json() };
+        (ran.code, json, ran.err)
+    };
+    let (code, said, err) = verify(&[]);
+    assert_eq!((code, &said["attested"], &said["unattested"]), (0, &json!(7), &json!(0)), "{err}");
+    assert!(err.contains("own word"), "{err}");
+    let levels: Vec<_> = said["levels"].as_array().expect("levels").iter().collect();
+    assert!(levels.len() == 4 && levels.iter().all(|level| level["good"] == true), "{levels:?}");
+    let journal = signed.verifier().to_string();
+    assert_eq!(said["journal"], json!(journal));
+    let (code, _, err) = verify(&["--journal", &journal]);
+    assert_eq!((code, err.as_str()), (0, ""));
+
+    // Another key than the one that was written down.
+    let mut other = signed.verifier();
+    other.key = NoteKey::ed25519(&hex::decode(EDWARDS).expect("hex")).expect("a key");
+    let (code, said, _) = verify(&["--journal", &other.to_string()]);
+    assert_eq!((code, &said["levels"][1]["good"]), (12, &json!(false)), "{said}");
+    let (code, _, err) = verify(&["--journal", "nonsense"]);
+    assert!(code == 2 && err.contains("NAME+ID+KEY"), "{code} {err}");
+
+    // Kept on other days: each must be of this journal, and one over more shows what is missing.
+    rig.file("old", &signed.note(4).to_string());
+    assert_eq!(verify(&["--checkpoint", "old"]).0, 0);
+    rig.file("newer", &signed.note(9).to_string());
+    let (code, said, _) = verify(&["--checkpoint", "newer"]);
+    assert_eq!(code, 12);
+    let wrong = said["wrong"].to_string();
+    assert!(wrong.contains("signed over 9 records, and 7 are here"), "{wrong}");
+    let (code, _, err) = verify(&["--checkpoint", "out"]);
+    assert!(code == 12 && err.contains("no signed checkpoint"), "{code} {err}");
+}
+
+#[test]
+fn what_lies_above_the_last_checkpoint_is_told_and_is_never_ok() {
+    let (rig, signed) = attesting(9, 6);
+    assert_eq!(rig.portctl(&["audit", "export", "-o", "out"]).code, 0);
+    let all = [signed.records.join(&b'\n'), b"\n".to_vec()].concat();
+    std::fs::write(rig.folder.path().join("out"), all).expect("write");
+    std::fs::remove_file(rig.folder.path().join("out.head")).expect("a head");
+    let ran = rig.portctl(&["audit", "verify", "out"]);
+    assert_eq!(ran.code, 9, "{ran:?}");
+    assert!(ran.out.contains("6 of 9 records"), "{}", ran.out);
+    assert!(ran.out.contains("nobody attests its last 3 records"), "{}", ran.out);
+    // A new export without any checkpoint leaves none of an old one beside it.
+    *rig.script.attesting.lock().expect("lock") = None;
+    let ran = rig.portctl(&["audit", "export", "-o", "out"]);
+    assert!(ran.code == 0 && ran.err.contains("no signed checkpoint"), "{ran:?}");
+    assert!(!rig.folder.path().join("out.checkpoint").exists());
+}
+
+#[test]
+fn records_that_are_not_those_that_were_signed_leave_no_export() {
+    let (rig, mut signed) = attesting(9, 7);
+    let text = String::from_utf8(signed.records[5].clone()).expect("text");
+    signed.records[5] = text.replace("drill", "thrill").into_bytes();
+    *rig.script.attesting.lock().expect("lock") = Some(signed);
+    let ran = rig.portctl(&["audit", "export", "-o", "out"]);
+    assert_eq!(ran.code, 7, "{ran:?}");
+    assert!(ran.err.contains("not those that its checkpoint"), "{}", ran.err);
+    assert!(!rig.folder.path().join("out").exists());
+}
+
+#[test]
+fn a_checkpoint_is_kept_and_the_next_must_continue_it() {
+    let (rig, mut signed) = attesting(9, 5);
+    let keep = || rig.portctl(&["audit", "checkpoint", "-o", "kept", "--output", "json"]);
+    let ran = keep();
+    assert_eq!((ran.code, &ran.json()["size"]), (0, &json!(5)), "{ran:?}");
+    let journal = ran.json()["journal"].as_str().expect("a key").to_owned();
+    let first = std::fs::read_to_string(rig.folder.path().join("kept")).expect("file");
+    assert_eq!(first, signed.note(5).to_string());
+    assert_eq!(keep().json()["continues"], json!(5), "the same again");
+    signed.size = 8;
+    *rig.script.attesting.lock().expect("lock") = Some(signed.clone());
+    let ran = rig.portctl(&["audit", "checkpoint", "-o", "kept", "--journal", &journal]);
+    assert!(ran.code == 0 && ran.out.contains("the 5 records kept before"), "{ran:?}");
+
+    // Put back, and changed.
+    for (size, changed) in [(6, false), (9, true)] {
+        let mut other = Attesting { size, ..signed.clone() };
+        if changed {
+            other.records[4] = other.records[5].clone();
+        }
+        *rig.script.attesting.lock().expect("lock") = Some(other);
+        let ran = keep();
+        assert_ne!(ran.code, 0, "{ran:?}");
+        if changed {
+            assert_eq!(ran.code, 7, "{ran:?}");
+            assert!(ran.err.contains("does not continue the 8 records"), "{}", ran.err);
+        }
+        let kept = std::fs::read_to_string(rig.folder.path().join("kept")).expect("file");
+        assert_eq!(kept, signed.note(8).to_string());
+    }
+    rig.file("kept", "no checkpoint");
+    let ran = keep();
+    assert!(ran.code == 1 && ran.err.contains("no checkpoint of this journal"), "{ran:?}");
+}
+
+#[test]
+fn a_receipt_is_fetched_checked_and_checked_again_without_a_signer() {
+    let (rig, signed) = attesting(9, 7);
+    let journal = signed.verifier().to_string();
+    let get = ["audit", "receipt", "4", "-o", "r", "--journal", &journal];
+    let ran = rig.portctl(&get);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let record = std::fs::read(rig.folder.path().join("r.record")).expect("file");
+    assert_eq!(record, signed.records[3]);
+    *rig.script.attesting.lock().expect("lock") = None;
+    let check = [&get[..], &["--check"]].concat();
+    assert_eq!(rig.portctl(&check).code, 0);
+    let mut other = check.clone();
+    other[2] = "5";
+    let ran = rig.portctl(&other);
+    assert!(ran.code == 7 && ran.err.contains("is of record 4"), "{ran:?}");
+    std::fs::write(rig.folder.path().join("r.record"), &signed.records[4]).expect("write");
+    let ran = rig.portctl(&check);
+    assert!(ran.code == 7 && ran.err.contains("does not count"), "{ran:?}");
+}
+
+/// RFC 8032 section 7.1, the public key of test 1.
+const EDWARDS: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";

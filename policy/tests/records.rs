@@ -27,14 +27,15 @@ use portcullis_policy::id::{
     BookHash, ChainId, DecisionNumber, Epoch, PersonId, Sequence, StepName,
 };
 use portcullis_policy::money::{Account, Amount, Asset, Charges, Facet, Line};
+use portcullis_policy::note::NoteKey;
 use portcullis_policy::record::{
-    Absence, Actor, Adopted, Asked, Choice, DenialBurst, Denied, DestroyAnswered, Destruction,
-    DrainEnded, Drilled, Entry, Environment, Executed, FORMAT, Failed, FenceAnswered, FenceCause,
-    FenceIntended, Frozen, Genesis, Grade, INLINE_BYTES_MAX, KeyCreated, KeyIntended, Matter,
-    ParkedRecord, Party, Person, Proposed, Record, RecordedInput, RecordedSlot, Recovered,
-    RecoveryBegun, Renewal, RescueDeed, RescueNote, Role, Signature, SignedNote, SignedRecord,
-    Started, Suppressed, Suspended, Trigger, UnreadableEntry, UsedElsewhere, Voted, Withdrawn,
-    Withheld,
+    Absence, Actor, Adopted, Asked, CheckpointKeyIntended, CheckpointKeyMade, Choice, DenialBurst,
+    Denied, DestroyAnswered, Destruction, DrainEnded, Drilled, Entry, Environment, Executed,
+    FORMAT, Failed, FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis, Grade,
+    INLINE_BYTES_MAX, KeyCreated, KeyIntended, Matter, ParkedRecord, Party, Person, Proposed,
+    Record, RecordedInput, RecordedSlot, Recovered, RecoveryBegun, Renewal, RescueDeed, RescueNote,
+    Role, Signature, SignedNote, SignedRecord, Started, Suppressed, Suspended, Trigger,
+    UnreadableEntry, UsedElsewhere, Voted, Withdrawn, Withheld,
 };
 use portcullis_policy::request::{Input, sha256};
 use portcullis_policy::stops::Scope;
@@ -43,6 +44,9 @@ use proptest::prelude::*;
 use support::people::{Pen, person};
 use support::tx::Tx;
 use support::{Ask, CALLER, key};
+
+/// RFC 8032 section 7.1, the public key of test 1.
+const EDWARDS: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
 fn charges() -> Charges {
     let mut charges = Charges::default();
@@ -117,11 +121,6 @@ fn every_record() -> Vec<Record> {
             review_by: Millis(1_900_000_000_000),
             tags: BTreeSet::from(["b".parse().unwrap(), "a".parse().unwrap()]),
         }),
-        Record::KeyCreated(KeyCreated {
-            address: Address::repeat_byte(0xab),
-            key: key(1),
-            point: "04".into(),
-        }),
         Record::Adopted(Adopted { book: "é".into(), by: "olga".parse().unwrap() }),
         frozen(sam(), Scope::All),
         frozen(sam(), Scope::Caller(CALLER.parse().unwrap())),
@@ -150,10 +149,25 @@ fn every_record() -> Vec<Record> {
             key: key(1),
         }),
     ];
-    records.extend(by_triggers().into_iter().chain(by_rescue()).chain([drilled()]));
+    records
+        .extend(by_triggers().into_iter().chain(of_keys()).chain(by_rescue()).chain([drilled()]));
     records.extend(decisions());
     records.extend(by_people());
     records
+}
+
+fn of_keys() -> [Record; 3] {
+    let object = B128::repeat_byte(6);
+    let key = NoteKey::ed25519(&hex::decode(EDWARDS).unwrap()).unwrap();
+    [
+        Record::CheckpointKeyIntended(CheckpointKeyIntended { object }),
+        Record::CheckpointKeyMade(CheckpointKeyMade { key, object }),
+        Record::KeyCreated(KeyCreated {
+            address: Address::repeat_byte(0xab),
+            key: self::key(1),
+            point: "04".into(),
+        }),
+    ]
 }
 
 fn by_triggers() -> Vec<Record> {
@@ -457,7 +471,7 @@ fn every_kind_of_record_is_read_back_as_it_was_written() {
         let named = format!("\"record\":{{\"{}\":", entry.record.kind());
         assert!(String::from_utf8(line).unwrap().contains(&named), "{named}");
     }
-    assert_eq!(kinds.len(), 24);
+    assert_eq!(kinds.len(), 26);
 }
 
 /// Checks the form without the code that wrote it.

@@ -127,16 +127,39 @@ fn a_signature_that_waited_long_is_looked_at_again() {
 }
 
 #[test]
-fn a_large_input_is_found_in_its_attachment_and_missed_without_it() {
+fn a_large_input_is_found_in_its_attachment_and_what_is_left_out_is_told() {
     let mut vault = Vault::new(BOOK);
     let large = Tx { data: vec![1; 9_000], ..pay(0, 1) };
     assert!(vault.sign(&Ask::of(&large)).is_err());
     assert_eq!(vault.attachments.len(), 1);
+    vault.sign(&eth(0, 1)).unwrap();
     explains_itself(&vault);
-    assert_ne!(verify(&vault.entries, &[]).discrepancies, []);
+    let whole = vault.verify();
+    assert_eq!((whole.repeated, whole.withheld), (2, vec![]));
+    let at = vault.entries.iter().find(|entry| entry.record.asked().is_some()).unwrap().seq;
     let mut flipped = vault.attachments.clone();
     flipped[0][8_000] ^= 1;
-    assert_ne!(verify(&vault.entries, &flipped).discrepancies, []);
+    for attachments in [&[][..], &flipped] {
+        let report = verify(&vault.entries, attachments);
+        assert_eq!((report.discrepancies, report.withheld), (vec![], vec![at]));
+        assert_eq!(report.repeated, 1, "the other one is made again");
+    }
+}
+
+/// What counted a request that is left out cannot be made again either, and is not called wrong.
+#[test]
+fn what_counted_an_input_that_is_left_out_is_told_and_not_called_wrong() {
+    let mut vault = Vault::new(BOOK);
+    let first = reserved(vault.ask(&eth(0, 4)));
+    vault.wait(1_000);
+    assert!(vault.sign(&eth(1, 9)).is_err(), "over the limit, with what is in flight");
+    vault.record(first).unwrap();
+    explains_itself(&vault);
+    let mut entries = vault.entries.clone();
+    signed(&mut entries, 0).asked.input = RecordedInput::TransactionSha256(B256::ZERO);
+    let report = verify(&entries, &[]);
+    assert_eq!(report.discrepancies, []);
+    assert_eq!((report.withheld.len(), report.not_repeated.len(), report.repeated), (1, 1, 0));
 }
 
 // Any life of a vault.
@@ -314,6 +337,8 @@ fn asked(record: &mut Record) -> &mut Asked {
         | Record::Started(_)
         | Record::KeyIntended(_)
         | Record::KeyCreated(_)
+        | Record::CheckpointKeyIntended(_)
+        | Record::CheckpointKeyMade(_)
         | Record::Adopted(_)
         | Record::Settled(_)
         | Record::Priced(_)
@@ -383,9 +408,6 @@ const DAMAGE: &[Damage] = &[
         // 4 ETH and one wei.
         let flipped = text.replacen("3782dace9d900000", "3782dace9d900001", 1);
         asked.input = RecordedInput::Transaction(flipped);
-    }),
-    ("an input that is nowhere", |entries| {
-        signed(entries, 0).asked.input = RecordedInput::TransactionSha256(B256::ZERO);
     }),
     ("a decision before its time", |entries| signed(entries, 0).asked.at.sure.0 -= 2_000),
     ("a decision after its record", |entries| {

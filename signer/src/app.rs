@@ -1,11 +1,13 @@
 //! Builds every part from the configuration, serves until told to stop, and loses nothing on the
 //! way out.
 
+mod planes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use portcullis_policy::id::KeyId;
@@ -19,15 +21,18 @@ use portcullis_proto::v1::people_service_server::PeopleServiceServer;
 use portcullis_proto::v1::signing_service_server::SigningServiceServer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
+use self::planes::{Joined, Planes, writer_result};
+use crate::attestor::Attestor;
 use crate::config::{self, Config, ConfigError};
 use crate::door::Door;
 use crate::edge::approvals::Approvals;
 use crate::edge::control::Control;
 use crate::edge::readers::Readers;
+use crate::edge::receipts::Receipts;
 use crate::edge::release::Release;
 use crate::edge::signing::Signing;
 use crate::edge::stop_orders::StopOrders;
@@ -35,14 +40,15 @@ use crate::edge::{Loopback, LoopbackError, Probe, TrustError};
 use crate::fencer::Fencer;
 use crate::health::Health;
 use crate::hsm::{Hsm, HsmError};
-use crate::journal::{OpenError, Opened, Segments, Storage};
+use crate::journal::{OpenError, Opened, PlacesError, Segments, Storage};
 use crate::keys::Keys;
 use crate::marker::Marker;
 use crate::pipeline::Pipeline;
 use crate::process;
+use crate::proofs::Proofs;
 use crate::remover::Remover;
 use crate::rescue;
-use crate::sequencer::{self, Fatal, Sequencer, StartError, Started};
+use crate::sequencer::{self, Fatal, Heard, Sequencer, StartError, Started};
 use crate::throttle::{Acts, Throttle};
 
 /// Why the signer did not start, or did not go on.
@@ -57,6 +63,9 @@ pub enum AppError {
     /// The journal cannot be opened.
     #[error("the journal cannot be opened")]
     Journal(#[from] OpenError),
+    /// The checkpoints beside it cannot be.
+    #[error("the checkpoints beside the journal cannot be read")]
+    Checkpoints(#[from] PlacesError),
     /// The journal cannot be started from.
     #[error("the journal cannot be started from")]
     Start(#[from] StartError),
@@ -107,8 +116,11 @@ pub enum AppError {
     /// The writer's thread panicked.
     #[error("the journal's writer panicked")]
     WriterPanicked,
-    /// A listener ended without being told to.
-    #[error("a listener ended: without it nobody could sign, or stop the signing")]
+    /// A listener ended without being told to, or a checkpoint could not be kept.
+    #[error(
+        "a listener ended, or a checkpoint could not be kept: without the one nobody could stop \
+         the signing, without the other nothing attests it"
+    )]
     PlaneEnded,
 }
 
@@ -117,10 +129,10 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let memory_locked = process::harden()?;
     // Before anything that takes long: until then the signal would end the process.
     let stops = signal(SignalKind::user_defined1()).map_err(AppError::Signals)?;
-    let (storage, opened) = Segments::open(&config.data)?;
-    let reader = storage.reader();
+    let opened = Segments::open(&config.data)?;
+    let reader = opened.0.reader();
     let hsm = Arc::new(Hsm::open(&config.hsm()?)?);
-    let (started, marker) = begin(config, storage, &opened, &hsm).await?;
+    let (started, marker, attestor) = begin(config, opened, &hsm).await?;
     let Started { sequencer, clock, writer, unfinished_keys, .. } = started;
     let fencer = Arc::new(Fencer::new(sequencer.clone(), hsm.clone()));
     let keys = Arc::new(Keys::new(sequencer.clone(), hsm.clone(), fencer.clone()));
@@ -145,6 +157,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         edge: vec![data.counters(), control.counters()],
         memory_locked,
         marker: marker.clone(),
+        attestor: attestor.clone(),
         untaken_notes,
         clock: clock.clone(),
     });
@@ -153,13 +166,15 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let throttle = Throttle::new(config.rate_per_second_max);
     let pipeline = Arc::new(Pipeline::new(sequencer.clone(), hsm.clone(), throttle));
     chores.spawn(forget_signatures(pipeline.clone()));
-    let signing = Signing::new(pipeline, sequencer.clone());
+    let receipts = Receipts::new(sequencer.clone(), attestor.clone(), Proofs::new(&reader));
+    let signing = Signing::new(pipeline, sequencer.clone(), receipts.clone());
     let approvals = Approvals::new(sequencer.clone());
     let people = Control {
         sequencer: sequencer.clone(),
         keys,
         fencer: fencer.clone(),
         readers: Readers::new(reader),
+        receipts,
         health: health.clone(),
         clock: clock.clone(),
         acts: approvals.acts.clone(),
@@ -167,6 +182,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     };
 
     let mut planes = Planes::default();
+    planes.keep(attestor.clone().run());
     if let Some(listener) = orders {
         let (trust, sequencer) = (control.trust.clone(), sequencer.clone());
         let orders = StopOrders { listener, trust, sequencer, fencer, clock };
@@ -177,74 +193,55 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     planes.serve(|stopped| control.serve(Release(people), stopped));
     planes.serve(|stopped| loopback.serve(probe(&health), stopped));
 
-    let (ended, mut writer_ended) = oneshot::channel();
-    std::thread::spawn(move || ended.send(writer.join()));
+    let mut writer_ended = watched(writer);
     planes.until_the_end(&mut writer_ended).await?;
-    tracing::info!("stopping: finishing what is under way");
     chores.abort_all();
     planes.end().await;
     sequencer.finish();
+    leave(writer_ended, &marker, &attestor, &hsm).await
+}
+
+/// Tells when the writer has ended, and how.
+fn watched(writer: JoinHandle<Result<(), Fatal>>) -> oneshot::Receiver<Joined> {
+    let (ended, writer_ended) = oneshot::channel();
+    std::thread::spawn(move || ended.send(writer.join()));
+    writer_ended
+}
+
+/// Waits for the writer, and tells where the journal ended.
+async fn leave(
+    writer_ended: oneshot::Receiver<Joined>,
+    marker: &Marker,
+    attestor: &Attestor,
+    token: &Hsm,
+) -> Result<(), AppError> {
     let result = writer_result(writer_ended.await);
     marker.tell().await;
-    hsm.close().await;
+    if let Err(error) = attestor.attest().await {
+        tracing::error!(%error, "the last checkpoint could not be kept");
+    }
+    token.close().await;
     result
 }
 
-/// Starts the sequencer, on a journal that is the one that the token has heard of.
+/// Starts the sequencer, on a journal that is the one that the token and its last checkpoint speak
+/// of.
 async fn begin(
     config: &Config,
-    storage: Segments,
-    opened: &Opened,
+    (storage, opened): (Segments, Opened),
     token: &Arc<Hsm>,
-) -> Result<(Started, Arc<Marker>), AppError> {
+) -> Result<(Started, Arc<Marker>, Arc<Attestor>), AppError> {
     let vault = sequencer::vault_of(&storage).map_err(StartError::Read)?;
     let marked = Marker::read(token, vault.ok_or(StartError::Empty)?).await?;
+    let (places, kept) = storage.places()?;
     let cut = opened.cut.as_ref().map_or(0, |cut| cut.bytes);
-    let started = sequencer::start(Box::new(storage), cut, &marked)?;
+    let started = sequencer::start(Box::new(storage), cut, &Heard { marked, kept })?;
     let (sequencer, behind) = (started.sequencer.clone(), started.behind.clone());
     sequencer.arm(config.triggers.denials()?);
+    let attestor = Attestor::new(sequencer.clone(), token.clone(), places);
+    attestor.prepare().await;
     let marker = Marker::new(sequencer, token.clone(), marked, behind);
-    Ok((started, Arc::new(marker)))
-}
-
-/// The listeners, and the word that ends them.
-#[derive(Default)]
-struct Planes {
-    tasks: JoinSet<()>,
-    stop: watch::Sender<bool>,
-}
-
-impl Planes {
-    /// Begins to serve, until told to stop.
-    fn serve<F: Future<Output = ()> + Send + 'static>(
-        &mut self,
-        begin: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send>>) -> F,
-    ) {
-        let mut stop = self.stop.subscribe();
-        let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
-        self.tasks.spawn(begin(Box::pin(stopped)));
-    }
-
-    /// Ends well when told to; else because the journal cannot be written any more, or because a
-    /// listener is gone: a signer that cannot be told to stop must not go on signing.
-    async fn until_the_end(
-        &mut self,
-        writer_ended: &mut oneshot::Receiver<Joined>,
-    ) -> Result<(), AppError> {
-        tokio::select! {
-            told = told_to_stop() => told.map_err(AppError::Signals),
-            ended = writer_ended => {
-                writer_result(ended)?;
-                Err(AppError::PlaneEnded)
-            }
-            _ = self.tasks.join_next() => Err(AppError::PlaneEnded),
-        }
-    }
-
-    async fn end(mut self) {
-        self.stop.send_replace(true);
-        while self.tasks.join_next().await.is_some() {}
-    }
+    Ok((started, Arc::new(marker), Arc::new(attestor)))
 }
 
 /// Reads every key's attributes again from time to time: one that drifts while we serve is frozen.
@@ -271,15 +268,6 @@ async fn forget_signatures(pipeline: Arc<Pipeline>) {
     }
 }
 
-type Joined = std::thread::Result<Result<(), Fatal>>;
-
-fn writer_result<E>(ended: Result<Joined, E>) -> Result<(), AppError> {
-    match ended {
-        Ok(Ok(result)) => Ok(result?),
-        Ok(Err(_)) | Err(_) => Err(AppError::WriterPanicked),
-    }
-}
-
 async fn bind_orders(config: Option<&config::StopOrders>) -> Result<Option<TcpListener>, AppError> {
     let Some(config::StopOrders { listen }) = config else { return Ok(None) };
     let fault = |source| AppError::Listen { plane: "stop orders", address: *listen, source };
@@ -294,16 +282,6 @@ async fn stop_on_signals(mut signals: Signal, sequencer: Sequencer) {
         let stopped = sequencer.freeze(stop).await;
         tracing::warn!(recorded = stopped.sequence.is_some(), "SIGUSR1: everything is stopped");
     }
-}
-
-async fn told_to_stop() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }
 
 fn data_routes(signing: Signing) -> Result<Routes, AppError> {

@@ -9,6 +9,7 @@ use portcullis_policy::record::Environment;
 use portcullis_policy::time::{Millis, Span};
 use portcullis_policy::utc::rfc3339;
 
+use crate::attestor::Attestor;
 use crate::clock::Clock;
 use crate::edge::{EdgeCounters, Trust};
 use crate::hsm::Hsm;
@@ -32,6 +33,8 @@ pub struct Health {
     pub memory_locked: bool,
     /// How far the token has heard of the journal.
     pub marker: Arc<Marker>,
+    /// What signs checkpoints.
+    pub attestor: Arc<Attestor>,
     /// Notes of rescues that were not taken in at the start, a line each.
     pub untaken_notes: Vec<String>,
     /// Time as the journal has it.
@@ -58,6 +61,7 @@ impl Health {
             lines.extend(trust.troubles().iter().map(|trouble| format!("{plane}: {trouble}")));
         }
         lines.extend(self.marker.troubles());
+        lines.extend(self.attestor.troubles());
         lines.extend(self.untaken_notes.iter().cloned());
         if !self.memory_locked {
             lines.push("memory is not locked: raise the limit (LimitMEMLOCK=infinity)".into());
@@ -104,6 +108,9 @@ impl Health {
         metric(&mut text, "portcullis_journal_sequence", "gauge", "Last durable record", &head);
         let (marked, help) = (self.marker.sequence(), "Last record that the token has heard of");
         metric(&mut text, "portcullis_marker_sequence", "gauge", help, &marked.to_string());
+        let attested = self.attestor.newest().map_or(0, |newest| newest.checkpoint.size);
+        let help = "Records under the newest signed checkpoint";
+        metric(&mut text, "portcullis_checkpoint_size", "gauge", help, &attested.to_string());
         let ready = u8::from(self.blocking().is_empty()).to_string();
         metric(&mut text, "portcullis_ready", "gauge", "Whether signatures can be made", &ready);
         self.drill_metric(&mut text);

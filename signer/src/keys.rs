@@ -4,6 +4,8 @@
 //! absent is unusable. Nothing is healed by forgetting. What the token says of a public point is
 //! believed only where it is a single one; where it is not, the private key must prove itself.
 
+mod checkpoint;
+mod finding;
 mod lines;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +19,8 @@ use portcullis_policy::stops::Scope;
 use portcullis_policy::time::Millis;
 use portcullis_proto::v1::CreateKeyRequest;
 
+use self::checkpoint::Standing;
+use self::finding::{Finding, drifted, judge};
 use crate::fencer::{Expected, Fencer};
 use crate::hsm::{Drift, Hsm, HsmError, SignFault, TokenKey};
 use crate::refusal::Refusal;
@@ -35,6 +39,7 @@ pub struct Keys {
     /// Keys whose fence somebody took away while this process ran. It was put back.
     unfenced: Mutex<BTreeSet<KeyId>>,
     strangers: Mutex<Vec<String>>,
+    checkpoint_key: Mutex<Option<String>>,
 }
 
 /// How far the making of a key is.
@@ -101,6 +106,7 @@ impl Keys {
             troubles: Mutex::default(),
             unfenced: Mutex::default(),
             strangers: Mutex::default(),
+            checkpoint_key: Mutex::default(),
         }
     }
 
@@ -172,6 +178,7 @@ impl Keys {
             }
         }
         self.fence_again(&undone).await;
+        *self.checkpoint_key.lock() = checkpoint::trouble(&after.checkpoints, &on_token);
         self.note_strangers(&on_token, unfinished);
         outcome
     }
@@ -267,10 +274,15 @@ impl Keys {
             if id.is_some_and(|id| view.keys.contains_key(id)) {
                 return None;
             }
+            let half_made = match checkpoint::standing(&view.checkpoints, found) {
+                Some(Standing::Made) => return None,
+                Some(Standing::HalfMade) => true,
+                None => false,
+            };
             let what = match id.and_then(|id| begun.get(id)) {
                 Some(Making::UnderWay) => return None,
                 Some(Making::GivenUp) => HALF_MADE,
-                None if id.is_some_and(|id| unfinished.contains(id)) => HALF_MADE,
+                None if half_made || id.is_some_and(|id| unfinished.contains(id)) => HALF_MADE,
                 None => "unknown",
             };
             Some(format!("the token holds a key that is {what}: label {:?}", found.label))
@@ -297,6 +309,7 @@ impl Keys {
         lines.extend(lines::refused(&view));
         lines.extend(lines::unremoved(&view));
         lines.extend(self.strangers.lock().iter().cloned());
+        lines.extend(self.checkpoint_key.lock().iter().cloned());
         lines
     }
 }
@@ -325,40 +338,6 @@ impl Drop for Begun<'_> {
             *making = Making::GivenUp;
         }
     }
-}
-
-/// What a key's objects in the token say of it.
-enum Finding {
-    Good,
-    /// It is not as it was made, for this reason.
-    Bad(String),
-    /// There is one private key as we make them, and no telling whose point it has.
-    Unproven,
-}
-
-fn judge(found: &[&TokenKey], pinned: &PublicPoint, expected: Expected) -> Finding {
-    let found = match found {
-        [] => return Finding::Bad(ABSENT.into()),
-        [found] => found,
-        [_, _, ..] => return Finding::Bad(DOUBLED.into()),
-    };
-    let may_be_fenced = expected != Expected::Open;
-    let drift = found.drift.iter().copied();
-    let drift: Vec<Drift> =
-        drift.filter(|drift| !may_be_fenced || *drift != Drift::Fenced).collect();
-    if !drift.is_empty() {
-        return Finding::Bad(drifted(&drift));
-    }
-    match &found.point {
-        Some(public) if **public == *pinned => Finding::Good,
-        Some(_) => Finding::Bad("its public point is not the pinned one".into()),
-        None => Finding::Unproven,
-    }
-}
-
-fn drifted(drift: &[Drift]) -> String {
-    let drift: Vec<String> = drift.iter().map(ToString::to_string).collect();
-    format!("its attributes drifted: {}", drift.join(", "))
 }
 
 fn pinned(key: &KeyView) -> Option<Arc<PublicPoint>> {

@@ -4,6 +4,7 @@
 //! are in `portcullis-policy`.
 
 pub mod app;
+pub mod attestor;
 pub mod clock;
 pub mod config;
 mod door;
@@ -19,6 +20,7 @@ pub mod marker;
 pub mod pin;
 pub mod pipeline;
 pub mod process;
+pub mod proofs;
 pub mod recent;
 pub mod refusal;
 pub mod remover;

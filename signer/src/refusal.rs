@@ -102,6 +102,9 @@ pub enum Refusal {
         /// The name given.
         name: String,
     },
+    /// No checkpoint covers a record yet.
+    #[error("record {0} is not under a signed checkpoint yet")]
+    NotAttested(Sequence),
     /// A label that is taken.
     #[error("a key is already called {0:?}")]
     LabelTaken(String),

@@ -4,6 +4,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test stops at what it did not expect, and its numbers are small"
 )]
 
@@ -15,21 +16,26 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use alloy_primitives::B128;
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use portcullis::clock::Clock;
 use portcullis::fencer::Fencer;
-use portcullis::hsm::{Hsm, HsmConfig, TokenSelector};
+use portcullis::hsm::{
+    CheckpointFault, CheckpointKind, Hsm, HsmConfig, HsmError, TokenSelector, checkpoint_id,
+};
 use portcullis::journal::{Batch, Memory, Storage};
 use portcullis::keys::{KeyOrder, Keys};
 use portcullis::pin::PinSource;
-use portcullis::sequencer::{self, Sequencer};
+use portcullis::sequencer::{self, CheckpointKeyStep, Sequencer};
 use portcullis_policy::id::{BookHash, ChainId, Epoch, KeyId, PersonId, Sequence};
+use portcullis_policy::note::{Checkpoint, Note, Verifier, origin};
 use portcullis_policy::record::{
     Entry, Environment, FORMAT, Genesis, KeyIntended, Person, Record, Role,
 };
+use portcullis_policy::state::CheckpointKey;
 use portcullis_policy::stops::Scope;
 use portcullis_policy::time::Span;
 use portcullis_proto::v1::CreateKeyRequest;
@@ -76,9 +82,8 @@ impl Vault {
         batch.push_record(&entry.encode().unwrap()).unwrap();
         let mut memory = Memory::default();
         let _durable = memory.append_if_owner(Epoch(0), &batch).unwrap();
-        let sequencer = sequencer::start(Box::new(memory), 0, &portcullis::marker::Marked::Nothing)
-            .unwrap()
-            .sequencer;
+        let sequencer =
+            sequencer::start(Box::new(memory), 0, &sequencer::Heard::default()).unwrap().sequencer;
 
         let pin = PinSource::File(tokens.pin_file(PIN));
         let token = TokenSelector::Label("vault".to_owned());
@@ -293,4 +298,105 @@ fn intended(key: KeyId, label: &str) -> KeyIntended {
         review_by: Clock::genesis().now().sure.plus(Span(86_400_000)),
         tags: BTreeSet::new(),
     }
+}
+
+/// A checkpoint key of this kind, on record and in the token.
+async fn make_checkpoint_key(vault: &Vault, kind: CheckpointKind) -> CheckpointKey {
+    let object = B128::repeat_byte(7);
+    let step = |step| vault.sequencer.checkpoint_key(step);
+    step(CheckpointKeyStep::Intended(object)).await.unwrap();
+    let key = vault.hsm.create_checkpoint_key(object, kind).await.unwrap();
+    step(CheckpointKeyStep::Made(object, key)).await.unwrap();
+    vault.sequencer.view().checkpoints.made.clone().unwrap()
+}
+
+fn checkpoint_object(session: &Session, class: ObjectClass, object: &B128) -> ObjectHandle {
+    let id = Attribute::Id(checkpoint_id(object));
+    session.find_objects(&[Attribute::Class(class), id]).unwrap()[0]
+}
+
+#[expect(clippy::disallowed_methods, reason = "somebody who has the PIN changes the key")]
+fn signs_checkpoints(test: &str, kind: CheckpointKind) {
+    opened(test, async |vault| {
+        let made = make_checkpoint_key(vault, kind).await;
+        vault.check().await;
+        assert_eq!(vault.keys.troubles(), Vec::<String>::new());
+        let root = vault.sequencer.durable_root();
+        let note = vault.hsm.sign_checkpoint(root, made.clone()).await.unwrap();
+        let name = origin(vault.sequencer.view().vault.0);
+        let verifier = Verifier { name, key: made.key.clone() };
+        assert_eq!(Note::parse(&note.to_string()).unwrap().check(&verifier), Ok(()));
+        let signed = Checkpoint::parse(&note.text).unwrap();
+        let head = *vault.sequencer.head().borrow();
+        assert_eq!((signed.size, signed.root), (head.sequence.0, head.root));
+
+        // Not twice, and not another.
+        let again = vault.sequencer.checkpoint_key(CheckpointKeyStep::Intended(B128::ZERO)).await;
+        assert!(again.is_err());
+        let session = raw();
+        let private = checkpoint_object(&session, ObjectClass::PRIVATE_KEY, &made.object);
+        let extractable = session.get_attributes(private, &[AttributeType::Extractable]).unwrap();
+        assert_eq!(extractable, [Attribute::Extractable(false)]);
+
+        session.update_attributes(private, &[Attribute::Derive(true)]).unwrap();
+        vault.check().await;
+        let [trouble] = &vault.keys.troubles()[..] else { panic!("one trouble") };
+        assert!(trouble.contains("checkpoints") && trouble.contains("may derive"), "{trouble}");
+
+        session.destroy_object(private).unwrap();
+        let gone = vault.hsm.sign_checkpoint(root, made).await;
+        let missing = CheckpointFault::Objects(0);
+        assert!(
+            matches!(gone, Err(HsmError::Checkpoint(why)) if why.to_string() == missing.to_string())
+        );
+        vault.check().await;
+        let [trouble] = &vault.keys.troubles()[..] else { panic!("one trouble") };
+        assert!(trouble.contains("checkpoints") && trouble.contains("absent"), "{trouble}");
+    });
+}
+
+#[test]
+fn an_ed25519_key_signs_checkpoints_and_is_no_stranger() {
+    signs_checkpoints(
+        "an_ed25519_key_signs_checkpoints_and_is_no_stranger",
+        CheckpointKind::Ed25519,
+    );
+}
+
+#[test]
+fn a_p256_key_signs_checkpoints_and_is_no_stranger() {
+    signs_checkpoints("a_p256_key_signs_checkpoints_and_is_no_stranger", CheckpointKind::P256);
+}
+
+#[test]
+fn another_key_in_the_place_of_the_checkpoint_key_attests_nothing() {
+    let test = "another_key_in_the_place_of_the_checkpoint_key_attests_nothing";
+    opened(test, async |vault| {
+        let made = make_checkpoint_key(vault, CheckpointKind::Ed25519).await;
+        let session = raw();
+        let private = checkpoint_object(&session, ObjectClass::PRIVATE_KEY, &made.object);
+        session.destroy_object(private).unwrap();
+        let other = vault.hsm.create_checkpoint_key(made.object, CheckpointKind::Ed25519).await;
+        assert_ne!(other.unwrap(), made.key);
+        let signed = vault.hsm.sign_checkpoint(vault.sequencer.durable_root(), made).await;
+        assert!(matches!(signed, Err(HsmError::Checkpoint(CheckpointFault::Signature))));
+    });
+}
+
+#[test]
+fn a_checkpoint_key_whose_making_did_not_end_is_told() {
+    opened("a_checkpoint_key_whose_making_did_not_end_is_told", async |vault| {
+        let object = B128::repeat_byte(7);
+        let intended = CheckpointKeyStep::Intended(object);
+        vault.sequencer.checkpoint_key(intended).await.unwrap();
+        vault.hsm.create_checkpoint_key(object, CheckpointKind::Ed25519).await.unwrap();
+        vault.check().await;
+        let [trouble] = &vault.keys.troubles()[..] else { panic!("one trouble") };
+        assert!(trouble.contains("left by a creation that did not end"), "{trouble}");
+        // One that nobody intended is unknown.
+        let other = B128::repeat_byte(8);
+        vault.hsm.create_checkpoint_key(other, CheckpointKind::P256).await.unwrap();
+        vault.check().await;
+        assert!(vault.keys.troubles().iter().any(|trouble| trouble.contains("unknown")));
+    });
 }

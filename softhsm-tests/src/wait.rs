@@ -30,3 +30,20 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T, Ti
         thread::sleep(PAUSE);
     }
 }
+
+/// The same, for what takes a call to see.
+pub async fn until_async<T>(
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> Result<T, TimedOut> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return Ok(found);
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(TimedOut { what: what.to_owned() });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -14,6 +14,8 @@
 
 mod support;
 
+#[path = "trouble/attesting.rs"]
+mod attesting;
 #[path = "trouble/audit.rs"]
 mod audit;
 #[path = "trouble/callers.rs"]

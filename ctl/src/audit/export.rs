@@ -1,7 +1,9 @@
-//! `audit export -o FILE`: the journal as it is, a line a record, and its head in `FILE.head`.
+//! `audit export -o FILE`: the journal as it is, a line a record; its head in `FILE.head`, and the
+//! signed checkpoint that it ends with in `FILE.checkpoint`.
 //!
 //! The file is the journal and nothing else, so that anybody can check it with other tools. It
-//! appears only when it is whole.
+//! appears only when it is whole. It ends at the newest checkpoint, so that nothing in it is
+//! anybody's mere word; where the signer has none, it ends at the head, and that is said.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, Write as _};
@@ -10,10 +12,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use portcullis_client::wire::{JournalHead, JournalLine, ReadJournalRequest, ReadJournalResponse};
 use portcullis_client::{CallError, ControlClient};
+use portcullis_policy::note::Checkpoint;
+use portcullis_policy::tree::{Frontier, leaf_hash};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
+use crate::audit::checkpoint::{self, Attested};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, fields, hex0x};
@@ -53,6 +58,12 @@ pub(crate) enum ExportFault {
     /// A record that is not one line.
     #[error("record {at} is not one line: it is not the journal's form")]
     NotALine { at: u64 },
+    /// What was read is not what was signed.
+    #[error(
+        "the {size} records that the signer sent are not those that its checkpoint was signed \
+         over: its journal was changed, or this is none of its own"
+    )]
+    OtherRecords { size: u64 },
     /// The signer gave no head that the records add up to.
     #[error("the signer's records never added up to its head of {size} records, after {have}")]
     NoHead { size: u64, have: u64 },
@@ -62,7 +73,10 @@ impl ExportFault {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Write { .. } | Self::Head(_) => Exit::Failure,
-            Self::Gap { .. } | Self::NotALine { .. } | Self::NoHead { .. } => Exit::Unverified,
+            Self::Gap { .. }
+            | Self::NotALine { .. }
+            | Self::OtherRecords { .. }
+            | Self::NoHead { .. } => Exit::Unverified,
         }
     }
 }
@@ -74,30 +88,49 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let control = connection.control().await?;
     let mut export = Export::create(&args.file)?;
-    let head = export.read_all(&control).await?;
+    let attested = checkpoint::newest(&control).await?;
+    let head = match &attested {
+        Some(attested) => export.read_to(&control, &attested.checkpoint).await?,
+        None => export.read_all(&control).await?,
+    };
     let attachments = export.attachments;
-    export.finish(&head)?;
+    export.finish(&head, attested.as_ref())?;
     let root = hex0x(&head.root);
+    let under = if attested.is_some() { "a signed checkpoint" } else { "nothing" };
     let human = fields(&[
         ("written", args.file.display().to_string()),
         ("records", head.size.to_string()),
         ("attachments", attachments.to_string()),
         ("root", root.clone()),
+        ("attested by", under.to_owned()),
     ]);
     let json = json!({
         "file": args.file,
         "size": head.size,
         "attachments": attachments,
         "root": root,
+        "attested": attested.is_some(),
     });
     output.result(&human, &json)?;
+    if attested.is_none() {
+        output.note("warning: the signer has no signed checkpoint: portctl status says why");
+    }
     Ok(Exit::Done)
 }
 
 /// Where the head of an export is.
 pub(crate) fn head_file(export: &Path) -> PathBuf {
+    with_ending(export, ".head")
+}
+
+/// Where its checkpoint is.
+pub(crate) fn checkpoint_file(export: &Path) -> PathBuf {
+    with_ending(export, ".checkpoint")
+}
+
+fn with_ending(export: &Path, ending: &str) -> PathBuf {
     let mut name = export.as_os_str().to_owned();
-    name.push(".head");
+    name.push(ending);
     PathBuf::from(name)
 }
 
@@ -111,6 +144,7 @@ struct Export {
     attachments: u64,
     pending: u64,
     bytes: u64,
+    tree: Frontier,
     /// The last place where records and head agreed: bytes up to there, and the head.
     agreed: Option<(u64, JournalHead)>,
 }
@@ -125,8 +159,35 @@ impl Export {
             attachments: 0,
             pending: 0,
             bytes: 0,
+            tree: Frontier::default(),
             agreed: None,
         })
+    }
+
+    /// Reads from genesis to a checkpoint, and holds what came against it.
+    async fn read_to(
+        &mut self,
+        control: &ControlClient,
+        checkpoint: &Checkpoint,
+    ) -> Result<JournalHead, Failure> {
+        let size = checkpoint.size;
+        let request = ReadJournalRequest { from_sequence: 1, follow: false, limit: size };
+        let mut journal = control.read_journal(request).await?;
+        while let Some(batch) = journal.next().await? {
+            for line in &batch.lines {
+                self.write(line)?;
+            }
+        }
+        if self.size != size {
+            return Err(ExportFault::NoHead { size, have: self.size }.into());
+        }
+        if self.tree.root() != checkpoint.root {
+            return Err(ExportFault::OtherRecords { size }.into());
+        }
+        let head = JournalHead { size, root: checkpoint.root.to_vec() };
+        self.attachments = self.pending;
+        self.agreed = Some((self.bytes, head.clone()));
+        Ok(head)
     }
 
     /// Reads from genesis to the head. Under load the head runs ahead of what was read; a second
@@ -179,6 +240,7 @@ impl Export {
             return Err(ExportFault::NotALine { at: wanted });
         }
         self.size = wanted;
+        self.tree.push(leaf_hash(&line.content));
         self.write_line(&line.content)
     }
 
@@ -192,7 +254,7 @@ impl Export {
 
     /// Cuts what came after the head, and puts both files in their places, the head first: an
     /// export without one is never left behind.
-    fn finish(self, head: &JournalHead) -> Result<(), ExportFault> {
+    fn finish(self, head: &JournalHead, attested: Option<&Attested>) -> Result<(), ExportFault> {
         let Self { path, out, agreed, .. } = self;
         let length = agreed.map_or(0, |(length, _)| length);
         let fault = |source| unwritable(&path, source);
@@ -203,18 +265,35 @@ impl Export {
         let mut beside_it = beside(&path)?;
         beside_it.write_all(format!("{text}\n").as_bytes()).map_err(fault)?;
         place(beside_it, &head_file(&path))?;
+        write_checkpoint(&checkpoint_file(&path), attested)?;
         place(file, &path)
     }
 }
 
-fn beside(path: &Path) -> Result<NamedTempFile, ExportFault> {
+/// One of an earlier export must not stay beside another one.
+fn write_checkpoint(path: &Path, attested: Option<&Attested>) -> Result<(), ExportFault> {
+    match attested {
+        Some(attested) => {
+            let mut file = beside(path)?;
+            let written = file.write_all(attested.note.to_string().as_bytes());
+            written.map_err(|source| unwritable(path, source))?;
+            place(file, path)
+        }
+        None => match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(path, error)),
+            Ok(()) | Err(_) => Ok(()),
+        },
+    }
+}
+
+pub(super) fn beside(path: &Path) -> Result<NamedTempFile, ExportFault> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
     NamedTempFile::new_in(folder).map_err(|source| unwritable(path, source))
 }
 
 /// Durable under its name, or not there.
-fn place(file: NamedTempFile, path: &Path) -> Result<(), ExportFault> {
+pub(super) fn place(file: NamedTempFile, path: &Path) -> Result<(), ExportFault> {
     let fault = |source| unwritable(path, source);
     // A device or a pipe would be gone, and a file in its place.
     if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
@@ -225,7 +304,7 @@ fn place(file: NamedTempFile, path: &Path) -> Result<(), ExportFault> {
     file.sync_all().map_err(fault)
 }
 
-fn unwritable(path: &Path, source: io::Error) -> ExportFault {
+pub(super) fn unwritable(path: &Path, source: io::Error) -> ExportFault {
     ExportFault::Write { path: path.to_owned(), source }
 }
 

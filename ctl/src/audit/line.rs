@@ -73,6 +73,12 @@ fn words(record: &Record, registry: &Registry) -> String {
         Record::KeyCreated(key) => {
             format!("key {} has address {}", key.key, key.address.to_checksum(None))
         }
+        Record::CheckpointKeyIntended(key) => {
+            format!("a key for checkpoints ({}) is about to be made", key.object)
+        }
+        Record::CheckpointKeyMade(made) => {
+            format!("checkpoints are signed from here on, with {} of the token", made.object)
+        }
         Record::Adopted(adopted) => {
             format!("a book of {} bytes by {}", adopted.book.len(), adopted.by)
         }

@@ -1,9 +1,11 @@
-//! `audit tail | show | export | verify`.
+//! `audit tail | show | export | verify | checkpoint | receipt`.
 
+pub(crate) mod checkpoint;
 pub(crate) mod cursor;
 pub(crate) mod export;
 pub(crate) mod line;
 mod people;
+pub(crate) mod receipt;
 mod show;
 mod tail;
 mod together;
@@ -23,8 +25,12 @@ pub(crate) enum AuditVerb {
     Show(show::ShowArgs),
     /// Write the whole journal to a file, as it is, and its head beside it.
     Export(export::ExportArgs),
-    /// Check an export offline: bytes, tree, and every decision made again.
+    /// Check an export offline, in four levels: form, tree, people, and every decision made again.
     Verify(verify::VerifyArgs),
+    /// Show the newest signed checkpoint, and keep it to hold the journal against another day.
+    Checkpoint(checkpoint::CheckpointArgs),
+    /// Fetch or check the proof that one record is in the journal.
+    Receipt(receipt::ReceiptArgs),
 }
 
 pub(crate) async fn run(
@@ -37,5 +43,7 @@ pub(crate) async fn run(
         AuditVerb::Show(args) => show::run(&args, connection, output).await,
         AuditVerb::Export(args) => export::run(&args, connection, output).await,
         AuditVerb::Verify(args) => verify::run(&args, output),
+        AuditVerb::Checkpoint(args) => checkpoint::run(&args, connection, output).await,
+        AuditVerb::Receipt(args) => receipt::run(&args, connection, output).await,
     }
 }

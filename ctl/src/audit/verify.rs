@@ -1,18 +1,22 @@
-//! `audit verify FILE`: offline, trusting nobody. The checking itself is the policy crate's.
+//! `audit verify FILE`: offline, trusting nobody, in four levels; each that is wrong has an exit code
+//! of its own. The checking itself is the policy crate's.
+
+mod words;
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use portcullis_policy::id::Sequence;
+use portcullis_policy::note::{self, Note, NoteFault};
 use portcullis_policy::record::Entry;
-use portcullis_policy::verify::{Report, Verifier};
-use serde_json::{Value, json};
+use portcullis_policy::verify::{Discrepancy, Level, Report, Verifier};
 
-use crate::audit::export::{ATTACHMENT, Head, head_file};
+use crate::audit::export::{ATTACHMENT, Head, checkpoint_file, head_file};
 use crate::audit::together::Together;
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, fields, hex0x};
+use crate::output::{Output, hex0x};
 
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
@@ -22,6 +26,14 @@ pub(crate) struct VerifyArgs {
     /// somebody else.
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
+    /// A signed checkpoint to hold it against, too; may be given more than once. That in
+    /// FILE.checkpoint is taken if it is there. Best ones you kept on other days.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// Who must have signed the checkpoints: NAME+ID+KEY, as `portctl audit checkpoint` printed it
+    /// when you believed it [default: whoever the journal says].
+    #[arg(long, value_name = "KEY")]
+    journal: Option<String>,
     /// Print the texts that people signed, too.
     #[arg(long)]
     statements: bool,
@@ -36,6 +48,12 @@ pub(crate) enum VerifyFault {
     /// An attachment's line is damaged.
     #[error("line {line} of {path} is no attachment", path = path.display())]
     Attachment { path: PathBuf, line: u64 },
+    /// A checkpoint is none.
+    #[error("{path} is no signed checkpoint: {fault}", path = path.display())]
+    Checkpoint { path: PathBuf, fault: NoteFault },
+    /// Not a key.
+    #[error("--journal is no verifier key: {0}")]
+    Journal(NoteFault),
     /// The head is damaged.
     #[error("{path} is no head", path = path.display())]
     Head { path: PathBuf, source: serde_json::Error },
@@ -45,35 +63,33 @@ impl VerifyFault {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Read { .. } => Exit::Failure,
-            Self::Attachment { .. } | Self::Head { .. } => Exit::Unverified,
+            Self::Journal(_) => Exit::Usage,
+            Self::Attachment { .. } => Exit::WrongForm,
+            Self::Head { .. } | Self::Checkpoint { .. } => Exit::WrongTree,
         }
     }
 }
 
 pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
-    let (report, together) = check(&args.file)?;
+    let journal = args.journal.as_deref().map(note::Verifier::parse).transpose();
+    let journal = journal.map_err(VerifyFault::Journal)?;
+    let known = journal.is_some();
+    let mut checkpoints = args.checkpoint.clone();
+    let beside = checkpoint_file(&args.file);
+    checkpoints.extend(beside.exists().then_some(beside));
+    let checkpoints: Result<Vec<Note>, _> = checkpoints.iter().map(|path| note_in(path)).collect();
+    let verifier = Verifier::against(checkpoints?, journal);
+    let (mut report, together) = check(&args.file, verifier)?;
     let named = args.head.clone().unwrap_or_else(|| head_file(&args.file));
     // Only a head nobody named may be missing, and that is said.
     let head = if args.head.is_none() && !named.exists() { None } else { Some(read_head(&named)?) };
-    let mut wrong: Vec<String> = report
-        .discrepancies
-        .iter()
-        .map(|found| format!("record {}: {}", found.at, found.what))
-        .collect();
-    let root = hex0x(report.root.as_slice());
     if let Some(head) = &head {
-        let (said, is) = ((head.size, &head.root), (report.size, &root));
-        if said != is {
-            wrong.push(format!(
-                "the head speaks of {} records with root {}, and the file holds {} with root {}",
-                said.0, said.1, is.0, is.1
-            ));
-        }
+        hold_against(head, &mut report);
     }
     let (mut human, mut json) =
-        (human(&report, &root, &wrong), json(&report, &root, &wrong, head.is_some()));
+        (words::human(&report, known), words::json(&report, head.is_some()));
     // What a journal tells that does not verify is no evidence of anything.
-    if wrong.is_empty() {
+    if report.discrepancies.is_empty() {
         let told = together.human(args.statements);
         if !told.is_empty() {
             human.push_str(&format!("\n\nwhat people did together\n\n{told}"));
@@ -83,24 +99,49 @@ pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
         }
     }
     output.result(&human, &json)?;
-    if head.is_none() {
+    if head.is_none() && report.attested == 0 {
         output.note("warning: no head to hold it against, so records cut from its end go unseen");
     }
-    output
-        .note("no checkpoint attests these records: who could edit the export could edit its head");
-    Ok(if wrong.is_empty() { Exit::Done } else { Exit::Unverified })
+    for warning in words::warnings(&report, known) {
+        output.note(&warning);
+    }
+    Ok(exit(&report))
+}
+
+fn exit(report: &Report) -> Exit {
+    match report.first_wrong() {
+        Some(Level::Form) => Exit::WrongForm,
+        Some(Level::Tree) => Exit::WrongTree,
+        Some(Level::People) => Exit::WrongPeople,
+        Some(Level::Replay) => Exit::WrongReplay,
+        None if report.unattested() > 0 || !report.withheld.is_empty() => Exit::Unattested,
+        None => Exit::Done,
+    }
+}
+
+/// A head is nobody's signature, but it shows what is missing.
+fn hold_against(head: &Head, report: &mut Report) {
+    let root = hex0x(report.root.as_slice());
+    if (head.size, &head.root) != (report.size, &root) {
+        let what = format!(
+            "the head speaks of {} records with root {}, and the file holds {} with root {root}",
+            head.size, head.root, report.size
+        );
+        let (at, level) = (Sequence(report.size), Level::Tree);
+        report.discrepancies.push(Discrepancy { at, level, what });
+    }
 }
 
 /// What checking an export finds.
 pub(crate) fn report(path: &Path) -> Result<Report, VerifyFault> {
-    Ok(check(path)?.0)
+    Ok(check(path, Verifier::default())?.0)
 }
 
 /// Hands the export to the policy crate, line by line.
-fn check(path: &Path) -> Result<(Report, Together), VerifyFault> {
+fn check(path: &Path, mut verifier: Verifier) -> Result<(Report, Together), VerifyFault> {
     let unreadable = |source| VerifyFault::Read { path: path.to_owned(), source };
     let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(unreadable)?);
-    let (mut verifier, mut together) = (Verifier::default(), Together::default());
+    let mut together = Together::default();
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
@@ -139,39 +180,9 @@ fn read_head(path: &Path) -> Result<Head, VerifyFault> {
         .map_err(|source| VerifyFault::Head { path: path.to_owned(), source })
 }
 
-fn vault(report: &Report) -> String {
-    report.vault.as_ref().map_or_else(|| "none".to_owned(), |vault| hex0x(vault.0.as_slice()))
-}
-
-fn human(report: &Report, root: &str, wrong: &[String]) -> String {
-    let kinds = report.kinds.iter().map(|(kind, count)| format!("{count} {kind}"));
-    let mut lines = vec![
-        ("vault", vault(report)),
-        ("records", report.size.to_string()),
-        ("root", root.to_owned()),
-        ("kinds", kinds.collect::<Vec<_>>().join(", ")),
-        ("decisions made again", report.repeated.to_string()),
-    ];
-    if !report.not_repeated.is_empty() {
-        let list: Vec<String> = report.not_repeated.iter().map(ToString::to_string).collect();
-        lines.push(("not made again: they counted requests without a record", list.join(", ")));
-    }
-    lines.extend(wrong.iter().map(|what| ("wrong", what.clone())));
-    let verdict = if wrong.is_empty() { "the journal explains itself" } else { "not verified" };
-    lines.push(("verdict", verdict.to_owned()));
-    fields(&lines)
-}
-
-fn json(report: &Report, root: &str, wrong: &[String], against_head: bool) -> Value {
-    json!({
-        "verified": wrong.is_empty(),
-        "vault_id": vault(report),
-        "size": report.size,
-        "root": root,
-        "kinds": report.kinds,
-        "repeated": report.repeated,
-        "not_repeated": report.not_repeated.iter().map(|at| at.0).collect::<Vec<_>>(),
-        "against_head": against_head,
-        "wrong": wrong,
-    })
+fn note_in(path: &Path) -> Result<Note, VerifyFault> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| VerifyFault::Read { path: path.to_owned(), source })?;
+    let fault = |fault| VerifyFault::Checkpoint { path: path.to_owned(), fault };
+    Note::parse(&text).map_err(fault)
 }

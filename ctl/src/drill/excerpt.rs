@@ -141,6 +141,8 @@ impl About {
             Record::Withdrawn(one) => self.matters.contains(&one.matter),
             Record::Genesis(_)
             | Record::Started(_)
+            | Record::CheckpointKeyIntended(_)
+            | Record::CheckpointKeyMade(_)
             | Record::Adopted(_)
             | Record::Priced(_)
             | Record::Suspended(_)

@@ -1,5 +1,6 @@
 //! A signer's two planes with canned answers, and the built `portctl` to run against them.
 
+pub mod attesting;
 pub mod council;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use self::attesting::Attesting;
 use self::council::Council;
 use crate::support::Fake;
 use crate::support::pki::Pki;
@@ -40,6 +42,8 @@ pub struct Script {
     pub checked: v1::CheckBookResponse,
     /// The journal's batches.
     pub journal: Vec<v1::ReadJournalResponse>,
+    /// What `GetCheckpoint` and `ProveRecord` answer from; without it, nothing is signed.
+    pub attesting: Arc<Mutex<Option<Attesting>>>,
     /// What waits, and who there is.
     pub council: Arc<Mutex<Council>>,
     /// How far `WatchRequest` says it is: each state once. `Sign` parks while any is left.
@@ -348,6 +352,27 @@ impl ControlService for Script {
         self.noted("status".into(), answer)
     }
 
+    async fn get_checkpoint(
+        &self,
+        request: Request<v1::GetCheckpointRequest>,
+    ) -> Result<Response<v1::GetCheckpointResponse>, Status> {
+        let old = request.into_inner().old_size;
+        let none = || refusal(Code::NotFound, "NOT_FOUND");
+        let attesting = self.attesting.lock().expect("lock");
+        let answer = attesting.as_ref().map(|journal| journal.checkpoint(old)).ok_or_else(none)?;
+        Ok(Response::new(answer))
+    }
+
+    async fn prove_record(
+        &self,
+        request: Request<v1::ProveRecordRequest>,
+    ) -> Result<Response<v1::ProveRecordResponse>, Status> {
+        let sequence = request.into_inner().sequence;
+        let attesting = self.attesting.lock().expect("lock");
+        let proved = attesting.as_ref().and_then(|journal| journal.prove(sequence));
+        proved.map(Response::new).ok_or_else(|| refusal(Code::NotFound, "NOT_FOUND"))
+    }
+
     type ReadJournalStream = Batches;
 
     async fn read_journal(
@@ -389,6 +414,13 @@ impl ControlService for Script {
 
 #[tonic::async_trait]
 impl SigningService for Script {
+    async fn get_receipt(
+        &self,
+        _: Request<v1::GetReceiptRequest>,
+    ) -> Result<Response<v1::GetReceiptResponse>, Status> {
+        Err(refusal(Code::NotFound, "NOT_FOUND"))
+    }
+
     async fn sign(
         &self,
         request: Request<v1::SignRequest>,

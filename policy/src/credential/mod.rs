@@ -13,7 +13,6 @@ mod sshsig;
 #[cfg(test)]
 mod tests;
 
-use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
 pub use fault::{BadCredential, BadEvidence};
@@ -186,17 +185,4 @@ pub struct Proof {
     /// copied counts twice: one that does not go up is worth an alarm. Many passkeys always say 0,
     /// so nothing may rely on it.
     pub counter: u32,
-}
-
-/// An Ed25519 key in its one encoding, and none for which signatures can be made without a secret.
-pub(crate) fn ed25519(bytes: &[u8; 32]) -> Option<VerifyingKey> {
-    let key = VerifyingKey::from_bytes(bytes).ok()?;
-    let canonical = key.to_edwards().compress().as_bytes() == bytes;
-    (canonical && !key.is_weak()).then_some(key)
-}
-
-/// Bytes written in lower-case hex: their one form in a record.
-pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let lower = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if lower { hex::decode(text).ok() } else { None }
 }

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use p256::ecdsa::signature::Verifier as _;
+use portcullis_tlog::{ed25519, unhex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::client_data::ClientData;
 use super::fault::cut;
-use super::{BadCredential, BadEvidence, Proof, Strength, ed25519, unhex};
+use super::{BadCredential, BadEvidence, Proof, Strength};
 use crate::id::CredentialId;
 
 /// A WebAuthn credential as it was enrolled. What comes in as JSON is checked there; one that is

@@ -6,11 +6,12 @@ use std::fmt;
 
 use base64ct::{Base64, Encoding as _};
 use ed25519_dalek::Signature;
+use portcullis_tlog::ed25519;
 use serde::{Deserialize, Serialize};
 
 use super::fault::cut;
 use super::sshsig::{self, DEVICE, SshSignature, Sshsig, Wire, push};
-use super::{BadCredential, BadEvidence, Proof, Purpose, Strength, ed25519};
+use super::{BadCredential, BadEvidence, Proof, Purpose, Strength};
 use crate::id::CredentialId;
 
 /// An `ssh-ed25519` or `sk-ssh-ed25519@openssh.com` public key. Its one text form is

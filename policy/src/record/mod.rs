@@ -4,6 +4,7 @@
 //! integers below 2^53, 256-bit numbers as decimal strings). Those bytes are what is hashed.
 //! Signatures, raw signed transactions, secrets and people's names are never in it.
 
+mod checkpoint;
 mod drill;
 mod people;
 mod request;
@@ -12,6 +13,7 @@ mod vault;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::checkpoint::{CheckpointKeyIntended, CheckpointKeyMade};
 pub use self::drill::Drilled;
 pub use self::people::{
     Choice, Executed, Matter, Party, Proposed, RECOVERY_CREDENTIALS_MAX, RECOVERY_PEOPLE_MAX,
@@ -57,6 +59,10 @@ pub enum Record {
     KeyIntended(KeyIntended),
     /// It was made.
     KeyCreated(KeyCreated),
+    /// A key for checkpoints is about to be made in the token.
+    CheckpointKeyIntended(CheckpointKeyIntended),
+    /// It was made: from here on it signs what the journal is.
+    CheckpointKeyMade(CheckpointKeyMade),
     /// A book came into force.
     Adopted(Adopted),
     /// A watcher told what is mined.
@@ -140,6 +146,8 @@ impl Record {
             | Self::Started(_)
             | Self::KeyIntended(_)
             | Self::KeyCreated(_)
+            | Self::CheckpointKeyIntended(_)
+            | Self::CheckpointKeyMade(_)
             | Self::Adopted(_)
             | Self::Settled(_)
             | Self::Priced(_)
@@ -172,6 +180,8 @@ impl Record {
             | Self::Started(_)
             | Self::KeyIntended(_)
             | Self::KeyCreated(_)
+            | Self::CheckpointKeyIntended(_)
+            | Self::CheckpointKeyMade(_)
             | Self::Adopted(_)
             | Self::Settled(_)
             | Self::Priced(_)
@@ -199,6 +209,8 @@ impl Record {
             Self::Started(_) => "started",
             Self::KeyIntended(_) => "key_intended",
             Self::KeyCreated(_) => "key_created",
+            Self::CheckpointKeyIntended(_) => "checkpoint_key_intended",
+            Self::CheckpointKeyMade(_) => "checkpoint_key_made",
             Self::Adopted(_) => "adopted",
             Self::Settled(_) => "settled",
             Self::Priced(_) => "priced",

@@ -221,6 +221,14 @@ impl RecordedInput {
         }
     }
 
+    /// The attachment that holds it, if it does not stand in the record.
+    pub fn attachment(&self) -> Option<B256> {
+        match self {
+            Self::TransactionSha256(name) | Self::TypedSha256(name) => Some(*name),
+            Self::Transaction(_) | Self::Typed(_) | Self::Message(_) | Self::Delegation(_) => None,
+        }
+    }
+
     /// The input again. `attachment` finds bytes by their SHA-256. `None` if they are not there.
     pub fn resolve(&self, attachment: impl FnOnce(B256) -> Option<Vec<u8>>) -> Option<Input> {
         let bytes = |text: &str| hex::decode(text.strip_prefix("0x")?).ok();

@@ -3,6 +3,7 @@
 //! The same type runs live, in replay, and in an auditor's hands.
 
 mod acts;
+mod checkpoints;
 mod drains;
 mod drills;
 mod faults;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B128, B256};
 
 pub use self::acts::CANARY;
+pub use self::checkpoints::{CheckpointKey, Checkpoints};
 pub use self::drills::{Drill, DrillFault, Drills};
 pub use self::faults::{ExecutionFault, ProposalFault, RecoveryFault};
 pub use self::orders::{OrderFault, Signatories};
@@ -77,6 +79,7 @@ pub struct State {
     adopted: Sequence,
     keys: BTreeMap<KeyId, Key>,
     labels: BTreeMap<KeyLabel, KeyId>,
+    checkpoints: Checkpoints,
     payees: Payees,
     settlements: Settlements,
     unsettled: Unsettled,
@@ -181,6 +184,9 @@ pub enum Unfoldable {
     /// address, or is of another environment.
     #[error("record {0}: does not fit the keys recorded before it")]
     Key(Sequence),
+    /// A second key for checkpoints, or one that was not intended.
+    #[error("record {0}: a vault has one key for checkpoints, and intends it before it is made")]
+    CheckpointKey(Sequence),
     /// A slot that is no number.
     #[error("record {0}: the nonce is not a 64-bit decimal number")]
     Nonce(Sequence),
@@ -247,6 +253,42 @@ pub enum Unfoldable {
     Epoch(Sequence),
 }
 
+impl Unfoldable {
+    /// Whether it is about who people are, what they signed, and what they may do together.
+    pub fn is_of_people(&self) -> bool {
+        match self {
+            Self::People(_)
+            | Self::Governance(..)
+            | Self::Vote(..)
+            | Self::Proposed(_)
+            | Self::Executed(_)
+            | Self::Withdrawn(_)
+            | Self::Suspended(..)
+            | Self::Recovery(..)
+            | Self::Order(..) => true,
+            Self::Genesis(_)
+            | Self::Format { .. }
+            | Self::Sequence { .. }
+            | Self::Time(_)
+            | Self::Book(_)
+            | Self::Key(_)
+            | Self::CheckpointKey(_)
+            | Self::Nonce(_)
+            | Self::Seen(_)
+            | Self::Number(_)
+            | Self::Settled(..)
+            | Self::Priced(..)
+            | Self::Parked(_)
+            | Self::Fence(_)
+            | Self::Trigger(_)
+            | Self::Destroyed(_)
+            | Self::Drain(_)
+            | Self::Drilled(..)
+            | Self::Epoch(_) => false,
+        }
+    }
+}
+
 impl State {
     /// The state after genesis.
     pub fn genesis(entry: &Entry) -> Result<Self, Unfoldable> {
@@ -286,6 +328,7 @@ impl State {
             adopted: entry.seq,
             keys: BTreeMap::new(),
             labels: BTreeMap::new(),
+            checkpoints: Checkpoints::default(),
             payees: Payees::default(),
             settlements: Settlements::default(),
             unsettled: Unsettled::default(),
@@ -324,6 +367,8 @@ impl State {
             Record::Started(started) => self.start(entry, started)?,
             Record::KeyIntended(intended) => self.intend_key(entry, intended)?,
             Record::KeyCreated(created) => self.create_key(entry, created)?,
+            Record::CheckpointKeyIntended(key) => self.intend_checkpoint_key(entry, key)?,
+            Record::CheckpointKeyMade(key) => self.make_checkpoint_key(entry, key)?,
             Record::Adopted(adopted) => self.adopt(entry, adopted)?,
             Record::Settled(settled) => self.settle(entry, settled)?,
             Record::Priced(priced) => self.price(entry, priced)?,

@@ -304,6 +304,8 @@ proptest! {
                     | Record::Started(_)
                     | Record::KeyIntended(_)
                     | Record::KeyCreated(_)
+                    | Record::CheckpointKeyIntended(_)
+                    | Record::CheckpointKeyMade(_)
                     | Record::Adopted(_)
                     | Record::Priced(_)
                     | Record::Frozen(_)

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use portcullis_policy::book::Book;
-use portcullis_policy::id::{BookHash, VaultId};
+use portcullis_policy::id::{BookHash, Sequence, VaultId};
 use portcullis_policy::record::{Actor, Adopted, Frozen, Role};
 use portcullis_policy::stops::Scope;
 use portcullis_proto::v1::control_service_server::ControlService;
@@ -12,15 +12,17 @@ use portcullis_proto::v1::key_service_server::KeyService;
 use portcullis_proto::v1::{
     AdoptBookRequest, AdoptBookResponse, BookFault, CheckBookRequest, CheckBookResponse,
     CreateKeyRequest, CreateKeyResponse, FreezeRequest, FreezeResponse, FreezeScope,
-    GetBookRequest, GetBookResponse, GetKeyRequest, GetKeyResponse, GetStatusRequest,
-    GetStatusResponse, Key, ListKeysRequest, ListKeysResponse, ReadJournalRequest,
-    ReportDrillRequest, ReportDrillResponse, ReportPricesRequest, ReportPricesResponse,
-    ReportSettlementRequest, ReportSettlementResponse, freeze_scope,
+    GetBookRequest, GetBookResponse, GetCheckpointRequest, GetCheckpointResponse, GetKeyRequest,
+    GetKeyResponse, GetStatusRequest, GetStatusResponse, Key, ListKeysRequest, ListKeysResponse,
+    ProveRecordRequest, ProveRecordResponse, ReadJournalRequest, ReportDrillRequest,
+    ReportDrillResponse, ReportPricesRequest, ReportPricesResponse, ReportSettlementRequest,
+    ReportSettlementResponse, freeze_scope,
 };
 use tonic::{Request, Response, Status};
 
 use super::key_entry::{self, Seen};
 use super::readers::{Pages, Readers};
+use super::receipts::{Proved, Receipts};
 use super::reports;
 use super::signing::peer;
 use super::unsettled;
@@ -45,6 +47,8 @@ pub struct Control {
     pub fencer: Arc<Fencer>,
     /// Durable records, for reading.
     pub readers: Readers,
+    /// Proofs of what is in the journal.
+    pub receipts: Receipts,
     /// Whether signatures can be made, and what needs attention.
     pub health: Arc<Health>,
     /// Time as the journal has it.
@@ -281,17 +285,36 @@ impl ControlService for Control {
         }))
     }
 
+    async fn get_checkpoint(
+        &self,
+        request: Request<GetCheckpointRequest>,
+    ) -> Result<Response<GetCheckpointResponse>, Status> {
+        let name = self.present(&request, ANYBODY)?.person().to_string();
+        let old = request.into_inner().old_size;
+        Ok(Response::new(self.receipts.checkpoint(&name, old).await?))
+    }
+
+    async fn prove_record(
+        &self,
+        request: Request<ProveRecordRequest>,
+    ) -> Result<Response<ProveRecordResponse>, Status> {
+        let name = self.present(&request, READERS)?.person().to_string();
+        let at = Sequence(request.into_inner().sequence);
+        let Proved { record, receipt } = self.receipts.receipt(&name, at, None).await?;
+        Ok(Response::new(ProveRecordResponse { record, receipt }))
+    }
+
     async fn read_journal(
         &self,
         request: Request<ReadJournalRequest>,
     ) -> Result<Response<Self::ReadJournalStream>, Status> {
-        let roles: &'static [Role] = &[Role::Auditor, Role::Operator, Role::Security];
-        let present = self.present(&request, roles)?;
+        let present = self.present(&request, READERS)?;
         let person = present.person().to_string();
         let (sequencer, name) =
             (self.sequencer.clone(), peer(&request)?.identity().name().to_owned());
-        let may_read =
-            move || roster::person(&sequencer.view(), &name, roles).map(drop).map_err(Status::from);
+        let may_read = move || {
+            roster::person(&sequencer.view(), &name, READERS).map(drop).map_err(Status::from)
+        };
         let head = self.sequencer.head();
         let pages = self.readers.open(&person, head, request.into_inner(), may_read)?;
         Ok(Response::new(pages))
@@ -340,6 +363,9 @@ fn wire_scope(scope: &Scope) -> FreezeScope {
 
 /// Reading needs a role, and any will do.
 const ANYBODY: &[Role] = &[Role::Operator, Role::Security, Role::Auditor, Role::Approver];
+
+/// Who reads the journal.
+const READERS: &[Role] = &[Role::Auditor, Role::Operator, Role::Security];
 
 const WATCHED_BY_NOBODY: &str = "nobody here has the role watcher, so unsettled, outstanding and \
                                  nonce_ahead only fill up: what they bound comes to a stop";

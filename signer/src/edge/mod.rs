@@ -42,6 +42,7 @@ pub mod approvals;
 pub mod control;
 mod key_entry;
 pub mod readers;
+pub mod receipts;
 pub mod release;
 mod reports;
 pub mod sign_stream;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use alloy_primitives::Address;
-use portcullis_policy::id::{KeyId, RequestId};
+use portcullis_policy::id::{KeyId, RequestId, Sequence};
 use portcullis_policy::record::{Party, Withdrawn};
 use portcullis_policy::request::Input;
 use portcullis_policy::stops::Subject;
 use portcullis_proto::v1::signing_service_server::SigningService;
 use portcullis_proto::v1::{
-    ListSigningKeysRequest, ListSigningKeysResponse, Parked, SignRequest, SignResponse,
-    SignStreamRequest, Signed, SigningKey, WatchRequestRequest, WithdrawRequestRequest,
-    WithdrawRequestResponse, sign_request, sign_response,
+    GetReceiptRequest, GetReceiptResponse, ListSigningKeysRequest, ListSigningKeysResponse, Parked,
+    SignRequest, SignResponse, SignStreamRequest, Signed, SigningKey, WatchRequestRequest,
+    WithdrawRequestRequest, WithdrawRequestResponse, sign_request, sign_response,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -19,6 +19,7 @@ use super::approvals;
 use super::outbound::Held;
 use super::peer::Peer;
 use super::places::Places;
+use super::receipts::{Proved, Receipts};
 use super::sign_stream::{self, Answers, Caller};
 use super::waiting::{self, Waits};
 use crate::clock::Deadline;
@@ -50,6 +51,7 @@ pub struct RawRequest {
 pub struct Signing {
     pipeline: Arc<Pipeline>,
     sequencer: Sequencer,
+    receipts: Receipts,
     under_way: Places,
     streams: Places,
     watches: Places,
@@ -57,11 +59,11 @@ pub struct Signing {
 
 impl Signing {
     /// Joins the parts.
-    pub fn new(pipeline: Arc<Pipeline>, sequencer: Sequencer) -> Self {
+    pub fn new(pipeline: Arc<Pipeline>, sequencer: Sequencer, receipts: Receipts) -> Self {
         let under_way = Places::new(REQUESTS_PER_CALLER_MAX, REQUESTS_MAX);
         let streams = Places::new(STREAMS_PER_CALLER_MAX, STREAMS_MAX);
         let watches = Places::new(WATCHES_PER_CALLER_MAX, WATCHES_MAX);
-        Self { pipeline, sequencer, under_way, streams, watches }
+        Self { pipeline, sequencer, receipts, under_way, streams, watches }
     }
 }
 
@@ -125,6 +127,18 @@ impl SigningService for Signing {
         let withdrawn = Withdrawn { by: Party::Caller(caller), matter };
         let sequence = self.sequencer.withdraw(withdrawn).await?.0;
         Ok(Response::new(WithdrawRequestResponse { sequence }))
+    }
+
+    async fn get_receipt(
+        &self,
+        request: Request<GetReceiptRequest>,
+    ) -> Result<Response<GetReceiptResponse>, Status> {
+        let peer = peer(&request)?;
+        let name = peer.identity().name();
+        let caller = roster::authenticate(&self.sequencer.view(), name)?.into_caller();
+        let at = Sequence(request.into_inner().sequence);
+        let Proved { record, receipt } = self.receipts.receipt(name, at, Some(caller)).await?;
+        Ok(Response::new(GetReceiptResponse { record, receipt }))
     }
 
     async fn list_signing_keys(

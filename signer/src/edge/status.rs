@@ -69,11 +69,9 @@ impl From<Refusal> for Status {
             Refusal::Token { code, retry_after: None } => {
                 said(Code::Internal, message, info::<0>(code, []))
             }
-            Refusal::NotFound { kind, name } => {
-                let name = short(name);
-                let mut details = info("NOT_FOUND", [("name", name.clone())]);
-                details.set_resource_info(kind, name, "", "");
-                said(Code::NotFound, message, details)
+            Refusal::NotFound { kind, name } => not_found(message, kind, name),
+            Refusal::NotAttested(_) => {
+                again(Code::Unavailable, "NOT_ATTESTED_YET", message, SECOND)
             }
             Refusal::LabelTaken(label) => taken(message, label),
             Refusal::WrongEnvironment { given, vault } => elsewhere(message, given, vault),
@@ -91,6 +89,13 @@ impl From<Refusal> for Status {
             }
         }
     }
+}
+
+fn not_found(message: String, kind: &str, name: String) -> Status {
+    let name = short(name);
+    let mut details = info("NOT_FOUND", [("name", name.clone())]);
+    details.set_resource_info(kind, name, "", "");
+    said(Code::NotFound, message, details)
 }
 
 /// A quorum can let them again, so it is no denial.
@@ -380,6 +385,7 @@ const TEXT_BYTES_MAX: usize = 512;
 const ELLIPSIS: &str = "…";
 
 const SOON: Duration = Duration::from_millis(100);
+const SECOND: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

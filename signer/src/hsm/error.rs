@@ -76,6 +76,29 @@ impl SignFault {
     }
 }
 
+/// Why nothing attests the journal.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointFault {
+    /// The token cannot make one of any kind that we know.
+    #[error("the token offers neither Ed25519 (CKM_EDDSA) nor P-256 (CKM_ECDSA)")]
+    Mechanism,
+    /// Not one object: none, or somebody copied it.
+    #[error("the token holds {0} private objects of it, and should hold one")]
+    Objects(usize),
+    /// It is not as it was asked for.
+    #[error("it is not as we make it: {0:?}")]
+    Drifted(Vec<Drift>),
+    /// Its public point cannot be understood.
+    #[error("its public point cannot be understood")]
+    Point,
+    /// The token would not make it, or sign with it.
+    #[error("the token refused")]
+    Token(#[source] Error),
+    /// What the token gave is no signature by the pinned key.
+    #[error("the token's signature does not verify against the pinned key")]
+    Signature,
+}
+
 /// Why the token could not be opened, searched or given a key.
 #[derive(Debug, thiserror::Error)]
 pub enum HsmError {
@@ -222,6 +245,9 @@ pub enum HsmError {
         #[source]
         source: Error,
     },
+    /// The checkpoint key.
+    #[error("the checkpoint key")]
+    Checkpoint(#[source] CheckpointFault),
     /// It would not keep a marker.
     #[error("the token did not write down how far the journal has come")]
     Marker(#[source] Error),

@@ -12,11 +12,12 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::Session;
 use portcullis_policy::id::{KeyId, KeyLabel};
 
+use super::checkpoint;
 use super::drift::{self, Drift, SECP256K1};
 use super::error::{HsmError, SignFault};
 use super::quirks::{self, CopyVerdict};
 use super::session::{Purpose, c_sign, find_private, insist_on_login, self_test_digest};
-use crate::signature::{PublicPoint, verify_and_recover};
+use crate::signature::{PublicPoint, RawSignature, verify_and_recover};
 
 /// A private key on the token, ours or not.
 #[derive(Debug)]
@@ -50,11 +51,12 @@ pub(super) fn create(
     if !same_id.map_err(HsmError::Read)?.is_empty() {
         return Err(HsmError::KeyExists { key: *id });
     }
+    let name = label.as_str().as_bytes();
     let (public, private) = session
         .generate_key_pair(
             &Mechanism::EccKeyPairGen,
-            &public_template(id, label),
-            &private_template(id, label),
+            &public_template(KeyType::EC, &SECP256K1, id.bytes(), name),
+            &private_template(KeyType::EC, id.bytes(), name),
         )
         .map_err(|source| HsmError::Generate { key: *id, source })?;
     prove(session, id, public, private).inspect_err(|_| {
@@ -98,12 +100,12 @@ pub(super) fn inspect(session: &Session) -> Result<Vec<TokenKey>, HsmError> {
 /// could not be cleared either, and a fence that stops every process holding a handle is worth more
 /// than a flag that the PIN's holder could not turn on: what matters most (SENSITIVE, EXTRACTABLE,
 /// COPYABLE) the standard lets nobody weaken, and the rest is read again and again as drift.
-fn private_template(id: &KeyId, label: &KeyLabel) -> [Attribute; 16] {
+pub(super) fn private_template(key_type: KeyType, id: &[u8], label: &[u8]) -> [Attribute; 16] {
     [
         Attribute::Class(ObjectClass::PRIVATE_KEY),
-        Attribute::KeyType(KeyType::EC),
-        Attribute::Id(id.bytes().to_vec()),
-        Attribute::Label(label.as_str().as_bytes().to_vec()),
+        Attribute::KeyType(key_type),
+        Attribute::Id(id.to_vec()),
+        Attribute::Label(label.to_vec()),
         Attribute::Token(true),
         Attribute::Private(true),
         Attribute::Sensitive(true),
@@ -119,13 +121,18 @@ fn private_template(id: &KeyId, label: &KeyLabel) -> [Attribute; 16] {
     ]
 }
 
-fn public_template(id: &KeyId, label: &KeyLabel) -> [Attribute; 12] {
+pub(super) fn public_template(
+    key_type: KeyType,
+    curve: &[u8],
+    id: &[u8],
+    label: &[u8],
+) -> [Attribute; 12] {
     [
         Attribute::Class(ObjectClass::PUBLIC_KEY),
-        Attribute::KeyType(KeyType::EC),
-        Attribute::EcParams(SECP256K1.to_vec()),
-        Attribute::Id(id.bytes().to_vec()),
-        Attribute::Label(label.as_str().as_bytes().to_vec()),
+        Attribute::KeyType(key_type),
+        Attribute::EcParams(curve.to_vec()),
+        Attribute::Id(id.to_vec()),
+        Attribute::Label(label.to_vec()),
         Attribute::Token(true),
         Attribute::Private(false),
         Attribute::Verify(true),
@@ -150,8 +157,9 @@ fn prove(
     let point = point.ok_or(HsmError::PointMissing { key: *id })?;
     let point = quirks::ec_point(&point).map_err(|source| HsmError::Point { key: *id, source })?;
     let failed = |source| HsmError::SelfTest { key: *id, source };
-    let raw = c_sign(session, private, &Purpose::SelfTest(id))
-        .map_err(|source| HsmError::Sign { key: *id, source })?
+    let raw = c_sign(session, private, &Purpose::SelfTest)
+        .map_err(|source| HsmError::Sign { key: *id, source })?;
+    let raw = RawSignature::from_slice(&raw)
         .ok_or_else(|| failed(SignFault::BadSignature { key: *id }))?;
     verify_and_recover(&point, &self_test_digest(), &raw)
         .map_err(|_| failed(SignFault::BadSignature { key: *id }))?;
@@ -161,7 +169,7 @@ fn prove(
     }
 }
 
-fn read(session: &Session, handle: ObjectHandle) -> Result<TokenKey, HsmError> {
+pub(super) fn read(session: &Session, handle: ObjectHandle) -> Result<TokenKey, HsmError> {
     let attributes = match session.get_attributes(handle, &drift::READ) {
         Ok(attributes) => attributes,
         Err(source @ Error::Pkcs11(..)) => return Err(HsmError::Read(source)),
@@ -189,6 +197,17 @@ fn read(session: &Session, handle: ObjectHandle) -> Result<TokenKey, HsmError> {
 }
 
 impl TokenKey {
+    /// Whether it is a key for checkpoints, of this vault or another, by its id and its curve: it
+    /// cannot sign for an account.
+    pub fn signs_checkpoints(&self) -> bool {
+        checkpoint::is_id(&self.raw_id) && self.drift.contains(&Drift::NotSecp256k1)
+    }
+
+    /// How it differs from a checkpoint key as we make it.
+    pub fn drift_of_checkpoints(&self) -> Vec<Drift> {
+        checkpoint::drift(self)
+    }
+
     /// Whether the token will not sign with it.
     pub fn is_fenced(&self) -> bool {
         self.drift.contains(&Drift::Fenced)

@@ -5,7 +5,9 @@
 //! (invariant 10).
 
 mod alarms;
+mod checkpoint;
 mod config;
+mod connect;
 mod destroy;
 mod drift;
 mod error;
@@ -19,19 +21,19 @@ mod session;
 mod token;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cryptoki::session::Session;
 use portcullis_policy::id::{KeyId, KeyLabel, VaultId};
 use portcullis_policy::record::Grade;
 
+pub use checkpoint::{CheckpointKind, checkpoint_id};
 pub use config::{HsmConfig, TokenSelector};
 pub use destroy::{Doomed, Removal};
 pub use drift::Drift;
 pub(crate) use error::chain as causes;
-pub use error::{HsmError, SignFault};
+pub use error::{CheckpointFault, HsmError, SignFault};
 pub use fence::FenceAnswer;
 pub use keys::TokenKey;
 pub use token::TokenFacts;
@@ -39,9 +41,10 @@ pub use token::TokenFacts;
 use crate::sequencer::{Reserved, Signed};
 use crate::signature::{PublicPoint, RawSignature, verify_and_recover};
 use alarms::Alarms;
+use connect::{connect, sessions};
 use error::chain;
 use pool::{After, Census, Pool, PoolFault, Sizes};
-use session::{CallFault, Purpose, SigningSession, self_test_digest};
+use session::{CallFault, SigningSession, self_test_digest};
 use token::{Access, Token};
 
 /// An opened token. Dropping it lets its threads finish what is queued and end.
@@ -52,6 +55,9 @@ pub struct Hsm {
     keeping: Pool<Session>,
     /// And one that fences keys, so that this never waits behind the making of another.
     fencing: Pool<Session>,
+    /// And one that signs checkpoints: a token that hangs in one must not keep a key from being
+    /// fenced.
+    attesting: Pool<Session>,
     alarms: Arc<Alarms>,
     /// By then, every call that had begun before a close is over or stuck.
     close_max: Duration,
@@ -82,7 +88,7 @@ impl Hsm {
     ///
     /// Anything missing or refused. A wrong PIN has then been tried once.
     pub fn open(config: &HsmConfig) -> Result<Self, HsmError> {
-        let (token, first, [keeper, fencer]) = connect(config)?;
+        let (token, first, [keeper, fencer, attester]) = connect(config)?;
         let open_signing = {
             let token = Arc::clone(&token);
             move || token.open(Access::Sign).map(SigningSession::new)
@@ -109,6 +115,7 @@ impl Hsm {
             signing: Pool::start(&signing, SigningSession::new(first), open_signing)?,
             keeping: Pool::start(&managing("hsm-keys"), keeper, open_managing())?,
             fencing: Pool::start(&managing("hsm-fence"), fencer, open_managing())?,
+            attesting: Pool::start(&managing("hsm-attest"), attester, open_managing())?,
             token,
             alarms: Arc::default(),
             close_max: config.deadline.max(config.admin_deadline),
@@ -125,7 +132,7 @@ impl Hsm {
         let alarms = self.admit(reserved.key())?;
         let answer = self.signing.run(move |session| {
             let key = *reserved.key();
-            let signed = session.sign(&Purpose::Permitted(&reserved));
+            let signed = session.sign(&reserved);
             let (outcome, after) = verified(key, signed, |raw| reserved.attach(raw));
             if matches!(outcome, Err(SignFault::BadSignature { .. })) {
                 alarms.raise(key);
@@ -146,7 +153,7 @@ impl Hsm {
         self.admit(key)?;
         let (key, point) = (*key, Arc::clone(point));
         let answer = self.signing.run(move |session| {
-            let signed = session.sign(&Purpose::SelfTest(&key));
+            let signed = session.self_test(&key);
             verified(key, signed, |raw| {
                 verify_and_recover(&point, &self_test_digest(), &raw).map(drop)
             })
@@ -237,6 +244,7 @@ impl Hsm {
         let mut troubles = sick("signing", &self.signing.census());
         troubles.extend(sick("key-keeping", &self.keeping.census()));
         troubles.extend(sick("fencing", &self.fencing.census()));
+        troubles.extend(sick("checkpoint", &self.attesting.census()));
         let label = &self.token.facts().label;
         troubles.into_iter().map(|trouble| format!("token {label:?}: {trouble}")).collect()
     }
@@ -273,8 +281,10 @@ impl Hsm {
         self.signing.close();
         self.keeping.close();
         self.fencing.close();
+        self.attesting.close();
         let workers = || {
-            let managing = [&self.keeping, &self.fencing].map(|pool| pool.census().workers);
+            let managing =
+                [&self.keeping, &self.fencing, &self.attesting].map(|pool| pool.census().workers);
             managing
                 .iter()
                 .fold(self.signing.census().workers, |sum, more| sum.saturating_add(*more))
@@ -321,40 +331,7 @@ async fn manage<R: Send + 'static>(
 /// Nobody makes keys by the hundred at once.
 const MANAGING_QUEUE_MAX: usize = 16;
 
-/// Sessions that do not sign: one that makes keys, one that fences them, one to spare for a
-/// replaced thread.
-const SESSIONS_KEPT_BACK: u64 = 3;
-
 const CLOSE_POLL: Duration = Duration::from_millis(5);
-
-/// On a thread of its own, because a module may hang in its first call as well as in any other.
-fn connect(config: &HsmConfig) -> Result<(Arc<Token>, Session, [Session; 2]), HsmError> {
-    let (done, outcome) = mpsc::channel();
-    let wanted = config.clone();
-    let opening = move || {
-        let token = Token::find(&wanted)?;
-        let managing = [token.open(Access::Manage)?, token.open(Access::Manage)?];
-        let first = token.open(Access::Sign)?;
-        Ok((token, first, managing))
-    };
-    thread::Builder::new()
-        .name("hsm-connect".to_owned())
-        // Nobody listens any more: then it came too late.
-        .spawn(move || drop(done.send(opening())))
-        .map_err(HsmError::Thread)?;
-    outcome.recv_timeout(config.admin_deadline).map_err(|error| match error {
-        mpsc::RecvTimeoutError::Timeout => HsmError::TimedOut,
-        mpsc::RecvTimeoutError::Disconnected => HsmError::Panicked,
-    })?
-}
-
-/// As many as configured, and no more than the token allows beside those kept back.
-fn sessions(config: &HsmConfig, sessions_max: Option<u64>) -> usize {
-    let wanted = config.sessions.get();
-    let Some(allowed) = sessions_max else { return wanted };
-    let allowed = allowed.saturating_sub(SESSIONS_KEPT_BACK).max(1);
-    wanted.min(usize::try_from(allowed).unwrap_or(usize::MAX))
-}
 
 /// Joins the token's answer to what was asked. A session that gave a bad one is not used again.
 fn verified<V, B>(

@@ -22,9 +22,18 @@ pub(super) fn sessions_may_close(manufacturer: &str) -> bool {
 ///
 /// Neither, or the point is not on the curve.
 pub(super) fn ec_point(value: &[u8]) -> Result<PublicPoint, InvalidPoint> {
+    point_bytes(value, POINT_BYTES).ok_or(InvalidPoint)?.try_into()
+}
+
+/// The point of so many bytes in either form; Ed25519's has 32 (RFC 8032).
+pub(super) fn point_bytes(value: &[u8], bytes: usize) -> Option<&[u8]> {
     match value {
-        [OCTET_STRING, LENGTH, point @ ..] if point.len() == POINT_BYTES => point.try_into(),
-        bare => bare.try_into(),
+        [OCTET_STRING, length, point @ ..]
+            if point.len() == bytes && usize::from(*length) == bytes =>
+        {
+            Some(point)
+        }
+        bare => (bare.len() == bytes).then_some(bare),
     }
 }
 

@@ -11,11 +11,13 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState};
 use portcullis_policy::id::{Digest, KeyId};
+use portcullis_policy::request::sha256;
 use zeroize::Zeroizing;
 
+use super::checkpoint::{self, CheckpointKind};
 use super::error::{HsmError, SignFault, chain};
 use super::pool::After;
-use crate::sequencer::Reserved;
+use crate::sequencer::{DurableRoot, Reserved};
 use crate::signature::RawSignature;
 
 /// What may be signed, and with which key. Closed: there is no variant for a bare digest.
@@ -23,21 +25,36 @@ pub(super) enum Purpose<'a> {
     /// What the sequencer permitted.
     Permitted(&'a Reserved),
     /// A constant that is no transaction.
-    SelfTest(&'a KeyId),
+    SelfTest,
+    /// What the journal durably is, with the checkpoint key.
+    Checkpoint(&'a DurableRoot, CheckpointKind),
+    /// A constant that is no checkpoint, with a checkpoint key that was just made.
+    CheckpointTest(CheckpointKind),
 }
 
 impl Purpose<'_> {
-    fn key(&self) -> &KeyId {
+    /// What a signature stands for: a digest, or a text.
+    pub(super) fn text(&self) -> Vec<u8> {
         match self {
-            Self::Permitted(reserved) => reserved.key(),
-            Self::SelfTest(key) => key,
+            Self::Permitted(reserved) => reserved.digest().to_vec(),
+            Self::SelfTest => self_test_digest().to_vec(),
+            Self::Checkpoint(root, _) => root.checkpoint().text().into_bytes(),
+            Self::CheckpointTest(_) => checkpoint::TEST_TEXT.into(),
         }
     }
 
-    fn digest(&self) -> Digest {
+    /// What the token is asked to do, and to what.
+    fn order(&self) -> (Mechanism<'static>, Vec<u8>) {
+        let text = self.text();
         match self {
-            Self::Permitted(reserved) => *reserved.digest(),
-            Self::SelfTest(_) => self_test_digest(),
+            Self::Permitted(_) | Self::SelfTest => (Mechanism::Ecdsa, text),
+            Self::Checkpoint(_, kind) | Self::CheckpointTest(kind) => {
+                let data = match kind {
+                    CheckpointKind::Ed25519 => text,
+                    CheckpointKind::P256 => sha256(&text).to_vec(),
+                };
+                (kind.mechanism(), data)
+            }
         }
     }
 }
@@ -75,12 +92,21 @@ impl SigningSession {
         Self { session, handles: BTreeMap::new() }
     }
 
-    /// Asks the token for one signature, unverified.
-    pub(super) fn sign(&mut self, purpose: &Purpose<'_>) -> Result<RawSignature, CallFault> {
-        let key = *purpose.key();
+    /// Asks the token for what the sequencer permitted, unverified.
+    pub(super) fn sign(&mut self, reserved: &Reserved) -> Result<RawSignature, CallFault> {
+        self.sign_with(*reserved.key(), &Purpose::Permitted(reserved))
+    }
+
+    /// Asks the token for the constant, unverified.
+    pub(super) fn self_test(&mut self, key: &KeyId) -> Result<RawSignature, CallFault> {
+        self.sign_with(*key, &Purpose::SelfTest)
+    }
+
+    fn sign_with(&mut self, key: KeyId, purpose: &Purpose<'_>) -> Result<RawSignature, CallFault> {
         let handle = self.handle(key)?;
         let signed = c_sign(&self.session, handle, purpose);
-        signed.map_err(|error| self.judge(key, error))?.ok_or_else(|| CallFault {
+        let signed = signed.map_err(|error| self.judge(key, error))?;
+        RawSignature::from_slice(&signed).ok_or_else(|| CallFault {
             fault: SignFault::BadSignature { key },
             after: After::Discard(HsmError::BadSignature { key }.to_string()),
         })
@@ -156,13 +182,13 @@ pub(super) fn find_private(session: &Session, key: &KeyId) -> Result<Vec<ObjectH
     session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY), id])
 }
 
-/// Signs. `None` if the answer is not 64 bytes long.
+/// Signs; unverified, and wiped when it is dropped.
 #[expect(clippy::disallowed_methods, reason = "the one call site of C_Sign")]
 pub(super) fn c_sign(
     session: &Session,
     key: ObjectHandle,
     purpose: &Purpose<'_>,
-) -> Result<Option<RawSignature>, Error> {
-    let answer = session.sign(&Mechanism::Ecdsa, key, purpose.digest().as_slice())?;
-    Ok(RawSignature::from_slice(&Zeroizing::new(answer)))
+) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let (mechanism, data) = purpose.order();
+    session.sign(&mechanism, key, &data).map(Zeroizing::new)
 }

@@ -95,7 +95,10 @@ fn a_signature_by_another_key_than_pinned_is_refused_and_the_second_quarantines_
                 assert!(hsm.sign(permit(two, &other)).await.is_ok());
                 let alarms = hsm.alarms().join("\n");
                 assert!(alarms.contains(&one.to_string()) && alarms.contains("quarantined"));
-                assert_eq!(hsm.health(), Vec::<String>::new(), "other keys sign as before");
+                // Other keys sign as before, once the sessions are open again.
+                while !hsm.health().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 assert_eq!(hsm.counters().bad_signatures, 2);
                 hsm.close().await;
             });
@@ -197,7 +200,7 @@ fn the_pool_is_no_larger_than_the_token_allows() {
     let config = HsmConfig { sessions: sessions(8), ..config };
     let clamped = [None, Some(100), Some(11), Some(10), Some(4), Some(3), Some(1)]
         .map(|allowed| super::sessions(&config, allowed));
-    assert_eq!(clamped, [8, 8, 8, 7, 1, 1, 1]);
+    assert_eq!(clamped, [8, 8, 7, 6, 1, 1, 1]);
 }
 
 #[test]

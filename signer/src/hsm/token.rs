@@ -23,6 +23,7 @@ pub(super) struct Token {
     selector: TokenSelector,
     pin: PinSource,
     facts: TokenFacts,
+    mechanisms: Vec<MechanismType>,
     /// Where it was seen last: a token that comes back may come back in another slot.
     slot: Mutex<Slot>,
     login: Mutex<Login>,
@@ -90,6 +91,7 @@ impl Token {
             selector: config.token.clone(),
             pin: config.pin.clone(),
             facts: TokenFacts::from(&info),
+            mechanisms,
             slot: Mutex::new(slot),
             login: Mutex::new(Login::Open),
             login_patience: config.deadline.checked_div(LOGIN_WAITS).unwrap_or_default(),
@@ -99,6 +101,11 @@ impl Token {
     /// What it says of itself.
     pub(super) fn facts(&self) -> &TokenFacts {
         &self.facts
+    }
+
+    /// What it can do.
+    pub(super) fn mechanisms(&self) -> &[MechanismType] {
+        &self.mechanisms
     }
 
     /// A fresh session, logged in. A token that moved is looked for.

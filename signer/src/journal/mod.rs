@@ -16,6 +16,7 @@ mod durable;
 mod fault;
 mod frame;
 mod memory;
+mod places;
 mod reader;
 mod segments;
 mod spares;
@@ -32,6 +33,7 @@ use portcullis_policy::tree::empty_root;
 pub use batch::{Batch, ENTRY_BYTES_MAX, EntryTooLong, Urgency};
 pub use fault::{CreateError, Fault, OpenError, ReadError};
 pub use memory::Memory;
+pub use places::{Kept, Places, PlacesError};
 pub use reader::{Reader, Records, Stored, Tip};
 pub use segments::{Cut, Opened, SEGMENT_BYTES_DEFAULT, Segments};
 

@@ -18,6 +18,7 @@ use super::batch::{Batch, ENTRY_BYTES_MAX, Urgency};
 use super::durable::{self, Folder};
 use super::fault::{CreateError, OpenError};
 use super::frame::{self, Header, narrow, wide};
+use super::places::{Kept, Places, PlacesError};
 use super::reader::{Reader, Tip};
 use super::spares::{SPARE, Spares};
 use super::verify::{Verified, verify};
@@ -116,6 +117,15 @@ impl Segments {
         let segments = Self::start(locked, verified)?;
         let head = segments.head();
         Ok((segments, Opened { head, cut }))
+    }
+
+    /// Where this journal's checkpoints are kept, and what is kept there.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened or made, or is damaged.
+    pub fn places(&self) -> Result<(Places, Kept), PlacesError> {
+        Places::open(&self.folder)
     }
 
     fn start(folder: Arc<Folder>, verified: Verified) -> Result<Self, OpenError> {

@@ -18,6 +18,7 @@ use portcullis_policy::unsettled::Listing;
 use tokio::sync::oneshot;
 
 use super::Charged;
+use super::checkpoints::CheckpointKeyStep;
 use super::people::{Announcement, Done, NewProposal};
 use super::proof::{Recorded, Signed};
 use super::standing::Standing;
@@ -43,6 +44,7 @@ pub(super) enum Command {
     Report(Report, Answer<Sequence>),
     IntendKey(KeyIntended, Answer<()>),
     KeyCreated(KeyId, Arc<PublicPoint>, Answer<()>),
+    CheckpointKey(CheckpointKeyStep, Answer<()>),
     DueFences(BTreeSet<KeyId>, Answer<Vec<FenceOrder>>),
     FencesAnswered(FenceAnswered, Answer<()>),
     RemovalAnswered(Box<DestroyAnswered>, Answer<()>),

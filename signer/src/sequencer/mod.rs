@@ -5,6 +5,7 @@
 
 mod books;
 mod changes;
+mod checkpoints;
 mod command;
 mod decisions;
 mod fences;
@@ -43,13 +44,14 @@ use portcullis_policy::unsettled::Listing;
 use tokio::sync::{oneshot, watch};
 
 use self::books::prepare;
+pub use self::checkpoints::CheckpointKeyStep;
 use self::command::{Answer, Command, Ended, NewBook, Senders, Urgent};
 pub use self::command::{Report, Uses};
 use self::people::NewProposal;
 pub use self::people::{Announcement, Done};
-pub use self::proof::{Recorded, Reserved, Signed};
+pub use self::proof::{DurableRoot, Recorded, Reserved, Signed};
 pub use self::standing::{Origin, Outline, Said, Standing};
-pub use self::start::{StartError, Started, start, vault_of};
+pub use self::start::{Heard, StartError, Started, start, vault_of};
 use self::turns::{Turn, Turns};
 use self::under_way::UnderWay;
 pub use self::view::{KeyView, View};

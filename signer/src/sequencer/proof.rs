@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use alloy_primitives::B256;
-use portcullis_policy::id::{DecisionNumber, Digest, KeyId, Sequence};
+use portcullis_policy::id::{DecisionNumber, Digest, KeyId, Sequence, VaultId};
+use portcullis_policy::note::{Checkpoint, origin};
 use portcullis_policy::request::{Request, sha256};
 
 use crate::gate::Ticket;
-use crate::journal::Durable;
-
+use crate::journal::{Durable, Head};
 use crate::signature::{
     BadSignature, PublicPoint, RawSignature, RecoverableSignature, verify_and_recover,
 };
@@ -113,6 +113,27 @@ impl Signed {
         let parity = [u8::from(self.signature.y_parity())];
         let bytes = [&self.signature.r()[..], &self.signature.s()[..], &parity[..]].concat();
         sha256(&bytes)
+    }
+}
+
+/// What the journal is, as far as it is durable: what a checkpoint may be signed over.
+///
+/// Made only by [`Sequencer::durable_root`](super::Sequencer::durable_root), of what commits gave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DurableRoot {
+    vault: VaultId,
+    head: Head,
+}
+
+impl DurableRoot {
+    pub(in crate::sequencer) fn new(vault: VaultId, head: Head) -> Self {
+        Self { vault, head }
+    }
+
+    /// What is signed.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let Head { sequence, root, .. } = self.head;
+        Checkpoint { origin: origin(self.vault.0), size: sequence.0, root }
     }
 }
 

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use alloy_primitives::B256;
 use arc_swap::ArcSwap;
 use portcullis_policy::id::{CallerId, Epoch, KeyId, Sequence, VaultId};
+use portcullis_policy::note::NoteFault;
 use portcullis_policy::record::{self, Actor, Entry, Frozen, Record, UnreadableEntry};
 use portcullis_policy::state::{State, Unfoldable};
 use portcullis_policy::stops::Scope;
@@ -14,6 +15,7 @@ use portcullis_policy::tree::{Frontier, leaf_hash};
 use tokio::sync::watch;
 
 use super::Sequencer;
+use super::checkpoints::Held;
 use super::command::lanes;
 use super::flood::Flood;
 use super::triggers::Bursts;
@@ -22,7 +24,7 @@ use super::view::View;
 use super::writer::{Fatal, Figures, Writer};
 use crate::clock::{self, Clock};
 use crate::gate::{Drained, Gate, Who};
-use crate::journal::{Batch, ReadError, Storage, Stored, Urgency};
+use crate::journal::{Batch, Kept, ReadError, Storage, Stored, Urgency};
 use crate::marker::Marked;
 use crate::signature::PublicPoint;
 
@@ -39,6 +41,15 @@ pub struct Started {
     /// Why the journal is not the one that the token has heard of, if it is not. Everything is
     /// stopped then.
     pub behind: Option<String>,
+}
+
+/// What others than the journal say of it.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    /// The token.
+    pub marked: Marked,
+    /// The checkpoint that was kept last.
+    pub kept: Kept,
 }
 
 /// A journal that cannot be started from.
@@ -62,6 +73,30 @@ pub enum StartError {
     /// A record does not follow from those before it.
     #[error("the journal does not fold")]
     Fold(#[from] Unfoldable),
+    /// It has lost records.
+    #[error(
+        "the journal ends at record {head}, and its checkpoint speaks of {size}: records are lost. \
+         Restore the data folder from where they are. If they are nowhere, take the file \
+         `checkpoints` away: everything is stopped then until people have looked at it"
+    )]
+    Shorter {
+        /// Where it ends.
+        head: Sequence,
+        /// Of how many records the checkpoint speaks.
+        size: u64,
+    },
+    /// It was changed, or is another vault's.
+    #[error(
+        "up to record {size} the journal holds other records than its checkpoint was signed over: \
+         restore the data folder, all of it from one place"
+    )]
+    OtherRecords {
+        /// Of how many records the checkpoint speaks.
+        size: u64,
+    },
+    /// What was kept is no checkpoint of this vault.
+    #[error("the checkpoint that is kept beside the journal does not count")]
+    Checkpoint(#[from] NoteFault),
     /// A recorded public point is none.
     #[error("the public point recorded for key {0} is not on the curve")]
     Point(KeyId),
@@ -74,10 +109,9 @@ pub enum StartError {
 }
 
 /// Starts a sequencer on a journal. `cut` is how many bytes of an incomplete batch were cut off,
-/// `marked` is what the token has heard of it.
-pub fn start(storage: Box<dyn Storage>, cut: u64, marked: &Marked) -> Result<Started, StartError> {
-    let Folded { state, vault, marked: root } = fold(&*storage, marked.sequence())?;
-    let behind = marked.contradicts(storage.head().sequence, root);
+/// `heard` is what others say of it.
+pub fn start(storage: Box<dyn Storage>, cut: u64, heard: &Heard) -> Result<Started, StartError> {
+    let (Folded { state, vault, .. }, behind) = folded(&*storage, heard)?;
     let boot = clock::boot_name();
     let clock = Arc::new(Clock::resume(&state, &boot));
     let gate = gate(&state);
@@ -160,24 +194,42 @@ pub fn vault_of(storage: &dyn Storage) -> Result<Option<VaultId>, ReadError> {
     Ok(first.map(|stored| VaultId(leaf_hash(&stored.record))))
 }
 
+/// The journal, held against what others say of it; and why everything is to be stopped, if it is.
+fn folded(storage: &dyn Storage, heard: &Heard) -> Result<(Folded, Option<String>), StartError> {
+    let Heard { marked, kept } = heard;
+    let held = Held::read(kept)?;
+    let folded = fold(storage, [marked.sequence().0, held.size()])?;
+    let [marked_root, held_root] = folded.roots;
+    held.check(&folded.state, held_root)?;
+    let behind = marked.contradicts(storage.head().sequence, marked_root);
+    let unheld = *kept == Kept::NoFile && folded.state.checkpoints().made.is_some();
+    let behind = behind.or(unheld.then(|| NO_FILE.to_owned()));
+    Ok((folded, behind))
+}
+
 /// Everything the journal says, folded.
 struct Folded {
     state: State,
     vault: VaultId,
-    /// Root of the tree up to the record asked for, if the journal comes as far.
-    marked: Option<B256>,
+    /// Roots of the tree at the sizes asked for, where the journal comes as far.
+    roots: [Option<B256>; 2],
 }
 
-fn fold(storage: &dyn Storage, marked_at: Sequence) -> Result<Folded, StartError> {
+fn fold(storage: &dyn Storage, sizes: [u64; 2]) -> Result<Folded, StartError> {
     let mut folded: Option<(State, VaultId)> = None;
-    let (mut tree, mut marked) = (Frontier::default(), None);
+    let (mut tree, mut roots) = (Frontier::default(), [None; 2]);
+    let most = sizes.into_iter().max().unwrap_or_default();
     for stored in storage.reader().records_from(Sequence(1)) {
         let Stored { sequence, record, .. } = stored?;
         let unreadable = |source| StartError::Entry { at: sequence, source };
         let entry = Entry::decode(&record).map_err(unreadable)?;
-        if sequence <= marked_at {
+        if sequence.0 <= most {
             tree.push(leaf_hash(&record));
-            marked = (sequence == marked_at).then(|| tree.root());
+            for (root, size) in roots.iter_mut().zip(sizes) {
+                if tree.size() == size {
+                    *root = Some(tree.root());
+                }
+            }
         }
         match &mut folded {
             Some((state, _)) => state.apply(&entry)?,
@@ -186,7 +238,7 @@ fn fold(storage: &dyn Storage, marked_at: Sequence) -> Result<Folded, StartError
     }
     let (mut state, vault) = folded.ok_or(StartError::Empty)?;
     state.parse_proposed_books();
-    Ok(Folded { state, vault, marked })
+    Ok(Folded { state, vault, roots })
 }
 
 /// What is stopped stays so; and whatever was recorded for somebody may have been released by the
@@ -229,3 +281,6 @@ fn start_record(state: &State, boot: String, epoch: Epoch, cut: u64) -> record::
         wall_clock: clock::wall(),
     }
 }
+
+const NO_FILE: &str = "the file of checkpoints was taken away, or left out of what was restored: \
+                       nothing says whether records are missing at the journal's end";

@@ -16,10 +16,9 @@ use portcullis_policy::time::Span;
 
 use super::command::Command;
 use super::people::NewProposal;
-use super::{Charged, Recorded, Reserved, Sequencer, Signed, prepare, start};
+use super::{Charged, Heard, Recorded, Reserved, Sequencer, Signed, prepare, start};
 use crate::clock::{Clock, Deadline};
 use crate::journal::{Batch, Memory, Space, Storage, Stored};
-use crate::marker::Marked;
 use crate::refusal::Refusal;
 use crate::roster;
 use crate::signature::{PublicPoint, RawSignature};
@@ -85,7 +84,7 @@ impl World {
         let mut batch = Batch::ordinary();
         batch.push_record(&entry.encode().unwrap()).unwrap();
         let _durable = memory.append_if_owner(Epoch(0), &batch).unwrap();
-        let sequencer = start(Box::new(memory.clone()), 0, &Marked::Nothing).unwrap().sequencer;
+        let sequencer = start(Box::new(memory.clone()), 0, &Heard::default()).unwrap().sequencer;
         let secret = SigningKey::from_slice(&[9; 32]).unwrap();
         let key = KeyId::from_bytes([3; 16]);
         let world = Self { sequencer, memory, secret, key };

@@ -11,7 +11,7 @@ use portcullis_policy::governance::Governance;
 use portcullis_policy::id::{ChainId, KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
 use portcullis_policy::people::People;
 use portcullis_policy::record::Environment;
-use portcullis_policy::state::{Drills, Signatories, State, Tomb};
+use portcullis_policy::state::{Checkpoints, Drills, Signatories, State, Tomb};
 use portcullis_policy::stops::{Scope, Stops};
 use portcullis_policy::time::Millis;
 
@@ -36,6 +36,8 @@ pub struct View {
     pub adopted: Sequence,
     /// Keys that were made.
     pub keys: BTreeMap<KeyId, KeyView>,
+    /// The key that signs checkpoints, and what was intended for one.
+    pub checkpoints: Checkpoints,
     /// What is stopped.
     pub stops: Stops,
     /// What the token was told.
@@ -112,6 +114,7 @@ impl View {
             book: state.book().clone(),
             adopted: state.adopted(),
             keys: made.collect(),
+            checkpoints: state.checkpoints().clone(),
             stops: state.stops().clone(),
             fences: state.fences().clone(),
             drains: drains.collect(),

@@ -545,7 +545,7 @@ fn a_weak_key_an_off_curve_point_and_a_second_encoding_are_no_keys() {
     let mut second_encodings = 0;
     for (low, high) in (0xed..=0xff).flat_map(|low| [(low, 0x7f), (low, 0xff)]) {
         let point: Vec<u8> = [&[low][..], &[0xff; 30], &[high]].concat();
-        let lax = VerifyingKey::from_bytes(point.as_slice().try_into().unwrap());
+        let lax = ed25519_dalek::VerifyingKey::from_bytes(point.as_slice().try_into().unwrap());
         second_encodings += usize::from(lax.is_ok_and(|key| !key.is_weak()));
         bad.push(point);
     }

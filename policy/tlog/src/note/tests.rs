@@ -51,21 +51,33 @@ fn the_published_checkpoint_is_read_and_written_as_it_stands() {
 /// golang.org/x/mod/sumdb/note: its example's key and signature.
 #[test]
 fn a_note_that_another_program_signed_is_verified() {
-    let (name, key) = ("PeterNeumann", "ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW");
-    let key = NoteKey::ed25519(&Base64::decode_vec(key).unwrap()[1..]).unwrap();
-    assert_eq!(
-        key.vkey(name),
-        "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
-    );
+    let vkey = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+    let (name, verifier) = ("PeterNeumann", Verifier::parse(vkey).unwrap());
+    assert_eq!((verifier.name.as_str(), verifier.to_string().as_str()), (name, vkey));
+    for bad in [
+        vkey.replace("c74f", "c74e"),
+        vkey.replace("+A", "+B"),
+        vkey.replace("PeterNeumann", "Peter Neumann"),
+        vkey.replace("PeterNeumann", ""),
+        vkey.replace('+', "-"),
+        format!("{vkey}\n"),
+        format!("{vkey}AAAA"),
+    ] {
+        let fault = Verifier::parse(&bad).unwrap_err();
+        assert!(matches!(fault, NoteFault::Vkey | NoteFault::Key), "{bad}");
+    }
     let note = "If you think cryptography is the answer to your problem,\n\
         then you don't know what your problem is.\n\n\
         \u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKv\
         qfqdngotpRZb6KE6RyyBwJnAM=\n";
     let note = Note::parse(note).unwrap();
-    assert_eq!(note.check(name, &key), Ok(()));
-    assert_eq!(note.check("Somebody", &key), Err(NoteFault::Unsigned("Somebody".into())));
+    assert_eq!(note.check(&verifier), Ok(()));
+    assert_eq!(
+        note.check(&Verifier { name: "Somebody".into(), ..verifier.clone() }),
+        Err(NoteFault::Unsigned("Somebody".into()))
+    );
     let changed = Note { text: note.text.replace("answer", "amswer"), ..note };
-    assert_eq!(changed.check(name, &key), Err(NoteFault::Signature(name.into())));
+    assert_eq!(changed.check(&verifier), Err(NoteFault::Signature(name.into())));
 }
 
 #[test]
@@ -80,22 +92,24 @@ fn either_kind_of_key_signs_and_whatever_is_changed_is_noticed() {
         Note { text: text.clone(), signatures: vec![signature(&name, &other, &raw.to_bytes())] };
     for (key, note) in [(KEY.public(), signed(&checkpoint())), (other, note)] {
         let read = Note::parse(&note.to_string()).unwrap();
-        assert_eq!((&read, read.check(&name, &key)), (&note, Ok(())));
         let key: NoteKey = serde_json::from_str(&serde_json::to_string(&key).unwrap()).unwrap();
+        let verifier = Verifier { name: name.clone(), key };
+        assert_eq!(Verifier::parse(&verifier.to_string()).as_ref(), Ok(&verifier));
+        assert_eq!((&read, read.check(&verifier)), (&note, Ok(())));
         let longer = Note { text: format!("{text}more\n"), ..note.clone() };
-        assert_eq!(longer.check(&name, &key), Err(NoteFault::Signature(name.clone())));
+        assert_eq!(longer.check(&verifier), Err(NoteFault::Signature(name.clone())));
         let mut bent = note.clone();
         bent.signatures[0].bytes[8] ^= 1;
-        assert_eq!(bent.check(&name, &key), Err(NoteFault::Signature(name.clone())));
+        assert_eq!(bent.check(&verifier), Err(NoteFault::Signature(name.clone())));
         // One that is good does not make up for one that is none.
         bent.signatures.extend(note.signatures.clone());
-        assert!(bent.check(&name, &key).is_err());
+        assert!(bent.check(&verifier).is_err());
         let mut strange = note.clone();
         strange.signatures[0].id = [0; 4];
-        assert_eq!(strange.check(&name, &key), Err(NoteFault::Unsigned(name.clone())));
+        assert_eq!(strange.check(&verifier), Err(NoteFault::Unsigned(name.clone())));
         // A stranger's signature beside it says nothing.
         strange.signatures.extend(note.signatures);
-        assert_eq!(strange.check(&name, &key), Ok(()));
+        assert_eq!(strange.check(&verifier), Ok(()));
     }
 }
 

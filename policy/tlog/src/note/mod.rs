@@ -10,7 +10,7 @@ use p256::ecdsa::signature::Verifier as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::credential::{ed25519, unhex};
+use crate::{ed25519, unhex};
 
 /// A key that signs notes: the checkpoint key in the token, or a witness.
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Serialize, Deserialize)]
@@ -105,15 +105,50 @@ impl NoteKey {
             }
         }
     }
+}
 
-    /// Name, id and key in one line, which other tools are configured with (a *vkey*).
-    pub fn vkey(&self, name: &str) -> String {
-        let (kind, key) = match self {
-            Self::Ed25519(_) => (1, self.bytes()),
-            Self::P256(_) => (2, [P256_SPKI, &self.bytes()].concat()),
+/// A key and its name: what somebody who checks notes has to know beforehand.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Verifier {
+    /// For a journal, its [`origin`].
+    pub name: String,
+    /// The key.
+    pub key: NoteKey,
+}
+
+impl Verifier {
+    /// From one line with name, id and key (a *vkey*), as [`Verifier`] prints it and other tools
+    /// do.
+    ///
+    /// # Errors
+    ///
+    /// [`NoteFault::Vkey`] if it is none, or of a kind that we do not know.
+    pub fn parse(vkey: &str) -> Result<Self, NoteFault> {
+        let mut parts = vkey.splitn(3, '+');
+        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(NoteFault::Vkey);
+        };
+        let bytes = Base64::decode_vec(key).map_err(|_| NoteFault::Vkey)?;
+        let key = match bytes.split_first() {
+            Some((1, key)) => NoteKey::ed25519(key)?,
+            Some((2, key)) => NoteKey::p256(key.strip_prefix(P256_SPKI).ok_or(NoteFault::Vkey)?)?,
+            Some(_) | None => return Err(NoteFault::Vkey),
+        };
+        let verifier = Self { name: name.to_owned(), key };
+        // One line for one key: the id is the one that follows, and the name can be one.
+        let same = verifier.to_string() == vkey && is_name(name) && !id.is_empty();
+        if same { Ok(verifier) } else { Err(NoteFault::Vkey) }
+    }
+}
+
+impl fmt::Display for Verifier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, key) = match &self.key {
+            NoteKey::Ed25519(_) => (1, self.key.bytes()),
+            NoteKey::P256(_) => (2, [P256_SPKI, &self.key.bytes()].concat()),
         };
         let encoded = Base64::encode_string(&[&[kind][..], &key].concat());
-        format!("{name}+{}+{encoded}", hex::encode(self.id(name)))
+        write!(formatter, "{}+{}+{encoded}", self.name, hex::encode(self.key.id(&self.name)))
     }
 }
 
@@ -202,14 +237,15 @@ impl Note {
         Ok(Self { text: format!("{text}\n"), signatures: signatures? })
     }
 
-    /// Whether a key of this name signed it.
+    /// Whether this key signed it.
     ///
     /// # Errors
     ///
     /// If it did not, or if one that says it is its signature is none.
-    pub fn check(&self, name: &str, key: &NoteKey) -> Result<(), NoteFault> {
+    pub fn check(&self, by: &Verifier) -> Result<(), NoteFault> {
+        let Verifier { name, key } = by;
         let id = key.id(name);
-        let own = self.signatures.iter().filter(|one| one.name == name && one.id == id);
+        let own = self.signatures.iter().filter(|one| one.name == *name && one.id == id);
         let verified = own.map(|one| key.verifies(self.text.as_bytes(), &one.bytes));
         // A signature of a known key that is none spoils the note.
         match verified.reduce(|all, one| all && one) {
@@ -261,6 +297,9 @@ pub enum NoteFault {
     /// The text.
     #[error("its text is no checkpoint (c2sp.org/tlog-checkpoint): origin, size and root")]
     Text,
+    /// A key and its name.
+    #[error("it is no verifier key for notes: NAME+ID+KEY, in one line")]
+    Vkey,
     /// A public key.
     #[error("it is no public key for notes: 32 bytes of Ed25519, or 65 of P-256")]
     Key,

@@ -6,7 +6,7 @@ use std::fmt;
 use alloy_primitives::B256;
 use base64ct::{Base64, Encoding as _};
 
-use crate::note::{Checkpoint, NOTE_BYTES_MAX, Note, NoteFault, NoteKey, hash, origin};
+use crate::note::{Checkpoint, NOTE_BYTES_MAX, Note, NoteFault, Verifier, hash};
 use crate::tree::{Inclusion, leaf_hash};
 
 /// The way from one record up to a checkpoint, and that checkpoint.
@@ -65,24 +65,17 @@ impl Receipt {
         })
     }
 
-    /// Whether it shows that this record, byte for byte, is in the journal of this vault; up to
-    /// which checkpoint.
+    /// Whether it shows that this record, byte for byte, is in this journal; up to which checkpoint.
     ///
     /// # Errors
     ///
     /// Why it does not.
-    pub fn check(
-        &self,
-        record: &[u8],
-        vault: B256,
-        key: &NoteKey,
-    ) -> Result<Checkpoint, ReceiptFault> {
-        let name = origin(vault);
+    pub fn check(&self, record: &[u8], journal: &Verifier) -> Result<Checkpoint, ReceiptFault> {
         let checkpoint = Checkpoint::parse(&self.checkpoint.text)?;
-        if checkpoint.origin != name {
+        if checkpoint.origin != journal.name {
             return Err(ReceiptFault::Origin(checkpoint.origin));
         }
-        self.checkpoint.check(&name, key)?;
+        self.checkpoint.check(journal)?;
         let Self { index, ref path, .. } = *self;
         let inclusion = Inclusion { index, size: checkpoint.size, path: path.clone() };
         if inclusion.proves(leaf_hash(record), checkpoint.root) {
@@ -111,6 +104,7 @@ const RECEIPT_BYTES_MAX: usize = NOTE_BYTES_MAX + 8 * 1_024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::note::origin;
     use crate::note::tests::{KEY, signed};
     use crate::tree::Tree;
 
@@ -118,6 +112,10 @@ mod tests {
 
     fn records() -> Vec<Vec<u8>> {
         (0_u8..9).map(|number| vec![number; 40]).collect()
+    }
+
+    fn journal(vault: B256) -> Verifier {
+        Verifier { name: origin(vault), key: KEY.public() }
     }
 
     fn receipt(index: u64) -> Receipt {
@@ -134,7 +132,7 @@ mod tests {
             let text = receipt(index).to_string();
             let read = Receipt::parse(&text).unwrap();
             assert_eq!(read, receipt(index));
-            assert_eq!(read.check(record, VAULT, &KEY.public()).unwrap().size, 9);
+            assert_eq!(read.check(record, &journal(VAULT)).unwrap().size, 9);
             let extra = text.replacen("\nindex", "\nextra AAAA\nindex", 1);
             assert_eq!(Receipt::parse(&extra), Ok(read));
         }
@@ -143,14 +141,14 @@ mod tests {
     #[test]
     fn a_receipt_of_anything_else_is_none() {
         let record = &records()[3];
-        let check = |receipt: &Receipt| receipt.check(record, VAULT, &KEY.public());
+        let check = |receipt: &Receipt| receipt.check(record, &journal(VAULT));
         let good = receipt(3);
         assert!(check(&good).is_ok());
         assert_eq!(check(&receipt(4)), Err(ReceiptFault::Record));
         assert_eq!(check(&Receipt { index: 4, ..good.clone() }), Err(ReceiptFault::Record));
         assert_eq!(check(&Receipt { path: vec![], ..good.clone() }), Err(ReceiptFault::Record));
-        assert_eq!(good.check(b"{}", VAULT, &KEY.public()), Err(ReceiptFault::Record));
-        let other = good.check(record, B256::repeat_byte(8), &KEY.public());
+        assert_eq!(good.check(b"{}", &journal(VAULT)), Err(ReceiptFault::Record));
+        let other = good.check(record, &journal(B256::repeat_byte(8)));
         assert_eq!(other, Err(ReceiptFault::Origin(origin(VAULT))));
         let mut longer = good.clone();
         longer.checkpoint.text = longer.checkpoint.text.replacen("\n9\n", "\n8\n", 1);

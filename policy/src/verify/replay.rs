@@ -1,111 +1,29 @@
-//! Repeats every decision from genesis and the records alone.
-//!
-//! Nothing is taken from the records but their inputs: verdicts, reasons, charges and digests are
-//! computed again with the same code that made them, and compared.
+//! Makes every decision again, in its order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::{Address, B256, keccak256};
+use alloy_primitives::B256;
 
-use crate::book::Book;
+use super::Report;
 use crate::decide::{Decision, decide, still_allows};
 use crate::finding::Reason;
-use crate::id::{DecisionNumber, Sequence, VaultId};
-use crate::record::{Actor, Asked, Entry, Frozen, Proposed, Record, RecordedInput, Role, Trigger};
-use crate::request::{Request, sha256};
+use crate::id::{DecisionNumber, Sequence};
+use crate::record::{Asked, Entry, Record, RecordedInput};
+use crate::request::Request;
 use crate::state::State;
 use crate::time::Millis;
-use crate::tree::{Frontier, leaf_hash};
 
-/// Takes an export, line by line.
-#[derive(Debug, Default)]
-pub struct Verifier {
-    entries: Vec<Entry>,
-    attachments: BTreeMap<B256, Vec<u8>>,
-    frontier: Frontier,
-    vault: Option<VaultId>,
-    findings: Vec<Discrepancy>,
-}
-
-/// What was found out about an export.
-#[derive(Debug)]
-pub struct Report {
-    /// The genesis record's leaf hash, if there is one.
-    pub vault: Option<VaultId>,
-    /// Number of records.
-    pub size: u64,
-    /// RFC 6962 root over them.
-    pub root: B256,
-    /// Decisions that were made again, and came out the same.
-    pub repeated: u64,
-    /// Decisions that could not be made again, because they counted reservations that have no
-    /// record: a crash lost them, or they were open when the export ended.
-    pub not_repeated: Vec<Sequence>,
-    /// How many records of each kind.
-    pub kinds: BTreeMap<&'static str, u64>,
-    /// Everything that is wrong. Empty: the journal explains itself.
-    pub discrepancies: Vec<Discrepancy>,
-}
-
-/// Something wrong with a journal.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Discrepancy {
-    /// The record, or the one before which it was noticed.
-    pub at: Sequence,
-    /// What is wrong.
-    pub what: String,
-}
-
-impl Verifier {
-    /// Takes one record's line, without its newline.
-    pub fn record(&mut self, line: &[u8]) {
-        self.frontier.push(leaf_hash(line));
-        let at = Sequence(self.frontier.size());
-        if self.vault.is_none() {
-            self.vault = Some(VaultId(leaf_hash(line)));
-        }
-        match Entry::decode(line) {
-            Ok(entry) => self.entries.push(entry),
-            Err(error) => self.findings.push(Discrepancy { at, what: error.to_string() }),
-        }
-    }
-
-    /// Takes one attachment.
-    pub fn attachment(&mut self, bytes: Vec<u8>) {
-        self.attachments.insert(sha256(&bytes), bytes);
-    }
-
-    /// Checks everything that was taken.
-    pub fn finish(self) -> Report {
-        let mut kinds = BTreeMap::new();
-        for entry in &self.entries {
-            let count: &mut u64 = kinds.entry(entry.record.kind()).or_default();
-            *count = count.saturating_add(1);
-        }
-        let (size, root, vault) = (self.frontier.size(), self.frontier.root(), self.vault);
-        let mut report = Report {
-            vault,
-            size,
-            root,
-            repeated: 0,
-            not_repeated: Vec::new(),
-            kinds,
-            discrepancies: self.findings,
-        };
-        if report.discrepancies.is_empty() {
-            replay(&self.entries, &self.attachments, &mut report);
-        }
-        report
-    }
-}
-
-fn replay(entries: &[Entry], attachments: &BTreeMap<B256, Vec<u8>>, report: &mut Report) {
+pub(super) fn replay(
+    entries: &[Entry],
+    attachments: &BTreeMap<B256, Vec<u8>>,
+    report: &mut Report,
+) {
     let Some((first, rest)) = entries.split_first() else {
         return report.wrong(Sequence(0), "empty: not even a genesis record");
     };
     let state = match State::genesis(first) {
         Ok(state) => state,
-        Err(error) => return report.wrong(first.seq, error),
+        Err(error) => return report.unfoldable(first.seq, &error),
     };
     let mut decisions: BTreeMap<(Sequence, DecisionNumber), &Entry> = BTreeMap::new();
     for entry in rest {
@@ -126,7 +44,7 @@ fn replay(entries: &[Entry], attachments: &BTreeMap<B256, Vec<u8>>, report: &mut
         replay.authority(entry);
         replay.place(entry);
         if let Err(error) = replay.state.apply(entry) {
-            return replay.report.wrong(entry.seq, error);
+            return replay.report.unfoldable(entry.seq, &error);
         }
     }
     if replay.made != decisions.len() {
@@ -137,6 +55,8 @@ fn replay(entries: &[Entry], attachments: &BTreeMap<B256, Vec<u8>>, report: &mut
 
 /// Decisions of which no record tells.
 struct Unrecorded {
+    /// Those whose inputs are not in the export.
+    blind: BTreeSet<DecisionNumber>,
     /// Those that a start calls lost, and which start.
     lost: BTreeMap<DecisionNumber, Sequence>,
     last_start: Sequence,
@@ -154,6 +74,7 @@ impl Unrecorded {
             .flat_map(|(at, started)| started.lost.iter().map(move |number| (*number, at)));
         let recorded = entries.iter().filter_map(|entry| entry.record.asked());
         Self {
+            blind: BTreeSet::new(),
             lost: lost.collect(),
             last_start: starts.map(|(at, _)| at).max().unwrap_or_default(),
             recorded: recorded.map(|asked| asked.number).collect(),
@@ -164,19 +85,22 @@ impl Unrecorded {
     /// lost, or there is none, and it is open still.
     fn open_at(&self, at: Sequence, number: DecisionNumber) -> bool {
         let still = at > self.last_start && !self.recorded.contains(&number);
+        if self.blind.contains(&number) {
+            return true;
+        }
         self.lost.get(&number).map_or(still, |start| *start > at)
     }
 }
 
-struct Replay<'a> {
-    state: State,
+pub(super) struct Replay<'a> {
+    pub(super) state: State,
     attachments: &'a BTreeMap<B256, Vec<u8>>,
     unrecorded: Unrecorded,
     /// The decision made last, and when.
     decided: (DecisionNumber, Millis),
     /// How many were made again, or at least tried.
     made: usize,
-    report: &'a mut Report,
+    pub(super) report: &'a mut Report,
 }
 
 impl Replay<'_> {
@@ -210,6 +134,12 @@ impl Replay<'_> {
             return Err("decided at a time that is not that of its place".into());
         }
         self.decided = (number, now.sure);
+        if self.is_withheld(asked) {
+            // Its charge comes in with its record; until then nobody here knows it.
+            self.unrecorded.blind.insert(number);
+            self.report.withheld.push(entry.seq);
+            return Ok(());
+        }
         let request = self.request(asked)?;
         self.state.advance(asked.by.key, now);
         let book = self.state.book().clone();
@@ -221,6 +151,11 @@ impl Replay<'_> {
             self.state.reserve(number, &allowed);
         }
         Ok(())
+    }
+
+    /// Whether the bytes that were asked for are named in the record and left out of the export.
+    fn is_withheld(&self, asked: &Asked) -> bool {
+        asked.input.attachment().is_some_and(|name| !self.attachments.contains_key(&name))
     }
 
     fn request(&self, asked: &Asked) -> Result<Request, String> {
@@ -280,6 +215,8 @@ impl Replay<'_> {
                 | Record::Started(_)
                 | Record::KeyIntended(_)
                 | Record::KeyCreated(_)
+                | Record::CheckpointKeyIntended(_)
+                | Record::CheckpointKeyMade(_)
                 | Record::Adopted(_)
                 | Record::Settled(_)
                 | Record::Priced(_)
@@ -338,6 +275,9 @@ impl Replay<'_> {
         if withheld.is_none() && !self.state.must_look_again(asked, votes, entry.at) {
             return;
         }
+        if self.is_withheld(asked) {
+            return;
+        }
         let request = match self.request(asked) {
             Ok(request) => request,
             Err(what) => return self.report.wrong(entry.seq, what),
@@ -359,95 +299,6 @@ impl Replay<'_> {
             self.report.wrong(entry.seq, what);
         }
     }
-
-    /// What a record says of itself that follows from its place.
-    fn place(&mut self, entry: &Entry) {
-        if entry.at.possible < entry.at.sure {
-            self.report.wrong(entry.seq, "possible time lies before sure time");
-        }
-        let at_once = matches!(entry.record, Record::Denied(_) | Record::Parked(_));
-        let place = entry.record.asked().map(|asked| (asked.seen.next(), asked.at));
-        if at_once && place != Some((entry.seq, entry.at)) {
-            self.report.wrong(entry.seq, "not recorded when it was decided");
-        }
-        if let Record::Started(started) = &entry.record
-            && !self.state.unreported().iter().eq(&started.lost)
-        {
-            self.report.wrong(entry.seq, "names other decisions as lost than are missing");
-        }
-        if let Record::Proposed(proposed) = &entry.record {
-            let Proposed { act, by, reason, .. } = &**proposed;
-            let again = self.state.propose((by, act.clone(), reason.clone()), entry.at);
-            if again.ok().as_ref() != Some(&**proposed) {
-                self.report.wrong(entry.seq, "this could not be proposed, or not in these words");
-            }
-        }
-        if let Record::KeyCreated(created) = &entry.record
-            && address_of(&created.point) != Some(created.address)
-        {
-            self.report.wrong(entry.seq, "the key's address is not that of its public point");
-        }
-    }
-
-    /// People may do only what their roles allow, and books may only narrow.
-    fn authority(&mut self, entry: &Entry) {
-        let may = |person, roles: &[Role]| self.state.people().may(person, roles);
-        // Whoever is suspended still stops, and does nothing else.
-        let acts = |person, roles: &[Role]| {
-            may(person, roles)
-                && self.state.people().member(person).is_some_and(|one| !one.suspended)
-        };
-        let wrong = if let Record::KeyIntended(key) = &entry.record {
-            let wrong = !acts(&key.by, &[Role::Operator]);
-            wrong.then(|| "a key made by somebody who may not".to_owned())
-        } else if let Record::Frozen(Frozen { by: Actor::Person(person), .. }) = &entry.record {
-            let wrong = !may(person, &[Role::Security]);
-            wrong.then(|| "a stop by somebody who may not".to_owned())
-        } else if let Record::Frozen(Frozen {
-            by: Actor::Trigger(Trigger::UsedElsewhere(told)),
-            ..
-        }) = &entry.record
-        {
-            let wrong = !may(&told.by, &[Role::Watcher]);
-            wrong.then(|| "a stop on the report of somebody who may not".to_owned())
-        } else if let Record::Settled(settled) = &entry.record {
-            let wrong = !may(&settled.by, &[Role::Watcher]);
-            wrong.then(|| "a settlement reported by somebody who may not".to_owned())
-        } else if let Record::Priced(priced) = &entry.record {
-            let wrong = !may(&priced.by, &[Role::Pricer]);
-            wrong.then(|| "prices reported by somebody who may not".to_owned())
-        } else if let Record::Proposed(proposed) = &entry.record {
-            let wrong = !may(&proposed.by, &Role::VOTERS);
-            wrong.then(|| "a proposal by somebody who may not".to_owned())
-        } else if let Record::Executed(executed) = &entry.record {
-            let wrong = !may(&executed.by, &Role::VOTERS);
-            wrong.then(|| "something done at the word of somebody who may not".to_owned())
-        } else if let Record::Adopted(adopted) = &entry.record {
-            let allowed = acts(&adopted.by, &[Role::Operator, Role::Security]);
-            let wider = Book::parse(&adopted.book).map(|new| self.state.book().difference(&new));
-            let wider = wider.map(|difference| difference.wider).unwrap_or_default();
-            if !allowed {
-                Some("a book adopted by somebody who may not".to_owned())
-            } else if wider.is_empty() {
-                None
-            } else {
-                Some(format!("a book that widens without a quorum: {}", wider.join("; ")))
-            }
-        } else {
-            None
-        };
-        if let Some(wrong) = wrong {
-            self.report.wrong(entry.seq, wrong);
-        }
-    }
-}
-
-/// The address of a public point in uncompressed SEC1 form, as hex. That it lies on the curve was
-/// checked by whoever verified a signature with it.
-fn address_of(point: &str) -> Option<Address> {
-    let bytes = hex::decode(point).ok().filter(|bytes| bytes.len() == 65)?;
-    let hash = keccak256(bytes.strip_prefix(&[4])?);
-    hash.last_chunk::<20>().map(Address::from)
 }
 
 fn mismatch(decision: &Decision) -> String {
@@ -462,13 +313,4 @@ fn mismatch(decision: &Decision) -> String {
 fn codes(reasons: &[Reason]) -> String {
     let all = reasons.iter().map(|one| format!("{} at {}", one.code, one.rule));
     all.collect::<Vec<_>>().join(", ")
-}
-
-impl Report {
-    fn wrong(&mut self, at: Sequence, what: impl ToString) {
-        // Whoever shows it says which record by itself.
-        let what = what.to_string();
-        let what = what.strip_prefix(&format!("record {at}: ")).unwrap_or(&what).to_owned();
-        self.discrepancies.push(Discrepancy { at, what });
-    }
 }
