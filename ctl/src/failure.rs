@@ -12,10 +12,13 @@ use portcullis_policy::examples::BadExamples;
 use crate::approvals::ssh::SshFault;
 use crate::approvals::statement::StatementFault;
 use crate::approvals::{AwaitFault, VoteFault};
+use crate::audit::checked::CheckFault;
 use crate::audit::checkpoint::CheckpointFault;
 use crate::audit::cursor::CursorFault;
 use crate::audit::export::ExportFault;
 use crate::audit::receipt::BadReceipt;
+use crate::audit::reconcile::ReconcileFault;
+use crate::audit::report::ReportFault;
 use crate::audit::verify::VerifyFault;
 use crate::connection::ConnectionFault;
 use crate::drain::DrainFault;
@@ -56,6 +59,8 @@ pub(crate) enum Exit {
     WrongPeople,
     /// A journal's decisions come out otherwise when they are made again.
     WrongReplay,
+    /// A key was used outside the signer.
+    UsedOutside,
 }
 
 impl From<Exit> for ExitCode {
@@ -74,6 +79,7 @@ impl From<Exit> for ExitCode {
             Exit::WrongTree => 12,
             Exit::WrongPeople => 13,
             Exit::WrongReplay => 14,
+            Exit::UsedOutside => 8,
         })
     }
 }
@@ -144,6 +150,15 @@ pub(crate) enum Failure {
     /// The export was not verified.
     #[error(transparent)]
     Verify(#[from] VerifyFault),
+    /// The export does not check.
+    #[error(transparent)]
+    Check(Box<CheckFault>),
+    /// There is nothing to report.
+    #[error(transparent)]
+    Report(#[from] ReportFault),
+    /// Nothing was reconciled.
+    #[error(transparent)]
+    Reconcile(Box<ReconcileFault>),
     /// A file named on the command line.
     #[error("{path} cannot be read", path = path.display())]
     Read {
@@ -194,6 +209,8 @@ macro_rules! boxed {
     };
 }
 boxed!(
+    Check(CheckFault),
+    Reconcile(ReconcileFault),
     Statement(StatementFault),
     Ssh(SshFault),
     Vote(VoteFault),
@@ -230,6 +247,9 @@ impl Failure {
             Self::Receipt(fault) => fault.exit(),
             Self::Export(fault) => fault.exit(),
             Self::Verify(fault) => fault.exit(),
+            Self::Check(fault) => fault.exit(),
+            Self::Report(fault) => fault.exit(),
+            Self::Reconcile(fault) => fault.exit(),
             // Whoever reads us has had enough: `portctl audit tail | head`.
             Self::Print(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Connection(_)
@@ -286,6 +306,9 @@ impl Failure {
             | Self::Receipt(_)
             | Self::Export(_)
             | Self::Verify(_)
+            | Self::Check(_)
+            | Self::Report(_)
+            | Self::Reconcile(_)
             | Self::Book(_)
             | Self::Examples(_)
             | Self::Explain(_)

@@ -17,6 +17,7 @@ mod fence;
 mod freeze;
 mod key;
 mod output;
+mod paper;
 mod people;
 mod policy;
 mod report;

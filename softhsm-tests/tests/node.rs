@@ -1,13 +1,18 @@
 //! A real node is the judge: what we sign is mined, from the key's own address, and what a book
 //! does not pin is refused before any node could see it.
 
+use std::fs;
+use std::process::Command;
+
 use alloy_consensus::{SignableTransaction, TxEip1559, TypedTransaction};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_network::{Ethereum, EthereumWallet, NetworkWallet, TxSigner};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, address, keccak256};
+use portcullis_client::wire::KeyState;
 use portcullis_client::{AlloyError, Client, KeyRef, PortcullisSigner};
 use portcullis_softhsm_tests::anvil::{Anvil, Receipt};
 use portcullis_softhsm_tests::curve::SoftwareKey;
+use portcullis_softhsm_tests::place;
 use portcullis_softhsm_tests::server::Server;
 use portcullis_softhsm_tests::token::Through;
 use portcullis_softhsm_tests::tx::{self, Kind, Payment};
@@ -56,6 +61,26 @@ impl Stage {
 
     async fn reason(&self, unsigned: &tx::Unsigned) -> String {
         reason(&self.client, &self.key, &tx::preimage(unsigned)).await
+    }
+
+    /// `portctl audit reconcile` as a person of security: its exit code, and what it said.
+    fn reconcile(&self, arguments: &[&str]) -> Result<(Option<i32>, Value), Failure> {
+        let sam = self.vault.person(&self.server, "sam")?;
+        let text = format!(
+            "endpoint = {:?}\nca = {:?}\ncertificate = {:?}\nprivate_key = {:?}\n",
+            sam.endpoint, sam.ca, sam.certificate, sam.private_key
+        );
+        let folder = self.vault.folder.path();
+        fs::write(folder.join("portctl.toml"), text)?;
+        let rpc = format!("anvil=http://{}", self.node.address());
+        let ran = Command::new(place::binary("portctl")?)
+            .args(["audit", "reconcile", "--rpc", &rpc, "--output", "json"])
+            .args(arguments)
+            .current_dir(folder)
+            .output()?;
+        let said = serde_json::from_slice(&ran.stdout);
+        let told = said.map_err(|_| String::from_utf8_lossy(&ran.stderr).into_owned())?;
+        Ok((ran.status.code(), told))
     }
 
     fn code_at(&self, account: Address) -> Result<Value, Failure> {
@@ -257,5 +282,42 @@ async fn what_was_signed_before_a_restart_and_after_it_is_mined_from_the_same_ad
     stage.client = stage.vault.client(&stage.server, PAYOUTS).await?;
     let (_, receipt) = stage.mine(&pay(1, U256::from(1)).unsigned(Kind::Legacy)).await?;
     assert_eq!(receipt, Receipt { from: stage.key.address, kind: 0, succeeded: true });
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_mined_of_a_key_without_a_record_is_found_and_the_key_is_stopped()
+-> Result<(), Failure> {
+    let stage = Stage::set(&with_delegate()).await?;
+    let delegator = SoftwareKey::named("delegator")?;
+    for (kind, number) in Kind::ALL.into_iter().zip(0u64..) {
+        let mut payment = pay(number, U256::from(1_000));
+        payment.authorizations = vec![tx::authorization(&delegator, CHAIN, DELEGATE, 0)];
+        stage.mine(&payment.unsigned(kind)).await?;
+    }
+    let all = ["--from-block", "0", "--confirmations", "0"];
+    let (code, told) = stage.reconcile(&all)?;
+    assert_eq!((code, &told["matched"]), (Some(0), &json!(5)), "{told:#}");
+    assert_eq!((&told["outside"], &told["signed_not_mined"]), (&json!([]), &json!(0)));
+
+    let account = stage.key.address.to_string();
+    stage.node.call("anvil_impersonateAccount", json!([account]))?;
+    let theft = json!([{ "from": account, "to": STRANGER.to_string(), "value": "0x1" }]);
+    let hash = stage.node.call("eth_sendTransaction", theft)?;
+    stage.node.receipt(hash.as_str().ok_or("no hash")?.parse()?)?;
+    // It is not deep enough yet to accuse anybody.
+    let (code, told) = stage.reconcile(&["--from-block", "0"])?;
+    assert_eq!((code, &told["outside"]), (Some(0), &json!([])), "{told:#}");
+    // The number of transactions tells that there is one, wherever it is.
+    let (code, told) = stage.reconcile(&["--confirmations", "0"])?;
+    assert_eq!((code, &told["outside"][0]["nonce"]), (Some(8), &json!(5)), "{told:#}");
+    let (code, told) = stage.reconcile(&[&all[..], &["--freeze"]].concat())?;
+    assert_eq!((code, &told["outside"][0]["hash"]), (Some(8), &hash), "{told:#}");
+    assert_eq!((&told["matched"], &told["frozen"][0]["recorded"]), (&json!(5), &json!(true)));
+    let sam = stage.vault.control(&stage.server, "sam").await?;
+    assert_eq!(sam.key("hot").await?.state(), KeyState::Frozen);
+    let (_, told) = stage.reconcile(&[&all[..], &["--freeze"]].concat())?;
+    assert_eq!(told["frozen"][0]["already"], json!("frozen"), "{told:#}");
+    assert_eq!(stage.reason(&pay(6, U256::from(1)).unsigned(Kind::Eip1559)).await, "FROZEN");
     Ok(())
 }

@@ -64,7 +64,7 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 /// The two largest units: "2d 3h", "1h 5m", "40s".
-fn span(millis: u64) -> String {
+pub(crate) fn span(millis: u64) -> String {
     let seconds = millis / 1_000;
     let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
     let (minutes, rest) = (seconds / 60 % 60, seconds % 60);

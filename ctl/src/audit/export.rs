@@ -118,6 +118,14 @@ pub(crate) async fn run(
     Ok(Exit::Done)
 }
 
+/// Writes an export up to the newest record, attested or not, and its head.
+pub(super) async fn write(path: &Path, control: &ControlClient) -> Result<JournalHead, Failure> {
+    let mut export = Export::create(path)?;
+    let head = export.read_all(control).await?;
+    export.finish(&head, None)?;
+    Ok(head)
+}
+
 /// Where the head of an export is.
 pub(crate) fn head_file(export: &Path) -> PathBuf {
     with_ending(export, ".head")

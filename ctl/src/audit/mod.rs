@@ -1,11 +1,15 @@
-//! `audit tail | show | export | verify | checkpoint | receipt`.
+//! `audit tail | show | export | verify | checkpoint | receipt | report | reconcile`.
 
+pub(crate) mod checked;
 pub(crate) mod checkpoint;
 pub(crate) mod cursor;
 pub(crate) mod export;
+mod in_force;
 pub(crate) mod line;
 mod people;
 pub(crate) mod receipt;
+pub(crate) mod reconcile;
+pub(crate) mod report;
 mod show;
 mod tail;
 mod together;
@@ -31,6 +35,11 @@ pub(crate) enum AuditVerb {
     Checkpoint(checkpoint::CheckpointArgs),
     /// Fetch or check the proof that one record is in the journal.
     Receipt(receipt::ReceiptArgs),
+    /// Sum up an export for auditors: who signed how much, who stopped and approved what.
+    Report(report::ReportArgs),
+    /// Hold what chains have mined against the journal: what has no record was made outside the
+    /// signer. Exit code 8 if there is any.
+    Reconcile(reconcile::ReconcileArgs),
 }
 
 pub(crate) async fn run(
@@ -45,5 +54,7 @@ pub(crate) async fn run(
         AuditVerb::Verify(args) => verify::run(&args, output),
         AuditVerb::Checkpoint(args) => checkpoint::run(&args, connection, output).await,
         AuditVerb::Receipt(args) => receipt::run(&args, connection, output).await,
+        AuditVerb::Report(args) => report::run(&args, output),
+        AuditVerb::Reconcile(args) => reconcile::run(&args, connection, output).await,
     }
 }

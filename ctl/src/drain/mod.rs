@@ -29,7 +29,7 @@ use crate::failure::{Exit, Failure};
 use crate::freeze::reason;
 use crate::output::Output;
 use crate::thaw::{already, id_of};
-use node::NodeFault;
+pub(crate) use node::{Node, NodeFault};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DrainVerb {

@@ -27,7 +27,7 @@ pub(crate) enum NodeFault {
 
 /// One node.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     agent: ureq::Agent,
     url: String,
 }
@@ -47,7 +47,7 @@ pub(super) struct Call {
 }
 
 impl Node {
-    pub(super) fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         // The one that the connection to the signer uses, and no second one beside it.
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = TlsConfig::builder()
@@ -58,11 +58,11 @@ impl Node {
         Self { agent: config.build().into(), url: url.to_owned() }
     }
 
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    pub(super) async fn chain_id(&self) -> Result<u64, NodeFault> {
+    pub(crate) async fn chain_id(&self) -> Result<u64, NodeFault> {
         self.number("eth_chainId", json!([])).await
     }
 
@@ -164,7 +164,11 @@ impl Node {
         word.ok_or_else(|| NodeFault::Answer { method, answer: answer.to_string() })
     }
 
-    async fn number(&self, method: &'static str, params: Value) -> Result<u64, NodeFault> {
+    pub(crate) async fn number(
+        &self,
+        method: &'static str,
+        params: Value,
+    ) -> Result<u64, NodeFault> {
         let found = self.quantity(method, params).await?;
         u64::try_from(found).map_err(|_| NodeFault::Answer { method, answer: found.to_string() })
     }
@@ -174,12 +178,16 @@ impl Node {
         quantity(&answer).ok_or_else(|| NodeFault::Answer { method, answer: answer.to_string() })
     }
 
-    async fn call(&self, method: &'static str, params: Value) -> Result<Value, NodeFault> {
+    pub(crate) async fn call(
+        &self,
+        method: &'static str,
+        params: Value,
+    ) -> Result<Value, NodeFault> {
         let question = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let (agent, url) = (self.agent.clone(), self.url.clone());
         let asked = tokio::task::spawn_blocking(move || {
             let mut answer = agent.post(&url).send_json(&question)?;
-            answer.body_mut().read_json::<Value>()
+            answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_json::<Value>()
         });
         let mut answer = asked.await??;
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
@@ -214,6 +222,9 @@ fn quantity(value: &Value) -> Option<U256> {
 
 /// What a node may say of itself.
 const MESSAGE_CHARS_MAX: usize = 300;
+
+/// A block with all its transactions in JSON is a few megabytes on busy chains.
+const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// One question.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -10,17 +10,12 @@ use portcullis_policy::utc::rfc3339;
 use super::WHOLE;
 use super::evidence::{Evidence, LoadTold, Proved, StepTold, StepVerdict};
 use crate::audit::line::what;
+use crate::paper::{self, escaped, grouped};
 
 /// The whole page.
 pub(super) fn render(evidence: &Evidence) -> String {
     let title = format!("Drill {}", evidence.drill);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
-         name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
-        escaped(&title)
-    );
-    for part in [
+    let parts = [
         heading(evidence),
         facts(evidence),
         times(evidence),
@@ -29,11 +24,8 @@ pub(super) fn render(evidence: &Evidence) -> String {
         proven(evidence),
         check(evidence),
         appendix(evidence),
-    ] {
-        page.push_str(&part);
-    }
-    page.push_str("</main>\n</body>\n</html>\n");
-    page
+    ];
+    paper::page(&title, "", &parts)
 }
 
 fn heading(evidence: &Evidence) -> String {
@@ -88,10 +80,7 @@ fn facts(evidence: &Evidence) -> String {
         rows.push(("Its id", one.key_id.clone()));
         rows.push(("At the end it is", one.state.clone()));
     }
-    let rows = rows
-        .iter()
-        .map(|(name, value)| format!("<dt>{}</dt><dd>{}</dd>\n", escaped(name), escaped(value)));
-    format!("<dl class=\"facts\">\n{}</dl>\n", rows.collect::<String>())
+    paper::facts(&rows)
 }
 
 /// What was measured against a goal.
@@ -308,37 +297,6 @@ fn took_words(millis: u64) -> String {
     if millis == 0 { "under 1 ms".to_owned() } else { format!("{} ms", grouped(millis)) }
 }
 
-/// In groups of three, as people read numbers.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        let left = digits.len().saturating_sub(at);
-        if at > 0 && left.is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// Nothing that somebody else wrote is markup, or is seen as something else than it is.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in crate::output::one_line(text).chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\u{1b}' => out.push_str("\\u{1b}"),
-            plain => out.push(plain),
-        }
-    }
-    out
-}
-
 /// Longer runs of one kind are told by their ends.
 const RUN_MAX: usize = 4;
 
@@ -374,8 +332,6 @@ const NOT_PROVEN: [&str; 6] = [
     "Times on another machine, token or network, or under another load.",
     "That other keys, whose rules and people may differ, stop as fast.",
 ];
-
-const STYLE: &str = include_str!("page.css");
 
 #[cfg(test)]
 mod tests {

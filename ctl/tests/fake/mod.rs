@@ -44,6 +44,8 @@ pub struct Script {
     pub journal: Vec<v1::ReadJournalResponse>,
     /// What `GetCheckpoint` and `ProveRecord` answer from; without it, nothing is signed.
     pub attesting: Arc<Mutex<Option<Attesting>>>,
+    /// The vault's id; empty: sevens.
+    pub vault: Vec<u8>,
     /// What waits, and who there is.
     pub council: Arc<Mutex<Council>>,
     /// How far `WatchRequest` says it is: each state once. `Sign` parks while any is left.
@@ -329,7 +331,7 @@ impl ControlService for Script {
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let scope = Some(v1::freeze_scope::Scope::Tag("eu".into()));
         let answer = v1::GetStatusResponse {
-            vault_id: vec![7; 32],
+            vault_id: if self.vault.is_empty() { vec![7; 32] } else { self.vault.clone() },
             environment: "staging".into(),
             version: "0.1.0".into(),
             sequence: self
