@@ -1,17 +1,15 @@
-//! The only file that creates, renames or syncs anything in the data folder.
+//! The only file that has anything in the data folder made, renamed or synced.
 //!
 //! The order matters more than it shows. A file is filled and synced under a name that nobody
 //! takes for a part of the journal, then renamed, then its folder is synced: whatever has a name
 //! of ours is complete. Nothing here tries a failed sync again: after one, Linux counts the lost
 //! pages as clean, and the second answer would be a lie.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation};
-
+use super::disk::{Disk, Media};
 use super::frame::{is_blank, narrow, wide};
 
 /// Ending of a file that is still being filled: left over, it may go.
@@ -21,29 +19,20 @@ const CHUNK_BYTES: u64 = 1024 * 1024;
 
 /// A journal's folder, locked for as long as this lives.
 pub(super) struct Folder {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    handle: File,
+    handle: Box<dyn Media>,
 }
 
 impl Folder {
-    /// Makes the folder if there is none, for its owner only.
-    pub(super) fn make(path: &Path) -> io::Result<()> {
-        if path.is_dir() {
-            return Ok(());
-        }
-        DirBuilder::new().mode(0o700).create(path)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    /// Takes the folder's lock; `None` if another process, or another part of this one, has it.
+    pub(super) fn lock(disk: &Arc<dyn Disk>, path: &Path) -> io::Result<Option<Self>> {
+        let locked = disk.lock(path)?;
+        Ok(locked.map(|handle| Self { disk: Arc::clone(disk), path: path.to_owned(), handle }))
     }
 
-    /// Takes the folder's lock; `None` if another process, or another part of this one, has it.
-    pub(super) fn lock(path: &Path) -> io::Result<Option<Self>> {
-        let handle = File::open(path)?;
-        match rustix::fs::flock(&handle, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { path: path.to_owned(), handle })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -57,10 +46,9 @@ impl Folder {
     /// The names of all files, sorted; what is left over from an interrupted start is removed.
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
+        for name in self.disk.names(&self.path)? {
             if Path::new(&name).extension().is_some_and(|ending| ending == UNFINISHED) {
-                fs::remove_file(self.file(&name))?;
+                self.disk.remove(&self.file(&name))?;
             } else {
                 names.push(name);
             }
@@ -70,37 +58,46 @@ impl Folder {
     }
 
     /// Opens a file of the journal to read and write it.
-    pub(super) fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(self.file(name))
+    pub(super) fn open(&self, name: &str) -> io::Result<Box<dyn Media>> {
+        self.disk.open(&self.file(name))
     }
 
     /// Makes a file of zeros whose blocks are the disk's promise. When this returns, it lasts;
     /// when it fails, it takes no space.
     pub(super) fn make_zeros(&self, name: &str, bytes: u64) -> io::Result<()> {
         let unfinished = self.file(name).with_extension(UNFINISHED);
-        let made = fill(&unfinished, bytes)
-            .and_then(|()| self.rename_path(&unfinished, name))
+        let made = self
+            .fill(&unfinished, bytes)
+            .and_then(|()| self.disk.rename(&unfinished, &self.file(name)))
             .and_then(|()| self.sync());
         if made.is_err() {
             // It may not exist at all. The first error is the one that counts.
-            drop(fs::remove_file(&unfinished));
+            drop(self.disk.remove(&unfinished));
         }
         made
     }
 
     /// Gives a file another name. Not durable before [`Folder::sync`].
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.rename_path(&self.file(from), to)
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the one rename; every caller syncs the folder")]
-    fn rename_path(&self, from: &Path, to: &str) -> io::Result<()> {
-        fs::rename(from, self.file(to))
+        self.disk.rename(&self.file(from), &self.file(to))
     }
 
     /// Makes names durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.handle.sync_all()
+    }
+
+    /// Reserves first, so that a lack of space shows before much is written; then writes, because
+    /// a block that was reserved but never written costs another commit of the file system later.
+    fn fill(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = self.disk.create(path)?;
+        match file.reserve(bytes) {
+            // Where a file system cannot reserve, writing shows whether there is room.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+            reserved => reserved?,
+        }
+        write_zeros(&*file, 0, bytes)?;
+        file.sync_all()
     }
 }
 
@@ -110,12 +107,12 @@ pub(super) fn is_out_of_space(error: &io::Error) -> bool {
 }
 
 /// Makes what was written durable; the file's length and times are none of our business.
-pub(super) fn sync(file: &File) -> io::Result<()> {
+pub(super) fn sync(file: &dyn Media) -> io::Result<()> {
     file.sync_data()
 }
 
 /// Overwrites a stretch with zeros. Not durable before [`sync`].
-pub(super) fn write_zeros(file: &File, from: u64, bytes: u64) -> io::Result<()> {
+pub(super) fn write_zeros(file: &dyn Media, from: u64, bytes: u64) -> io::Result<()> {
     let zeros = vec![0; narrow(bytes.min(CHUNK_BYTES))];
     let end = from.saturating_add(bytes);
     let mut at = from;
@@ -128,7 +125,7 @@ pub(super) fn write_zeros(file: &File, from: u64, bytes: u64) -> io::Result<()> 
 }
 
 /// Where the first byte other than zero stands, if any.
-pub(super) fn first_nonzero(file: &File) -> io::Result<Option<u64>> {
+pub(super) fn first_nonzero(file: &dyn Media) -> io::Result<Option<u64>> {
     let mut chunk = vec![0; narrow(CHUNK_BYTES)];
     let mut at = 0_u64;
     loop {
@@ -143,18 +140,4 @@ pub(super) fn first_nonzero(file: &File) -> io::Result<Option<u64>> {
         }
         at = at.saturating_add(wide(read));
     }
-}
-
-/// Reserves first, so that a lack of space shows before much is written; then writes, because a
-/// block that was reserved but never written costs another commit of the file system later.
-fn fill(path: &Path, bytes: u64) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
-        // Where a file system cannot reserve, writing shows whether there is room.
-        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
-        Err(error) => return Err(error.into()),
-    }
-    write_zeros(&file, 0, bytes)?;
-    file.sync_all()
 }

@@ -12,6 +12,7 @@
 //! here.
 
 mod batch;
+mod disk;
 mod durable;
 mod fault;
 mod frame;

@@ -3,13 +3,12 @@
 //!
 //! Knows as little of what it keeps as the segments do: to it a checkpoint is a text.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use portcullis_policy::request::sha256;
 
+use super::disk::Media;
 use super::durable::{self, Folder};
 use super::frame::{is_blank, wide};
 use super::{Step, StorageError};
@@ -60,9 +59,8 @@ pub enum PlacesError {
 }
 
 /// The two places.
-#[derive(Debug)]
 pub struct Places {
-    file: File,
+    file: Box<dyn Media>,
     /// The newest text's.
     count: u64,
     /// Whether the second one holds it.
@@ -82,7 +80,7 @@ impl Places {
     pub(super) fn open(folder: &Folder) -> Result<(Self, Kept), PlacesError> {
         let path = folder.file(CHECKPOINTS);
         let io = |source| PlacesError::Io { path: path.clone(), source };
-        let missing = !path.try_exists().map_err(io)?;
+        let missing = !folder.names().map_err(io)?.iter().any(|name| name == CHECKPOINTS);
         if missing {
             folder.make_zeros(CHECKPOINTS, wide(PLACE_BYTES).saturating_mul(2)).map_err(io)?;
         }
@@ -129,7 +127,7 @@ impl Places {
         let io = |step| move |source| StorageError::Io { step, source };
         self.poisoned = true;
         self.file.write_all_at(&encoded(count, text), at).map_err(io(Step::Write))?;
-        durable::sync(&self.file).map_err(io(Step::Sync))?;
+        durable::sync(&*self.file).map_err(io(Step::Sync))?;
         (self.count, self.second, self.poisoned) = (count, second, false);
         Ok(())
     }
@@ -164,11 +162,15 @@ fn encoded(count: u64, text: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::disk::{Disk, Os};
     use super::*;
 
     fn folder() -> (tempfile::TempDir, Folder) {
         let folder = tempfile::tempdir().unwrap();
-        let locked = Folder::lock(folder.path()).unwrap().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(Os);
+        let locked = Folder::lock(&disk, folder.path()).unwrap().unwrap();
         (folder, locked)
     }
 
@@ -237,7 +239,7 @@ mod tests {
         let (_held, folder) = folder();
         let (mut places, _) = Places::open(&folder).unwrap();
         // Takes every write and knows no sync.
-        places.file = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+        places.file = Box::new(std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap());
         let failed = places.write("one");
         assert!(matches!(failed, Err(StorageError::Io { step: Step::Sync, .. })), "{failed:?}");
         assert!(matches!(places.write("one"), Err(StorageError::Poisoned)));

@@ -3,7 +3,6 @@
 //! Only what is durable can be read: a reader knows the durable end and never looks past it, so no
 //! record is seen that a crash could still take away.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +12,8 @@ use portcullis_policy::id::{Epoch, Sequence};
 use tokio::sync::watch;
 
 use super::Head;
+use super::disk::Disk;
+use super::durable::Folder;
 use super::fault::{Fault, ReadError};
 use super::segments::segment_name;
 use super::walk::{Walk, WalkError};
@@ -27,7 +28,7 @@ pub struct Reader {
 /// Where the records are.
 #[derive(Clone)]
 enum Source {
-    Folder(PathBuf),
+    Folder(Arc<dyn Disk>, PathBuf),
     Memory(Arc<RwLock<Vec<Stored>>>),
 }
 
@@ -62,8 +63,9 @@ impl Tip {
 }
 
 impl Reader {
-    pub(super) fn of_folder(folder: PathBuf, tip: watch::Receiver<Tip>) -> Self {
-        Self { source: Source::Folder(folder), tip }
+    pub(super) fn of_folder(folder: &Folder, tip: watch::Receiver<Tip>) -> Self {
+        let (disk, path) = (Arc::clone(folder.disk()), folder.path().to_owned());
+        Self { source: Source::Folder(disk, path), tip }
     }
 
     pub(super) fn of_memory(records: Arc<RwLock<Vec<Stored>>>, tip: watch::Receiver<Tip>) -> Self {
@@ -110,7 +112,7 @@ impl Iterator for Records {
             return None;
         }
         let found = match self.reader.source.clone() {
-            Source::Folder(folder) => self.next_in(folder).transpose()?,
+            Source::Folder(disk, folder) => self.next_in(&*disk, &folder).transpose()?,
             Source::Memory(records) => self.next_of(&records.read()).map(Ok)?,
         };
         match &found {
@@ -127,7 +129,7 @@ impl Records {
         records.get(place).cloned()
     }
 
-    fn next_in(&mut self, folder: PathBuf) -> Result<Option<Stored>, ReadError> {
+    fn next_in(&mut self, disk: &dyn Disk, folder: &Path) -> Result<Option<Stored>, ReadError> {
         loop {
             let next = self.next;
             if let Some(stored) = self.frame.find(|stored| stored.sequence >= next) {
@@ -137,12 +139,12 @@ impl Records {
             if next > tip.head.sequence {
                 return Ok(None);
             }
-            self.read_frame(&folder, &tip)?;
+            self.read_frame(disk, folder, &tip)?;
         }
     }
 
     /// Reads the batch that holds the next record, which is durable.
-    fn read_frame(&mut self, folder: &Path, tip: &Tip) -> Result<(), ReadError> {
+    fn read_frame(&mut self, disk: &dyn Disk, folder: &Path, tip: &Tip) -> Result<(), ReadError> {
         let after = tip.segments.partition_point(|first| *first <= self.next);
         let first = after.checked_sub(1).and_then(|place| tip.segments.get(place));
         let first = *first.unwrap_or(&Sequence(1));
@@ -151,7 +153,7 @@ impl Records {
 
         let mut walk = match self.place.take() {
             Some((place, walk)) if place == first => walk,
-            Some(_) | None => Walk::new(File::open(&path).map_err(failed)?, first),
+            Some(_) | None => Walk::new(disk.open_to_read(&path).map_err(failed)?, first),
         };
         let last = tip.segments.last() == Some(&first);
         let limit = if last { tip.end } else { walk.bytes().map_err(failed)? };

@@ -4,9 +4,7 @@
 //! ahead. A batch is one write and one sync, and never crosses segments. Nothing here deletes or
 //! shortens a segment.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +13,7 @@ use portcullis_policy::tree::Frontier;
 use tokio::sync::watch;
 
 use super::batch::{Batch, ENTRY_BYTES_MAX, Urgency};
+use super::disk::{Disk, Media, Os};
 use super::durable::{self, Folder};
 use super::fault::{CreateError, OpenError};
 use super::frame::{self, Header, narrow, wide};
@@ -44,7 +43,7 @@ pub struct Segments {
     folder: Arc<Folder>,
     segment_bytes: u64,
     /// The segment being written.
-    file: File,
+    file: Box<dyn Media>,
     /// Where the next frame goes in it, in bytes.
     end: u64,
     frontier: Frontier,
@@ -82,13 +81,22 @@ impl Segments {
     /// Makes a new journal without records; for `init` only. The first batch is the genesis, and
     /// until it is durable the journal cannot be opened again.
     pub fn create(folder: &Path, segment_bytes: u64) -> Result<Self, CreateError> {
+        let disk: Arc<dyn Disk> = Arc::new(Os);
+        Self::create_on(&disk, folder, segment_bytes)
+    }
+
+    pub(super) fn create_on(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+        segment_bytes: u64,
+    ) -> Result<Self, CreateError> {
         let step = segment_bytes.checked_rem(SEGMENT_BYTES_STEP);
         if step != Some(0) || !(SEGMENT_BYTES_STEP..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
             return Err(CreateError::SegmentBytes { bytes: segment_bytes });
         }
         let io = |source| OpenError::Io { path: folder.to_owned(), source };
-        Folder::make(folder).map_err(io)?;
-        let locked = lock(folder)?;
+        disk.make_folder(folder).map_err(io)?;
+        let locked = lock(disk, folder)?;
         let ours = |name: &String| name.ends_with(SEGMENT) || name.ends_with(SPARE);
         if locked.names().map_err(io)?.iter().any(ours) {
             return Err(CreateError::Exists { folder: folder.to_owned() });
@@ -103,7 +111,15 @@ impl Segments {
     /// One incomplete batch at the very end is cut; whatever else does not verify is an error, and
     /// nothing has been changed then. Waits until two free segments are ready or the disk is full.
     pub fn open(folder: &Path) -> Result<(Self, Opened), OpenError> {
-        let locked = lock(folder)?;
+        let disk: Arc<dyn Disk> = Arc::new(Os);
+        Self::open_on(&disk, folder)
+    }
+
+    pub(super) fn open_on(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+    ) -> Result<(Self, Opened), OpenError> {
+        let locked = lock(disk, folder)?;
         let verified = verify(&locked)?;
         if verified.frontier.size() == 0 {
             return Err(OpenError::Unborn { folder: folder.to_owned() });
@@ -132,7 +148,7 @@ impl Segments {
         let name = last_segment(&verified);
         let io = |source| OpenError::Io { path: folder.file(&name), source };
         let file = folder.open(&name).map_err(io)?;
-        settle(&folder, &file, &verified).map_err(io)?;
+        settle(&folder, &*file, &verified).map_err(io)?;
         let spares = Spares::start(Arc::clone(&folder), verified.segment_bytes, verified.spares);
         let head = Head {
             sequence: Sequence(verified.frontier.size()),
@@ -197,7 +213,7 @@ impl Segments {
         frame::encode(header, body, &mut self.frame);
         let written = self.file.write_all_at(&self.frame, self.end);
         written.map_err(|source| StorageError::Io { step: Step::Write, source })?;
-        durable::sync(&self.file)
+        durable::sync(&*self.file)
             .map_err(|source| StorageError::Io { step: Step::Sync, source })?;
         self.end = self.end.saturating_add(wide(self.frame.len()));
         Ok(())
@@ -259,12 +275,12 @@ impl Storage for Segments {
     }
 
     fn reader(&self) -> Reader {
-        Reader::of_folder(self.folder.path().to_owned(), self.tip.subscribe())
+        Reader::of_folder(&self.folder, self.tip.subscribe())
     }
 }
 
-fn lock(folder: &Path) -> Result<Arc<Folder>, OpenError> {
-    match Folder::lock(folder) {
+fn lock(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Arc<Folder>, OpenError> {
+    match Folder::lock(disk, folder) {
         Ok(Some(locked)) => Ok(Arc::new(locked)),
         Ok(None) => Err(OpenError::Held { folder: folder.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -282,7 +298,7 @@ fn last_segment(verified: &Verified) -> String {
 ///
 /// The last batch is written once more before the sync: if it was its sync that failed, and ended
 /// the process, the kernel holds pages that it believes clean and the disk does not have.
-fn settle(folder: &Folder, file: &File, verified: &Verified) -> io::Result<()> {
+fn settle(folder: &Folder, file: &dyn Media, verified: &Verified) -> io::Result<()> {
     let start = verified.last_batch.unwrap_or(verified.end);
     let mut last = vec![0; narrow(verified.end.saturating_sub(start))];
     file.read_exact_at(&mut last, start)?;
@@ -294,7 +310,7 @@ fn settle(folder: &Folder, file: &File, verified: &Verified) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
+    use std::fs::{File, OpenOptions};
 
     use super::*;
 
@@ -329,7 +345,8 @@ mod tests {
     #[test]
     fn a_failed_write_poisons_the_storage() {
         let (folder, mut segments) = genesis();
-        segments.file = File::open(folder.path().join(segment_name(Sequence(1)))).unwrap();
+        let path = folder.path().join(segment_name(Sequence(1)));
+        segments.file = Box::new(File::open(path).unwrap());
         fails_once_and_for_all(segments, Step::Write);
     }
 
@@ -337,7 +354,7 @@ mod tests {
     fn a_failed_sync_is_not_tried_again() {
         let (_folder, mut segments) = genesis();
         // Takes every write and knows no sync.
-        segments.file = OpenOptions::new().write(true).open("/dev/null").unwrap();
+        segments.file = Box::new(OpenOptions::new().write(true).open("/dev/null").unwrap());
         fails_once_and_for_all(segments, Step::Sync);
     }
 

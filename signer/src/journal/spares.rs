@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::Space;
+use super::disk::Join;
 use super::durable::{Folder, is_out_of_space};
 
 /// Free segments to have: the next one, and one that only emergencies may take.
@@ -24,7 +24,8 @@ pub(super) const SPARE: &str = "spare";
 /// The free segments, and the thread that makes more.
 pub(super) struct Spares {
     shared: Arc<Shared>,
-    worker: Option<JoinHandle<()>>,
+    folder: Arc<Folder>,
+    join: Option<Join>,
 }
 
 struct Shared {
@@ -32,7 +33,8 @@ struct Shared {
     changed: Condvar,
 }
 
-struct State {
+/// How it stands with them.
+pub(super) struct State {
     ready: VecDeque<String>,
     making: Making,
     closed: bool,
@@ -58,11 +60,10 @@ impl Spares {
         let number = found.last().and_then(|name| name.split('.').next()?.parse().ok());
         let state = State { ready: found.into(), making: Making::Well, closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
-        let worker = Worker { shared: Arc::clone(&shared), folder, bytes, number };
-        let worker = std::thread::Builder::new()
-            .name("journal-spares".to_owned())
-            .spawn(move || worker.run())?;
-        let spares = Self { shared, worker: Some(worker) };
+        let worker =
+            Worker { shared: Arc::clone(&shared), folder: Arc::clone(&folder), bytes, number };
+        let join = folder.disk().beside(Box::new(move || worker.run()))?;
+        let spares = Self { shared, folder, join: Some(join) };
         spares.wait_for(SPARES)?;
         Ok(spares)
     }
@@ -79,7 +80,9 @@ impl Spares {
                 }
                 Making::Well | Making::Full if enough => return Ok(true),
                 Making::Full => return Ok(false),
-                Making::Well => self.shared.changed.wait(&mut state),
+                Making::Well => {
+                    self.folder.disk().wait(&self.shared.changed, &mut state, None);
+                }
             }
         }
     }
@@ -110,8 +113,8 @@ impl Drop for Spares {
     fn drop(&mut self) {
         self.shared.state.lock().closed = true;
         self.shared.changed.notify_all();
-        if let Some(worker) = self.worker.take() {
-            drop(worker.join());
+        if let Some(join) = self.join.take() {
+            join();
         }
     }
 }
@@ -152,7 +155,7 @@ impl Worker {
     fn wait_until_missing(&self) -> bool {
         let mut state = self.shared.state.lock();
         while !state.closed && state.ready.len() >= SPARES {
-            self.shared.changed.wait(&mut state);
+            self.folder.disk().wait(&self.shared.changed, &mut state, None);
         }
         !state.closed
     }
@@ -160,7 +163,7 @@ impl Worker {
     fn pause(&self) {
         let mut state = self.shared.state.lock();
         if !state.closed {
-            self.shared.changed.wait_for(&mut state, RETRY_AFTER);
+            self.folder.disk().wait(&self.shared.changed, &mut state, Some(RETRY_AFTER));
         }
     }
 

@@ -24,7 +24,7 @@
 //! What this cannot tell apart: a durable last batch of which someone set whole sectors to zero
 //! looks interrupted. A checkpoint over that batch tells.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis_policy::id::{Epoch, Sequence};
@@ -110,11 +110,12 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     fn new(folder: &'a Folder, segments: &[Sequence]) -> Result<Self, OpenError> {
-        let path = folder.file(&segment_name(*segments.first().unwrap_or(&Sequence(1))));
-        let bytes = std::fs::metadata(&path).map(|file| file.len());
+        let name = segment_name(*segments.first().unwrap_or(&Sequence(1)));
+        let bytes = folder.open(&name).and_then(|file| file.bytes());
         Ok(Self {
             folder,
-            segment_bytes: bytes.map_err(|source| OpenError::Io { path, source })?,
+            segment_bytes: bytes
+                .map_err(|source| OpenError::Io { path: folder.file(&name), source })?,
             frontier: Frontier::default(),
             epoch: Epoch(0),
             last_batch: None,
@@ -132,7 +133,7 @@ impl<'a> Check<'a> {
         }
         let io = |source| OpenError::Io { path: path.clone(), source };
         let file = self.folder.open(&segment_name(first)).map_err(io)?;
-        self.length(&file.metadata().map_err(io)?, &path)?;
+        self.length(file.bytes().map_err(io)?, &path)?;
         let mut walk = Walk::new(file, first);
         self.walk(&mut walk, last).map_err(|error| match error {
             WalkError::Io(source) => OpenError::Io { path, source },
@@ -179,15 +180,15 @@ impl<'a> Check<'a> {
         let path = self.folder.file(name);
         let io = |source| OpenError::Io { path: path.clone(), source };
         let file = self.folder.open(name).map_err(io)?;
-        self.length(&file.metadata().map_err(io)?, &path)?;
-        match first_nonzero(&file).map_err(io)? {
+        self.length(file.bytes().map_err(io)?, &path)?;
+        match first_nonzero(&*file).map_err(io)? {
             None => Ok(()),
             Some(position) => Err(OpenError::Damaged { path, position, fault: Fault::Garbage }),
         }
     }
 
-    fn length(&self, file: &std::fs::Metadata, path: &std::path::Path) -> Result<(), OpenError> {
-        let (expected, found) = (self.segment_bytes, file.len());
+    fn length(&self, found: u64, path: &Path) -> Result<(), OpenError> {
+        let expected = self.segment_bytes;
         if expected == found {
             return Ok(());
         }
@@ -267,7 +268,7 @@ mod tests {
             file.write_all_at(&frame[..SECTOR_BYTES], 0).unwrap();
             file.write_all_at(&frame[2 * SECTOR_BYTES..], 1024).unwrap();
             file.write_all_at(other, 1536).unwrap();
-            interrupted_bytes(&mut Walk::new(file, Sequence(1)), 8192)
+            interrupted_bytes(&mut Walk::new(Box::new(file), Sequence(1)), 8192)
         };
         assert!(matches!(interrupted(&[]), Ok(1536)));
         let longer = sectors(3000);

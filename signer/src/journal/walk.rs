@@ -2,13 +2,12 @@
 //!
 //! Never reads past the limit, not even ahead: behind it a writer may be at work.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use bytes::Bytes;
 use portcullis_policy::id::Sequence;
 
+use super::disk::Media;
 use super::fault::Fault;
 use super::frame::{First, Header, SECTOR_BYTES, Sector, narrow, wide};
 use super::reader::Stored;
@@ -18,7 +17,7 @@ const CHUNK_BYTES: u64 = 256 * 1024;
 
 /// A place in one segment.
 pub(super) struct Walk {
-    file: File,
+    file: Box<dyn Media>,
     chunk: Vec<u8>,
     chunk_start: u64,
     offset: u64,
@@ -46,13 +45,13 @@ impl From<io::Error> for WalkError {
 
 impl Walk {
     /// At the start of the segment that begins with record `first`.
-    pub(super) fn new(file: File, first: Sequence) -> Self {
+    pub(super) fn new(file: Box<dyn Media>, first: Sequence) -> Self {
         Self { file, chunk: Vec::new(), chunk_start: 0, offset: 0, next: first }
     }
 
     /// The segment's length.
     pub(super) fn bytes(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        self.file.bytes()
     }
 
     /// Where the next frame begins, in bytes.

@@ -9,7 +9,7 @@ const DOORS: [(&str, usize); 6] = [
     ("signer/src/clock.rs", 1),
     ("signer/src/hsm/fence.rs", 1),
     ("signer/src/hsm/session.rs", 1),
-    ("signer/src/journal/durable.rs", 1),
+    ("signer/src/journal/disk.rs", 1),
     ("signer/src/pin.rs", 1),
     ("signer/src/rescue/notes.rs", 1),
 ];

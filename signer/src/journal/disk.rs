@@ -1,0 +1,148 @@
+//! Every call to the operating system that the journal makes, one function each, and nothing else.
+//!
+//! In which order they come is the business of [`super::durable`], and of those who use it. They
+//! stand behind a trait so that a test can put a disk in the place of the real one that loses all
+//! that a disk may lose.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use parking_lot::{Condvar, MutexGuard};
+use rustix::fs::{FallocateFlags, FlockOperation};
+
+use super::spares::State;
+
+/// A disk with folders and files, and the one thread that makes files ahead.
+pub(super) trait Disk: Send + Sync {
+    /// Makes a folder for its owner only, and makes it last; nothing if it is there.
+    fn make_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// Opens a folder and takes its lock; `None` if another has it.
+    fn lock(&self, folder: &Path) -> io::Result<Option<Box<dyn Media>>>;
+
+    /// The names in a folder, in no order.
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>>;
+
+    /// Makes an empty file, in place of one of that name.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Media>>;
+
+    /// Opens a file to read and write it.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Media>>;
+
+    /// Opens a file to read it.
+    fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn Media>>;
+
+    /// Gives a file another name, in place of a file that had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Has work done beside this thread. What comes back waits for its end.
+    fn beside(&self, work: Box<dyn FnOnce() + Send>) -> io::Result<Join>;
+
+    /// Waits until `changed` tells of something, at most so long. May return early.
+    fn wait(&self, changed: &Condvar, state: &mut MutexGuard<'_, State>, most: Option<Duration>);
+}
+
+/// Waits for the end of what was begun.
+pub(super) type Join = Box<dyn FnOnce() + Send>;
+
+/// A file, or a folder's handle.
+pub(super) trait Media: FileExt + Send + Sync {
+    /// Its length.
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Has the disk keep so many bytes for it, or says that it cannot.
+    fn reserve(&self, bytes: u64) -> io::Result<()>;
+
+    /// Makes durable what was written; length and times may stay behind.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Makes durable what was written and the file's length; or the names in a folder.
+    fn sync_all(&self) -> io::Result<()>;
+}
+
+/// The machine's own.
+pub(super) struct Os;
+
+impl Disk for Os {
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        DirBuilder::new().mode(0o700).create(path)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    fn lock(&self, folder: &Path) -> io::Result<Option<Box<dyn Media>>> {
+        let handle = File::open(folder)?;
+        match rustix::fs::flock(&handle, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(handle))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let name =
+            |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+        fs::read_dir(folder)?.map(name).collect()
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Media>> {
+        let mut options = OpenOptions::new();
+        Ok(Box::new(options.write(true).create(true).truncate(true).mode(0o600).open(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Media>> {
+        Ok(Box::new(OpenOptions::new().read(true).write(true).open(path)?))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn Media>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one rename; every caller syncs the folder")]
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn beside(&self, work: Box<dyn FnOnce() + Send>) -> io::Result<Join> {
+        let thread = std::thread::Builder::new().name("journal-spares".to_owned()).spawn(work)?;
+        Ok(Box::new(move || drop(thread.join())))
+    }
+
+    fn wait(&self, changed: &Condvar, state: &mut MutexGuard<'_, State>, most: Option<Duration>) {
+        match most {
+            Some(most) => drop(changed.wait_for(state, most)),
+            None => changed.wait(state),
+        }
+    }
+}
+
+impl Media for File {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(self, FallocateFlags::empty(), 0, bytes)?)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Self::sync_data(self)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        Self::sync_all(self)
+    }
+}
