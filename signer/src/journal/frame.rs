@@ -98,6 +98,12 @@ fn push_sector(out: &mut Vec<u8>, first: Sequence, index: u32, parts: &[&[u8]]) 
     out.push(MARK);
 }
 
+/// Whether these are sound sectors, from the first one on, of the frame that begins with `first`.
+pub(super) fn is_sound(sectors: &[u8], first: Sequence) -> bool {
+    let mut numbered = (0..).zip(sectors.chunks(SECTOR_BYTES));
+    numbered.all(|(index, sector)| matches!(Sector::judge(sector, first, index), Sector::Sound(_)))
+}
+
 fn checksum(content: &[u8], first: Sequence, index: u32) -> u32 {
     let of_content = crc32c::crc32c(content);
     let with_first = crc32c::crc32c_append(of_content, &first.0.to_be_bytes());

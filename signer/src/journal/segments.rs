@@ -124,10 +124,10 @@ impl Segments {
         if verified.frontier.size() == 0 {
             return Err(OpenError::Unborn { folder: folder.to_owned() });
         }
-        let cut = (verified.incomplete > 0).then(|| Cut {
+        let cut = (verified.incomplete.bytes > 0).then(|| Cut {
             file: folder.join(last_segment(&verified)),
             position: verified.end,
-            bytes: verified.incomplete,
+            bytes: verified.incomplete.bytes,
             after: Sequence(verified.frontier.size()),
         });
         let segments = Self::start(locked, verified)?;
@@ -296,15 +296,31 @@ fn last_segment(verified: &Verified) -> String {
 
 /// Makes durable what was found, and sets to zero what is cut.
 ///
-/// The last batch is written once more before the sync: if it was its sync that failed, and ended
-/// the process, the kernel holds pages that it believes clean and the disk does not have.
+/// What a process sees need not be on the disk: after a sync that failed, and ended the process
+/// before, the kernel holds pages that it believes clean and the disk does not have. Nor need it
+/// be seen twice, since such pages may be dropped. So all that was believed is written once more:
+/// the last batch, if it is still what was verified, and every zero after it.
+///
+/// What is behind the last sound sector goes first, because a sector that is broken off is only
+/// understood while the sound ones before it are there.
 fn settle(folder: &Folder, file: &dyn Media, verified: &Verified) -> io::Result<()> {
-    let start = verified.last_batch.unwrap_or(verified.end);
-    let mut last = vec![0; narrow(verified.end.saturating_sub(start))];
-    file.read_exact_at(&mut last, start)?;
-    file.write_all_at(&last, start)?;
-    durable::write_zeros(file, verified.end, verified.incomplete)?;
+    let end = verified.end;
+    if let Some((start, first)) = verified.last_batch {
+        let mut last = vec![0; narrow(end.saturating_sub(start))];
+        file.read_exact_at(&mut last, start)?;
+        if !frame::is_sound(&last, first) {
+            return Err(io::Error::other("the last batch was there, and is not there any more"));
+        }
+        file.write_all_at(&last, start)?;
+    }
+    let sound = verified.incomplete.sound;
+    let sound_end = end.saturating_add(sound);
+    durable::write_zeros(file, sound_end, verified.segment_bytes.saturating_sub(sound_end))?;
     durable::sync(file)?;
+    if sound > 0 {
+        durable::write_zeros(file, end, sound)?;
+        durable::sync(file)?;
+    }
     folder.sync()
 }
 

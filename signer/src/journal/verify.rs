@@ -14,7 +14,9 @@
 //! * no sector stands behind the end that the batch's header claims, if the header is there.
 //!
 //! One sector may also be broken off in the middle, if everything before it in the batch is sound
-//! and everything after it is zero: some file systems cut a write at any byte.
+//! and everything after it is zero: some file systems cut a write at any byte. That is said of
+//! sectors that were zero before. What is written over something else is taken to arrive by whole
+//! sectors, and only a cut is (see `settle` in [`super::segments`]).
 //!
 //! Anything else is damage, and stops the start: a sector that is neither sound nor zero, in the
 //! last batch too; a whole batch behind an incomplete one; an incomplete batch with a segment
@@ -45,12 +47,21 @@ pub(super) struct Verified {
     pub(super) segments: Vec<Sequence>,
     pub(super) spares: Vec<String>,
     pub(super) segment_bytes: u64,
-    /// Where the last batch in the last segment begins, if there is one.
-    pub(super) last_batch: Option<u64>,
+    /// Where the last batch in the last segment begins, and with which record, if there is one.
+    pub(super) last_batch: Option<(u64, Sequence)>,
     /// Where the last whole batch in the last segment ends.
     pub(super) end: u64,
-    /// Bytes from there to the end of what an interrupted write left.
-    pub(super) incomplete: u64,
+    /// What an interrupted write left behind it.
+    pub(super) incomplete: Incomplete,
+}
+
+/// The rest of an interrupted write, in bytes from the end of the last whole batch.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Incomplete {
+    /// To the end of its last sector that is not zero.
+    pub(super) bytes: u64,
+    /// To the end of its last sound sector.
+    pub(super) sound: u64,
 }
 
 /// Verifies all files of a journal's folder, changing nothing but unfinished free segments.
@@ -103,9 +114,9 @@ struct Check<'a> {
     segment_bytes: u64,
     frontier: Frontier,
     epoch: Epoch,
-    last_batch: Option<u64>,
+    last_batch: Option<(u64, Sequence)>,
     end: u64,
-    incomplete: u64,
+    incomplete: Incomplete,
 }
 
 impl<'a> Check<'a> {
@@ -120,7 +131,7 @@ impl<'a> Check<'a> {
             epoch: Epoch(0),
             last_batch: None,
             end: 0,
-            incomplete: 0,
+            incomplete: Incomplete::default(),
         })
     }
 
@@ -151,8 +162,8 @@ impl<'a> Check<'a> {
             }
         }
         self.end = walk.offset();
-        self.incomplete = interrupted_bytes(walk, self.segment_bytes)?;
-        if self.incomplete > 0 && !last {
+        self.incomplete = interrupted(walk, self.segment_bytes)?;
+        if self.incomplete.bytes > 0 && !last {
             return Err(WalkError::Fault { position: self.end, fault: Fault::Incomplete });
         }
         Ok(())
@@ -172,7 +183,7 @@ impl<'a> Check<'a> {
             return Err(fault(Fault::Root { stated, found }));
         }
         self.epoch = frame.header.epoch;
-        self.last_batch = Some(frame.start);
+        self.last_batch = Some((frame.start, frame.header.first));
         Ok(())
     }
 
@@ -197,12 +208,11 @@ impl<'a> Check<'a> {
     }
 }
 
-/// How many bytes an interrupted write left behind the last whole frame; 0 if all are zero. The
-/// module comment has the rule.
-fn interrupted_bytes(walk: &mut Walk, limit: u64) -> Result<u64, WalkError> {
+/// What an interrupted write left behind the last whole frame. The module comment has the rule.
+fn interrupted(walk: &mut Walk, limit: u64) -> Result<Incomplete, WalkError> {
     let (start, first) = (walk.offset(), walk.next_sequence());
     let mut claimed_end = limit;
-    let mut left = 0;
+    let mut left = Incomplete::default();
     // Whether a sector broken off may stand here: all before it sound, and none broken off yet.
     let mut may_break_off = true;
     let mut broken_off = false;
@@ -212,6 +222,7 @@ fn interrupted_bytes(walk: &mut Walk, limit: u64) -> Result<u64, WalkError> {
             break;
         }
         let fault = |fault| Err(WalkError::Fault { position, fault });
+        let through = position.saturating_add(wide(SECTOR_BYTES)).saturating_sub(start);
         let sector = walk.sector(position, limit)?;
         match Sector::judge(sector, first, index) {
             Sector::Blank => {
@@ -221,7 +232,7 @@ fn interrupted_bytes(walk: &mut Walk, limit: u64) -> Result<u64, WalkError> {
             Sector::Sound(_) if broken_off || position >= claimed_end => {
                 return fault(Fault::Garbage);
             }
-            Sector::Sound(_) => {}
+            Sector::Sound(_) => left.sound = through,
             Sector::BrokenOff(_) if !may_break_off || position >= claimed_end => {
                 return fault(Fault::Garbage);
             }
@@ -235,7 +246,7 @@ fn interrupted_bytes(walk: &mut Walk, limit: u64) -> Result<u64, WalkError> {
                 First::Blank | First::BrokenOff => {}
             }
         }
-        left = position.saturating_add(wide(SECTOR_BYTES)).saturating_sub(start);
+        left.bytes = through;
     }
     Ok(left)
 }
@@ -260,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_sound_sector_behind_the_end_that_its_header_claims_is_no_interrupted_write() {
-        let interrupted = |other: &[u8]| {
+        let left = |other: &[u8]| {
             let file = tempfile::tempfile().unwrap();
             file.set_len(8192).unwrap();
             // A frame of three sectors, the second lost, and whatever stands behind it.
@@ -268,12 +279,12 @@ mod tests {
             file.write_all_at(&frame[..SECTOR_BYTES], 0).unwrap();
             file.write_all_at(&frame[2 * SECTOR_BYTES..], 1024).unwrap();
             file.write_all_at(other, 1536).unwrap();
-            interrupted_bytes(&mut Walk::new(Box::new(file), Sequence(1)), 8192)
+            interrupted(&mut Walk::new(Box::new(file), Sequence(1)), 8192)
         };
-        assert!(matches!(interrupted(&[]), Ok(1536)));
+        assert!(matches!(left(&[]), Ok(Incomplete { bytes: 1536, sound: 1536 })));
         let longer = sectors(3000);
         assert!(matches!(
-            interrupted(&longer[3 * SECTOR_BYTES..4 * SECTOR_BYTES]),
+            left(&longer[3 * SECTOR_BYTES..4 * SECTOR_BYTES]),
             Err(WalkError::Fault { position: 1536, fault: Fault::Garbage })
         ));
     }
