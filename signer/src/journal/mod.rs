@@ -21,6 +21,8 @@ mod places;
 mod reader;
 mod segments;
 mod spares;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod walk;
 
