@@ -396,11 +396,13 @@ impl FileExt for Handle {
             let name = name.map(|(name, _)| name.clone()).unwrap_or_default();
             machine.evicted.extend(evicted.into_iter().map(|index| (name.clone(), index)));
         }
+        // What may be dropped from memory is dropped by sectors, and is not read in halves.
+        let unit = if machine.files[file].stale().is_empty() { 1 } else { SECTOR };
         let seen = &machine.files[file].seen;
         let rest = seen.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
         let mut some = rest.len().min(bytes.len());
         if some > 1 && machine.dice.one_in(16) {
-            some = 1 + machine.dice.below(some - 1);
+            some = some.min((1 + machine.dice.below(some - 1)).next_multiple_of(unit));
         }
         bytes[..some].copy_from_slice(&rest[..some]);
         Ok(some)
