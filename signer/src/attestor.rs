@@ -104,9 +104,11 @@ impl Attestor {
             }
             // However often something changes.
             tokio::time::sleep(AT_MOST_EVERY).await;
+            // What the token refused is asked for again, also if nothing is recorded meanwhile.
+            let troubled = self.trouble.lock().is_some() && self.key().is_some();
             let grown = async {
-                tokio::time::sleep(ABOUT_EVERY).await;
-                head.changed().await
+                tokio::time::sleep(if troubled { AGAIN_AFTER } else { ABOUT_EVERY }).await;
+                if troubled { Ok(()) } else { head.changed().await }
             };
             let ended = tokio::select! {
                 changed = changes.changed() => changed,
@@ -162,6 +164,9 @@ impl Attestor {
 
 /// While the journal grows.
 const ABOUT_EVERY: Duration = Duration::from_secs(1);
+
+/// After the token would not.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// However often something changes.
 const AT_MOST_EVERY: Duration = Duration::from_millis(20);

@@ -59,20 +59,20 @@ enum What {
 }
 
 impl Together {
-    pub(super) fn take(&mut self, entry: Entry) {
+    pub(super) fn take(&mut self, entry: &Entry) {
         let place = Place { sequence: entry.seq, at_ms: entry.at.sure.0 };
         #[expect(clippy::wildcard_enum_match_arm, reason = "tells of a few kinds among all")]
-        match entry.record {
-            Record::KeyIntended(key) => drop(self.labels.insert(key.key, key.label)),
+        match &entry.record {
+            Record::KeyIntended(key) => drop(self.labels.insert(key.key, key.label.clone())),
             Record::Signed(signed) => drop(self.last_signed.insert(signed.asked.by.key, place)),
-            Record::Proposed(one) => drop(self.proposed.insert(entry.seq, (place, one))),
-            Record::Voted(one) => drop(self.voted.insert(entry.seq, (place, one))),
+            Record::Proposed(one) => drop(self.proposed.insert(entry.seq, (place, one.clone()))),
+            Record::Voted(one) => drop(self.voted.insert(entry.seq, (place, one.clone()))),
             Record::Frozen(frozen) => {
                 let last_signed = self.last_signature(&frozen.scope);
-                let what = What::Frozen(frozen);
+                let what = What::Frozen(frozen.clone());
                 self.deeds.push(Deed { place, what, last_signed });
             }
-            Record::Executed(done) => self.executed(place, done),
+            Record::Executed(done) => self.executed(place, done.clone()),
             _ => {}
         }
     }
@@ -267,7 +267,7 @@ mod tests {
             signed(6, mine),
             stop(7, Scope::All),
         ] {
-            together.take(entry);
+            together.take(&entry);
         }
         let told = together.human(false);
         let last = "  last signed  record 3 at 2025-11-23T18:53:27.042Z\n";

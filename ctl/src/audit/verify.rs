@@ -1,17 +1,17 @@
-//! `audit verify FILE`: offline, trusting nobody, in four levels; each that is wrong has an exit code
-//! of its own. The checking itself is the policy crate's.
+//! `audit verify FILE`: offline, trusting nobody, in four levels; each that is wrong has an exit
+//! code of its own. The checking itself is the policy crate's.
 
 mod words;
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufReader};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use portcullis_policy::id::Sequence;
 use portcullis_policy::note::{self, Note, NoteFault};
-use portcullis_policy::record::Entry;
-use portcullis_policy::verify::{Discrepancy, Level, Report, Verifier};
+use portcullis_policy::verify::{Discrepancy, Level, ReadLine, Report, Verifier};
 
 use crate::audit::export::{ATTACHMENT, Head, checkpoint_file, head_file};
 use crate::audit::together::Together;
@@ -141,29 +141,72 @@ pub(crate) fn report(path: &Path) -> Result<Report, VerifyFault> {
 fn check(path: &Path, mut verifier: Verifier) -> Result<(Report, Together), VerifyFault> {
     let unreadable = |source| VerifyFault::Read { path: path.to_owned(), source };
     let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(unreadable)?);
-    let mut together = Together::default();
-    let mut line = Vec::new();
-    for number in 1_u64.. {
-        line.clear();
-        if file.read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
-            break;
+    let (mut together, mut before) = (Together::default(), 0_u64);
+    loop {
+        let lines = some_lines(&mut file).map_err(unreadable)?;
+        if lines.is_empty() {
+            return Ok((verifier.finish(), together));
         }
-        let line = line.strip_suffix(b"\n").unwrap_or(&line);
-        match attachment(line) {
-            None => {
-                verifier.record(line);
-                // One that cannot be read is among the verifier's findings.
-                if let Ok(entry) = Entry::decode(line) {
-                    together.take(entry);
+        for read in read(&lines) {
+            before = before.saturating_add(1);
+            match read {
+                ExportLine::Record(read) => {
+                    // One that cannot be read is among the verifier's findings.
+                    if let Some(entry) = read.entry() {
+                        together.take(entry);
+                    }
+                    verifier.take(*read);
                 }
-            }
-            Some(Ok(bytes)) => verifier.attachment(bytes),
-            Some(Err(_)) => {
-                return Err(VerifyFault::Attachment { path: path.to_owned(), line: number });
+                ExportLine::Attachment(Ok(bytes)) => verifier.attachment(bytes),
+                ExportLine::Attachment(Err(_)) => {
+                    return Err(VerifyFault::Attachment { path: path.to_owned(), line: before });
+                }
             }
         }
     }
-    Ok((verifier.finish(), together))
+}
+
+/// A line of an export.
+enum ExportLine {
+    Record(Box<ReadLine>),
+    Attachment(Result<Vec<u8>, hex::FromHexError>),
+}
+
+impl ExportLine {
+    fn of(line: &[u8]) -> Self {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        match attachment(line) {
+            None => Self::Record(Box::new(ReadLine::of(line))),
+            Some(bytes) => Self::Attachment(bytes),
+        }
+    }
+}
+
+/// The next lines, with their ends; none at the end of the file.
+fn some_lines(file: &mut impl io::BufRead) -> io::Result<Vec<Vec<u8>>> {
+    let mut lines = Vec::new();
+    while lines.len() < LINES_AT_ONCE {
+        let mut line = Vec::new();
+        if file.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// Hashes and understands lines, in order, on all cores: it is most of the work.
+fn read(lines: &[Vec<u8>]) -> Vec<ExportLine> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let part = lines.len().div_ceil(cores).max(1);
+    let of = |part: &[Vec<u8>]| part.iter().map(|line| ExportLine::of(line)).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
+        let parts: Vec<_> =
+            lines.chunks(part).map(|part| (part, scope.spawn(move || of(part)))).collect();
+        // What a thread did not end with is done here.
+        let parts = parts.into_iter();
+        parts.flat_map(|(part, thread)| thread.join().unwrap_or_else(|_| of(part))).collect()
+    })
 }
 
 /// The bytes of an attachment's line, or `None` for a record's.
@@ -186,3 +229,6 @@ fn note_in(path: &Path) -> Result<Note, VerifyFault> {
     let fault = |fault| VerifyFault::Checkpoint { path: path.to_owned(), fault };
     Note::parse(&text).map_err(fault)
 }
+
+/// Enough to be worth a thread, and few enough to hold.
+const LINES_AT_ONCE: usize = 16 * 1_024;

@@ -15,7 +15,7 @@ use alloy_primitives::B256;
 use self::checkpoints::Held;
 use crate::id::{Sequence, VaultId};
 use crate::note::{self, Note};
-use crate::record::Entry;
+use crate::record::{Entry, UnreadableEntry};
 use crate::request::sha256;
 use crate::state::Unfoldable;
 use crate::tree::{Frontier, leaf_hash};
@@ -29,6 +29,25 @@ pub struct Verifier {
     vault: Option<VaultId>,
     held: Held,
     findings: Vec<Discrepancy>,
+}
+
+/// A record's line, hashed and understood by itself: all of the work that needs no other line.
+#[derive(Debug)]
+pub struct ReadLine {
+    leaf: B256,
+    entry: Result<Entry, UnreadableEntry>,
+}
+
+impl ReadLine {
+    /// Of a line without its newline.
+    pub fn of(line: &[u8]) -> Self {
+        Self { leaf: leaf_hash(line), entry: Entry::decode(line) }
+    }
+
+    /// The record, if it is one.
+    pub fn entry(&self) -> Option<&Entry> {
+        self.entry.as_ref().ok()
+    }
 }
 
 /// How deep something was checked. A level says nothing if one before it is wrong.
@@ -113,24 +132,23 @@ impl Verifier {
 
     /// Takes one record's line, without its newline.
     pub fn record(&mut self, line: &[u8]) {
-        let leaf = leaf_hash(line);
+        self.take(ReadLine::of(line));
+    }
+
+    /// Takes the next line, read before: by another thread, if there are many.
+    pub fn take(&mut self, ReadLine { leaf, entry }: ReadLine) {
         self.frontier.push(leaf);
         let at = Sequence(self.frontier.size());
         if self.vault.is_none() {
             self.vault = Some(VaultId(leaf));
         }
         self.held.pass(&self.frontier);
-        match Entry::decode(line) {
-            Ok(entry) if entry.seq == at => self.entries.push(entry),
-            Ok(entry) => {
-                let what = format!("the line is that of record {}", entry.seq);
-                self.findings.push(Discrepancy { at, level: Level::Form, what });
-            }
-            Err(error) => {
-                let what = error.to_string();
-                self.findings.push(Discrepancy { at, level: Level::Form, what });
-            }
-        }
+        let what = match entry {
+            Ok(entry) if entry.seq == at => return self.entries.push(entry),
+            Ok(entry) => format!("the line is that of record {}", entry.seq),
+            Err(error) => error.to_string(),
+        };
+        self.findings.push(Discrepancy { at, level: Level::Form, what });
     }
 
     /// Takes one attachment.

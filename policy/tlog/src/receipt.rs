@@ -65,7 +65,8 @@ impl Receipt {
         })
     }
 
-    /// Whether it shows that this record, byte for byte, is in this journal; up to which checkpoint.
+    /// Whether it shows that this record, byte for byte, is in this journal; and up to which
+    /// checkpoint.
     ///
     /// # Errors
     ///

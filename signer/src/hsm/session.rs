@@ -190,5 +190,6 @@ pub(super) fn c_sign(
     purpose: &Purpose<'_>,
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
     let (mechanism, data) = purpose.order();
-    session.sign(&mechanism, key, &data).map(Zeroizing::new)
+    let answer = session.sign(&mechanism, key, &data)?;
+    Ok(Zeroizing::new(answer))
 }

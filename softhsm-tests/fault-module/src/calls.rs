@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use cryptoki_sys::*;
 
+use crate::checkpoints;
 use crate::instant::{Instant, throw_away_key};
 use crate::module::{Module, module, real};
 use crate::object::{Object, report_raw_point, report_throw_away_point};
@@ -103,8 +104,15 @@ macro_rules! forward {
     }
 
     /// The functions that are logged and may be named in a script.
-    pub(crate) const LISTED: &[&str] =
-        &["C_SignInit", "C_Sign", "C_GetAttributeValue", "C_GetTokenInfo", $(stringify!($name)),*];
+    pub(crate) const LISTED: &[&str] = &[
+        "C_SignInit",
+        "C_Sign",
+        "C_SignInit:EdDSA",
+        "C_Sign:EdDSA",
+        "C_GetAttributeValue",
+        "C_GetTokenInfo",
+        $(stringify!($name)),*
+    ];
     };
 }
 
@@ -186,9 +194,11 @@ unsafe extern "C" fn C_SignInit(
     mechanism: CK_MECHANISM_PTR,
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    around("C_SignInit", |module, _| {
-        // SAFETY: null or, as PKCS#11 demands, a mechanism that lives through the call.
-        let ecdsa = unsafe { mechanism.as_ref() }.is_some_and(|m| m.mechanism == CKM_ECDSA);
+    // SAFETY: null or, as PKCS#11 demands, a mechanism that lives through the call.
+    let asked = unsafe { mechanism.as_ref() }.map(|asked| asked.mechanism);
+    let eddsa = checkpoints::begins(session, asked);
+    around(if eddsa { "C_SignInit:EdDSA" } else { "C_SignInit" }, |module, _| {
+        let ecdsa = asked == Some(CKM_ECDSA);
         let Some(instant) = module.instant.as_ref().filter(|_| ecdsa) else {
             return real!(module, C_SignInit(session, mechanism, key));
         };
@@ -237,7 +247,7 @@ unsafe extern "C" fn C_Sign(
         // Only the length is asked for: neither a fault nor a line in the log.
         return module().map_or(CKR_GENERAL_ERROR, |module| sign(module, Twist::None));
     }
-    around("C_Sign", sign)
+    around(if checkpoints::is_of(session) { "C_Sign:EdDSA" } else { "C_Sign" }, sign)
 }
 
 /// # Safety

@@ -43,6 +43,10 @@
 //! A `C_Sign` that only asks for the signature's length (a null buffer) is forwarded without fault
 //! and without log, so that one signature is one call.
 //!
+//! A signature with Ed25519 is `C_SignInit:EdDSA` and `C_Sign:EdDSA` in script and log: the signer
+//! signs checkpoints so, whenever it has something to sign, and no count of requests' calls is to
+//! depend on that.
+//!
 //! # The log
 //!
 //! `PID FUNCTION called` before anything else happens, `PID FUNCTION hanging` while a hang holds,
@@ -57,6 +61,7 @@
 //! `C_SetAttributeValue` through this process, not when another process changes it.
 
 mod calls;
+mod checkpoints;
 mod instant;
 mod log;
 mod module;

@@ -28,7 +28,8 @@ const BANS: [&str; 7] = [
 /// Crates that ship.
 const SHIPPED: [&str; 5] = ["proto/", "policy/", "signer/", "client/", "ctl/"];
 
-const SIGNS: [&str; 4] = [".sign(&Mechanism", ".sign_init(", ".sign_update(", ".sign_final("];
+const SIGNS: [&str; 5] =
+    [".sign(&Mechanism", ".sign(&mechanism", ".sign_init(", ".sign_update(", ".sign_final("];
 
 const READS_CLOCK: [&str; 5] =
     ["SystemTime::now", "Instant::now", "clock_gettime(", "Utc::now", ".elapsed()"];

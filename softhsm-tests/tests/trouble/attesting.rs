@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use portcullis_client::wire::freeze_scope::Scope;
 use portcullis_client::{Answer, Checkpoint, Client, ReceiptError, Verifier};
+use portcullis_softhsm_tests::token::Through;
 use portcullis_softhsm_tests::wait;
 use portcullis_softhsm_tests::world::{BookText, Failure, ether, payment};
 
@@ -66,8 +67,7 @@ async fn a_caller_gets_the_receipt_of_its_own_records_and_of_no_others() -> Resu
 }
 
 #[tokio::test]
-async fn every_record_comes_under_a_checkpoint_that_continues_the_one_before() -> Result<(), Failure>
-{
+async fn every_record_comes_under_a_checkpoint_that_continues_the_last() -> Result<(), Failure> {
     let scene = Scene::new(BookText::default()).await?;
     let payouts = scene.payouts().await?;
     let sam = scene.vault.control(&scene.server, "sam").await?;
@@ -176,4 +176,48 @@ async fn a_checkpoint_of_another_journal_or_a_spoiled_one_is_not_started_from()
     let text = checkpoint.split_once("\n\n").map(|(text, _)| format!("{text}\n"));
     assert!(Checkpoint::parse(&text.unwrap())?.size > 2);
     Ok(())
+}
+
+async fn a_token_signs_no_checkpoints(fault: &str) -> Result<(), Failure> {
+    let scene = Scene::through(Through::Faults, BookText::default()).await?;
+    let payouts = scene.payouts().await?;
+    let sam = scene.vault.control(&scene.server, "sam").await?;
+    let covers = async |at: u64| {
+        let newest = sam.checkpoint(0).await.ok()?;
+        (newest.size >= at).then_some(())
+    };
+    let before = sam.status().await?.sequence;
+    wait::until_async("all until now is under a checkpoint", async || covers(before).await).await?;
+
+    let faults = scene.vault.token.faults()?;
+    let hung = faults.calls("C_Sign:EdDSA")?;
+    faults.set(&[&format!("C_Sign:EdDSA {fault}")])?;
+    let (signed, _) = pay(&scene, &payouts, 0).await?;
+    wait::until("the token is asked for a checkpoint", || {
+        faults.calls("C_Sign:EdDSA").ok().filter(|calls| *calls > hung)
+    })?;
+    // Requests go on, a stop is acknowledged, and nothing above the last checkpoint has a receipt.
+    pay(&scene, &payouts, 1).await?;
+    let frozen = sam.freeze(Scope::All(true), "drill").await?;
+    assert!(frozen.recorded);
+    let refused = sam.prove_record(signed).await.unwrap_err();
+    assert!(refused.to_string().contains("not under a signed checkpoint yet"), "{refused}");
+    assert!(sam.status().await?.serving);
+
+    faults.clear()?;
+    wait::until_async("it is signed after all", async || covers(frozen.sequence).await).await?;
+    scene.journal().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_refuses_checkpoints_keeps_nobody_from_signing_or_stopping()
+-> Result<(), Failure> {
+    a_token_signs_no_checkpoints("error 0x30").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_hangs_in_a_checkpoint_keeps_nobody_from_signing_or_stopping()
+-> Result<(), Failure> {
+    a_token_signs_no_checkpoints("hang").await
 }

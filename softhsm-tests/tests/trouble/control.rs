@@ -3,8 +3,9 @@
 use std::fs;
 
 use portcullis_client::wire::freeze_scope::Scope;
-use portcullis_client::wire::{FreezeResponse, ReportSettlementRequest, SignedForm};
+use portcullis_client::wire::{FenceState, FreezeResponse, ReportSettlementRequest, SignedForm};
 use portcullis_client::{Client, Code, KeyRef};
+use portcullis_softhsm_tests::wait;
 use portcullis_softhsm_tests::world::{BookText, CHAIN, Failure, PAYOUTS, ether, payment};
 
 use crate::support::{REPORTS, Scene, call_refused, outcome, said, signed};
@@ -62,9 +63,22 @@ impl Two {
         Ok(())
     }
 
+    /// SoftHSM loses a key whose process is killed while it writes to it.
+    async fn until_the_token_knows(&self) -> Result<(), Failure> {
+        let sam = self.scene.vault.control(&self.scene.server, "sam").await?;
+        let moving = [FenceState::Closing, FenceState::Opening];
+        wait::until_async("no fence is on its way", async || {
+            let keys = sam.list_keys().await.ok()?;
+            (!keys.iter().any(|key| moving.contains(&key.fence()))).then_some(())
+        })
+        .await?;
+        Ok(())
+    }
+
     /// The stop holds, also after a crash, and the journal says whose it was.
     async fn holds_to(mut self, expected: [&str; 4]) -> Result<(), Failure> {
         assert_eq!(self.tell().await, expected);
+        self.until_the_token_knows().await?;
         self.scene = self.scene.restart().await?;
         self.payouts = self.scene.payouts().await?;
         self.reports = self.scene.vault.client(&self.scene.server, REPORTS).await?;
