@@ -51,6 +51,8 @@ pub(crate) enum Exit {
     Unverified,
     /// A journal explains itself, and nobody attests all of it.
     Unattested,
+    /// Not all decisions of a journal could be made again: inputs were left out.
+    NotRepeated,
     /// A journal is not in its form.
     WrongForm,
     /// A journal is not the one that was signed.
@@ -75,6 +77,7 @@ impl From<Exit> for ExitCode {
             Exit::Unavailable => 6,
             Exit::Unverified => 7,
             Exit::Unattested => 9,
+            Exit::NotRepeated => 10,
             Exit::WrongForm => 11,
             Exit::WrongTree => 12,
             Exit::WrongPeople => 13,

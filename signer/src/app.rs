@@ -167,7 +167,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let pipeline = Arc::new(Pipeline::new(sequencer.clone(), hsm.clone(), throttle));
     chores.spawn(forget_signatures(pipeline.clone()));
     let receipts = Receipts::new(sequencer.clone(), attestor.clone(), Proofs::new(&reader));
-    let signing = Signing::new(pipeline, sequencer.clone(), receipts.clone());
+    let signing = Signing::new(pipeline, sequencer.clone(), receipts.beside());
     let approvals = Approvals::new(sequencer.clone());
     let people = Control {
         sequencer: sequencer.clone(),

@@ -64,6 +64,12 @@ impl Attestor {
     /// then the outcome on record. A token that cannot leaves the journal unattested, and that is
     /// said.
     pub async fn prepare(&self) {
+        // Before there is a key: a file that is missing although there is one was taken away.
+        if let Err(error) = self.places.lock().await.make() {
+            tracing::error!(%error, "there is no room for checkpoints");
+            *self.trouble.lock() = Some(format!("no checkpoint can be kept: {error}"));
+            return;
+        }
         if self.key().is_some() {
             return;
         }
@@ -145,7 +151,14 @@ impl Attestor {
                 return Ok(());
             }
         };
-        tokio::task::block_in_place(|| places.write(&note.to_string()))?;
+        match tokio::task::block_in_place(|| places.write(&note.to_string())) {
+            // No fault of the disk: stops are taken all the same, and it is tried again.
+            Err(error @ (StorageError::NoSpace | StorageError::TooLarge { .. })) => {
+                *self.trouble.lock() = Some(format!("no checkpoint can be kept: {error}"));
+                return Ok(());
+            }
+            written => written?,
+        }
         *self.trouble.lock() = None;
         self.newest.send_replace(Some(Arc::new(Attested { checkpoint, note })));
         Ok(())

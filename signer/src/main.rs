@@ -138,6 +138,9 @@ impl Failure {
     }
 }
 
+/// Long enough for what is nearly done.
+const LEFT_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
+
 fn run(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Init { config, genesis, ceremony } => {
@@ -158,7 +161,10 @@ fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Serve { config } => {
             let config = Config::read(&config)?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            Ok(runtime.block_on(app::serve(&config))?)
+            let served = runtime.block_on(app::serve(&config));
+            // Whatever still reads the journal for somebody is not waited for.
+            runtime.shutdown_timeout(LEFT_AFTER);
+            Ok(served?)
         }
     }
 }

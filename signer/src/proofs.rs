@@ -41,7 +41,16 @@ impl Proofs {
     /// The journal cannot be read.
     pub fn inclusion(&self, at: Sequence, size: u64) -> Result<Option<Inclusion>, ReadError> {
         let Some(index) = at.0.checked_sub(1) else { return Ok(None) };
-        self.grown(size)?.inclusion(index, size, |tile| self.leaves(tile))
+        let tiles = self.grown(size)?;
+        // The parts of a proof within one tile follow each other: it is read once.
+        let mut last: Option<(u64, Vec<B256>)> = None;
+        tiles.inclusion(index, size, |tile| match &last {
+            Some((number, leaves)) if *number == tile => Ok(leaves.clone()),
+            Some(_) | None => {
+                let leaves = self.leaves(tile)?;
+                Ok(last.insert((tile, leaves)).1.clone())
+            }
+        })
     }
 
     /// That the first `old` records are the beginning of the first `new`; as [`Proofs::inclusion`].

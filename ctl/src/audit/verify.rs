@@ -114,7 +114,8 @@ fn exit(report: &Report) -> Exit {
         Some(Level::Tree) => Exit::WrongTree,
         Some(Level::People) => Exit::WrongPeople,
         Some(Level::Replay) => Exit::WrongReplay,
-        None if report.unattested() > 0 || !report.withheld.is_empty() => Exit::Unattested,
+        None if !report.withheld.is_empty() => Exit::NotRepeated,
+        None if report.unattested() > 0 => Exit::Unattested,
         None => Exit::Done,
     }
 }

@@ -36,6 +36,11 @@ impl State {
         &self.checkpoints
     }
 
+    /// The record of the last start.
+    pub fn last_start(&self) -> Sequence {
+        self.last_start
+    }
+
     pub(super) fn intend_checkpoint_key(
         &mut self,
         entry: &Entry,

@@ -103,6 +103,9 @@ pub struct Report {
     /// Decisions that could not be made again, because they counted reservations that have no
     /// record: a crash lost them, or they were open when the export ended.
     pub not_repeated: Vec<Sequence>,
+    /// Where making again ended early, because the record does not follow from those before it:
+    /// neither people nor decisions from there on were looked at.
+    pub ended: Option<Sequence>,
     /// Decisions that could not be made again, because what was asked for is not in the export.
     pub withheld: Vec<Sequence>,
     /// How many records of each kind.
@@ -172,6 +175,7 @@ impl Verifier {
             journal: None,
             repeated: 0,
             not_repeated: Vec::new(),
+            ended: None,
             withheld: Vec::new(),
             kinds,
             discrepancies: self.findings,
@@ -185,9 +189,14 @@ impl Verifier {
 }
 
 impl Report {
-    /// Whether nothing is wrong up to a level, so that the level says something.
+    /// Whether everything was looked at up to a level, and nothing is wrong.
     pub fn is_good(&self, level: Level) -> bool {
-        self.first_wrong().is_none_or(|wrong| wrong > level)
+        let looked_at = match level {
+            Level::Form | Level::Tree => true,
+            Level::People => self.ended.is_none(),
+            Level::Replay => self.ended.is_none() && self.withheld.is_empty(),
+        };
+        looked_at && self.first_wrong().is_none_or(|wrong| wrong > level)
     }
 
     /// The first level at which something is wrong.
@@ -207,6 +216,7 @@ impl Report {
     /// Something that does not follow from the records before it.
     fn unfoldable(&mut self, at: Sequence, error: &Unfoldable) {
         let level = if error.is_of_people() { Level::People } else { Level::Replay };
+        self.ended = Some(at);
         self.found(level, at, error);
     }
 

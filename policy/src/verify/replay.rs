@@ -55,8 +55,8 @@ pub(super) fn replay(
 
 /// Decisions of which no record tells.
 struct Unrecorded {
-    /// Those whose inputs are not in the export.
-    blind: BTreeSet<DecisionNumber>,
+    /// Those whose inputs are not in the export, until the records that close them.
+    blind: BTreeMap<DecisionNumber, Sequence>,
     /// Those that a start calls lost, and which start.
     lost: BTreeMap<DecisionNumber, Sequence>,
     last_start: Sequence,
@@ -74,7 +74,7 @@ impl Unrecorded {
             .flat_map(|(at, started)| started.lost.iter().map(move |number| (*number, at)));
         let recorded = entries.iter().filter_map(|entry| entry.record.asked());
         Self {
-            blind: BTreeSet::new(),
+            blind: BTreeMap::new(),
             lost: lost.collect(),
             last_start: starts.map(|(at, _)| at).max().unwrap_or_default(),
             recorded: recorded.map(|asked| asked.number).collect(),
@@ -85,7 +85,7 @@ impl Unrecorded {
     /// lost, or there is none, and it is open still.
     fn open_at(&self, at: Sequence, number: DecisionNumber) -> bool {
         let still = at > self.last_start && !self.recorded.contains(&number);
-        if self.blind.contains(&number) {
+        if self.blind.get(&number).is_some_and(|closed| *closed > at) {
             return true;
         }
         self.lost.get(&number).map_or(still, |start| *start > at)
@@ -136,7 +136,7 @@ impl Replay<'_> {
         self.decided = (number, now.sure);
         if self.is_withheld(asked) {
             // Its charge comes in with its record; until then nobody here knows it.
-            self.unrecorded.blind.insert(number);
+            self.unrecorded.blind.insert(number, entry.seq);
             self.report.withheld.push(entry.seq);
             return Ok(());
         }

@@ -41,6 +41,12 @@ impl Receipts {
         Self { sequencer, attestor, proofs, places }
     }
 
+    /// The same, with places of its own: what callers ask for takes none of people's.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self { places: Places::new(PROOFS_PER_NAME_MAX, PROOFS_MAX), ..self.clone() }
+    }
+
     /// A record and its receipt; of a caller, if one is given, and of nobody else.
     pub(super) async fn receipt(
         &self,
@@ -52,6 +58,10 @@ impl Receipts {
         let unknown = move || Refusal::NotFound { kind: "record", name: number };
         if at.0 == 0 || at > self.sequencer.head().borrow().sequence {
             return Err(unknown().into());
+        }
+        if self.sequencer.view().checkpoints.made.is_none() {
+            let name = "checkpoint".to_owned();
+            return Err(Refusal::NotFound { kind: "key", name }.into());
         }
         let newest = self.attestor.newest();
         let read = self.read(name, move |proofs| {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::pool::PoolFault;
+use cryptoki::context::Function;
 use cryptoki::error::Error;
 use portcullis_policy::id::KeyId;
 
@@ -97,6 +98,17 @@ pub enum CheckpointFault {
     /// What the token gave is no signature by the pinned key.
     #[error("the token's signature does not verify against the pinned key")]
     Signature,
+}
+
+impl CheckpointFault {
+    /// Whether the key is at fault, and not the session.
+    pub(super) fn is_of_the_key(&self) -> bool {
+        match self {
+            Self::Mechanism | Self::Objects(_) | Self::Drifted(_) | Self::Point => true,
+            Self::Token(error) => matches!(error, Error::Pkcs11(_, Function::SignInit)),
+            Self::Signature => false,
+        }
+    }
 }
 
 /// Why the token could not be opened, searched or given a key.

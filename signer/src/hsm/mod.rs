@@ -239,8 +239,8 @@ impl Hsm {
         self.token.facts()
     }
 
-    /// Troubles, each a sentence that names the token. Empty if all is well. Not whether checkpoints
-    /// are signed: requests are, all the same.
+    /// Troubles, each a sentence that names the token. Empty if all is well. Not whether
+    /// checkpoints are signed: requests are, all the same.
     pub fn health(&self) -> Vec<String> {
         let mut troubles = sick("signing", &self.signing.census());
         troubles.extend(sick("key-keeping", &self.keeping.census()));
@@ -318,6 +318,7 @@ async fn manage<R: Send + 'static>(
             | Err(HsmError::KeyExists { .. } | HsmError::Drifted { .. } | HsmError::Marker(_)) => {
                 After::Keep
             }
+            Err(HsmError::Checkpoint(fault)) if fault.is_of_the_key() => After::Keep,
             Err(error) => After::Discard(chain(error)),
         };
         (result, after)

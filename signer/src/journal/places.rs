@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use portcullis_policy::request::sha256;
 
@@ -25,7 +26,7 @@ const TEXT_BYTES_MAX: usize = PLACE_BYTES - HEADER_BYTES;
 /// What was kept.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Kept {
-    /// There was no such file. There is one now.
+    /// There is no such file.
     NoFile,
     /// Nothing yet.
     #[default]
@@ -60,7 +61,9 @@ pub enum PlacesError {
 
 /// The two places.
 pub struct Places {
-    file: Box<dyn Media>,
+    folder: Arc<Folder>,
+    /// `None` until [`Places::make`].
+    file: Option<Box<dyn Media>>,
     /// The newest text's.
     count: u64,
     /// Whether the second one holds it.
@@ -76,15 +79,16 @@ enum Place {
 }
 
 impl Places {
-    /// Opens the file, or makes it.
-    pub(super) fn open(folder: &Folder) -> Result<(Self, Kept), PlacesError> {
+    /// Opens the file, if it is there. Makes nothing: that it is missing must be on record first.
+    pub(super) fn open(folder: &Arc<Folder>) -> Result<(Self, Kept), PlacesError> {
         let path = folder.file(CHECKPOINTS);
         let io = |source| PlacesError::Io { path: path.clone(), source };
-        let missing = !folder.names().map_err(io)?.iter().any(|name| name == CHECKPOINTS);
-        if missing {
-            folder.make_zeros(CHECKPOINTS, wide(PLACE_BYTES).saturating_mul(2)).map_err(io)?;
+        let folder = Arc::clone(folder);
+        let empty = Self { folder, file: None, count: 0, second: true, poisoned: false };
+        if !empty.folder.names().map_err(io)?.iter().any(|name| name == CHECKPOINTS) {
+            return Ok((empty, Kept::NoFile));
         }
-        let file = folder.open(CHECKPOINTS).map_err(io)?;
+        let file = empty.folder.open(CHECKPOINTS).map_err(io)?;
         let mut bytes = [0; PLACE_BYTES];
         let mut read = |at| match file.read_exact_at(&mut bytes, at) {
             Ok(()) => Ok(Place::read(&bytes)),
@@ -99,21 +103,40 @@ impl Places {
             (Place::Sound { count, text }, Place::Blank | Place::Spoiled) => (count, false, text),
             (Place::Blank | Place::Spoiled, Place::Sound { count, text }) => (count, true, text),
             (Place::Blank, Place::Blank) | (Place::Spoiled, Place::Blank) => {
-                let kept = if missing { Kept::NoFile } else { Kept::Nothing };
-                return Ok((Self { file, count: 0, second: true, poisoned: false }, kept));
+                return Ok((Self { file: Some(file), ..empty }, Kept::Nothing));
             }
             (Place::Blank | Place::Spoiled, Place::Spoiled) => {
                 return Err(PlacesError::Damaged { path });
             }
         };
-        Ok((Self { file, count, second, poisoned: false }, Kept::Text(text)))
+        Ok((Self { file: Some(file), count, second, ..empty }, Kept::Text(text)))
+    }
+
+    /// Makes the file, if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::NoSpace`], and it may be tried again; or [`StorageError::Io`].
+    pub fn make(&mut self) -> Result<(), StorageError> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let bytes = wide(PLACE_BYTES).saturating_mul(2);
+        let made = self.folder.make_zeros(CHECKPOINTS, bytes);
+        match made.and_then(|()| self.folder.open(CHECKPOINTS)) {
+            Ok(file) => self.file = Some(file),
+            Err(error) if durable::is_out_of_space(&error) => return Err(StorageError::NoSpace),
+            Err(source) => return Err(StorageError::Io { step: Step::Prepare, source }),
+        }
+        Ok(())
     }
 
     /// Keeps a text in the older place, and returns when it lasts.
     ///
     /// # Errors
     ///
-    /// [`StorageError::TooLarge`]; or [`StorageError::Io`], after which it is never tried again.
+    /// [`StorageError::TooLarge`], [`StorageError::NoSpace`]; or [`StorageError::Io`], after which
+    /// it is never tried again.
     pub fn write(&mut self, text: &str) -> Result<(), StorageError> {
         if self.poisoned {
             return Err(StorageError::Poisoned);
@@ -122,12 +145,14 @@ impl Places {
             let (bytes, bytes_max) = (wide(text.len()), wide(TEXT_BYTES_MAX));
             return Err(StorageError::TooLarge { bytes, bytes_max });
         }
+        self.make()?;
+        let Some(file) = &self.file else { return Err(StorageError::NoSpace) };
         let (count, second) = (self.count.saturating_add(1), !self.second);
         let at = if second { wide(PLACE_BYTES) } else { 0 };
         let io = |step| move |source| StorageError::Io { step, source };
         self.poisoned = true;
-        self.file.write_all_at(&encoded(count, text), at).map_err(io(Step::Write))?;
-        durable::sync(&*self.file).map_err(io(Step::Sync))?;
+        file.write_all_at(&encoded(count, text), at).map_err(io(Step::Write))?;
+        durable::sync(&**file).map_err(io(Step::Sync))?;
         (self.count, self.second, self.poisoned) = (count, second, false);
         Ok(())
     }
@@ -162,19 +187,17 @@ fn encoded(count: u64, text: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::super::disk::{Disk, Os};
     use super::*;
 
-    fn folder() -> (tempfile::TempDir, Folder) {
+    fn folder() -> (tempfile::TempDir, Arc<Folder>) {
         let folder = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(Os);
         let locked = Folder::lock(&disk, folder.path()).unwrap().unwrap();
-        (folder, locked)
+        (folder, Arc::new(locked))
     }
 
-    fn kept(folder: &Folder) -> Kept {
+    fn kept(folder: &Arc<Folder>) -> Kept {
         Places::open(folder).unwrap().1
     }
 
@@ -182,6 +205,8 @@ mod tests {
     fn the_newest_text_is_kept_and_a_file_that_was_not_there_is_told() {
         let (_held, folder) = folder();
         assert_eq!(kept(&folder), Kept::NoFile);
+        assert_eq!(kept(&folder), Kept::NoFile, "to look makes none");
+        Places::open(&folder).unwrap().0.make().unwrap();
         assert_eq!(kept(&folder), Kept::Nothing);
         for number in 0..5 {
             let (mut places, _) = Places::open(&folder).unwrap();
@@ -200,6 +225,7 @@ mod tests {
     fn a_write_that_stops_anywhere_leaves_the_text_from_before() {
         let (_held, folder) = folder();
         let (mut places, _) = Places::open(&folder).unwrap();
+        places.make().unwrap();
         let file = folder.open(CHECKPOINTS).unwrap();
         // The first of all, and one over an older one.
         for (text, before) in [("first", Kept::Nothing), ("third", Kept::Text("second".into()))] {
@@ -239,7 +265,8 @@ mod tests {
         let (_held, folder) = folder();
         let (mut places, _) = Places::open(&folder).unwrap();
         // Takes every write and knows no sync.
-        places.file = Box::new(std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap());
+        let file = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+        places.file = Some(Box::new(file));
         let failed = places.write("one");
         assert!(matches!(failed, Err(StorageError::Io { step: Step::Sync, .. })), "{failed:?}");
         assert!(matches!(places.write("one"), Err(StorageError::Poisoned)));

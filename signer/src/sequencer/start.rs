@@ -202,7 +202,13 @@ fn folded(storage: &dyn Storage, heard: &Heard) -> Result<(Folded, Option<String
     let [marked_root, held_root] = folded.roots;
     held.check(&folded.state, held_root)?;
     let behind = marked.contradicts(storage.head().sequence, marked_root);
-    let unheld = *kept == Kept::NoFile && folded.state.checkpoints().made.is_some();
+    // One that is empty although a start came after the key was made: emptied, not new.
+    let made = folded.state.checkpoints().made.as_ref();
+    let unheld = match kept {
+        Kept::NoFile => made.is_some(),
+        Kept::Nothing => made.is_some_and(|made| made.since < folded.state.last_start()),
+        Kept::Text(_) => false,
+    };
     let behind = behind.or(unheld.then(|| NO_FILE.to_owned()));
     Ok((folded, behind))
 }

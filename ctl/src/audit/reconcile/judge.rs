@@ -126,6 +126,12 @@ fn matches(known: &Known, mined: &Mined) -> Match {
 }
 
 impl Verdict {
+    /// Whether something was seen, or not counted, that may hide a use of a key.
+    pub(super) fn is_incomplete(&self) -> bool {
+        let forgotten = self.uncounted.iter().any(|(_, _, why)| *why == FORGOTTEN);
+        forgotten || !self.unjudged.is_empty()
+    }
+
     /// Every nonce below an account's number of transactions is used up, wherever that was read.
     fn counts(
         &mut self,
@@ -138,7 +144,7 @@ impl Verdict {
             let seen = used.get(&(*key, chain));
             let unseen = |nonce: &u64| seen.is_none_or(|seen| !seen.contains(nonce));
             let Some(count) = account.count else {
-                self.uncounted.push((*key, chain, "the node does not remember that block's state"));
+                self.uncounted.push((*key, chain, FORGOTTEN));
                 continue;
             };
             let unread = known.nonces(*key, chain).filter(|nonce| *nonce < count).filter(unseen);
@@ -170,6 +176,8 @@ fn gaps(there: &BTreeSet<u64>, count: u64) -> Vec<(u64, u64)> {
     }
     gaps
 }
+
+const FORGOTTEN: &str = "the node does not remember that block's state, or would not say";
 
 fn long(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)

@@ -61,11 +61,15 @@ fn standing(report: &Report, level: Level) -> String {
     if wrong > 0 {
         return format!("wrong in {wrong} places");
     }
+    if let (Some(at), Level::People | Level::Replay) = (report.ended, level) {
+        return format!("not looked at from record {at} on");
+    }
     match report.first_wrong() {
         Some(Level::Form) => "not looked at".to_owned(),
         Some(first) if first < level => format!("nothing is wrong, but {first} is"),
         Some(_) | None => match level {
             Level::Tree if report.attested == 0 => "no checkpoint".to_owned(),
+            Level::Replay if !report.withheld.is_empty() => "not all of it".to_owned(),
             Level::Form | Level::Tree | Level::People | Level::Replay => "good".to_owned(),
         },
     }
@@ -103,7 +107,7 @@ pub(super) fn json(report: &Report, against_head: bool) -> Value {
     let wrong = report.discrepancies.iter();
     let wrong = wrong.map(|found| format!("record {}: {}", found.at, found.what));
     json!({
-        "verified": report.discrepancies.is_empty(),
+        "verified": report.discrepancies.is_empty() && report.withheld.is_empty(),
         "vault_id": vault(report),
         "size": report.size,
         "root": hex0x(report.root.as_slice()),
@@ -111,6 +115,7 @@ pub(super) fn json(report: &Report, against_head: bool) -> Value {
         "repeated": report.repeated,
         "not_repeated": numbers(&report.not_repeated),
         "withheld": numbers(&report.withheld),
+        "ended": report.ended.map(|at| at.0),
         "attested": report.attested,
         "unattested": report.unattested(),
         "journal": report.journal.as_ref().map(ToString::to_string),
