@@ -51,4 +51,4 @@ pub mod utc;
 pub mod value;
 pub mod verify;
 
-pub use portcullis_tlog::{note, receipt, tree};
+pub use portcullis_tlog::{note, receipt, submission, tree};

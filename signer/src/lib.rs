@@ -29,4 +29,5 @@ pub mod roster;
 pub mod sequencer;
 pub mod signature;
 pub mod throttle;
+pub mod witness;
 mod words;

@@ -1,8 +1,9 @@
 //! The signer's command line: `init` makes a vault's journal, `serve` serves it, `rescue` stops
-//! keys without it.
+//! keys without it, `witness` watches it from elsewhere.
 
 mod consent;
 mod rescue_verb;
+mod witness_verb;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use portcullis::genesis::{self, InitError, Made, Outstanding};
 use portcullis::hsm::HsmError;
 
 use self::rescue_verb::{RescueFault, RescueVerb};
+use self::witness_verb::{WitnessFault, WitnessVerb};
 
 /// Portcullis: signs Ethereum transactions with keys that never leave an HSM, under a policy.
 #[derive(Parser)]
@@ -55,6 +57,10 @@ enum Verb {
     /// signer takes them in at its next start.
     #[command(subcommand)]
     Rescue(RescueVerb),
+    /// Cosign the checkpoints of signers, on another machine and by other people: of two journals
+    /// of one name only one is cosigned, and of one that is held none.
+    #[command(subcommand)]
+    Witness(WitnessVerb),
     /// Read the configuration and say whether it can be used.
     Check {
         /// The signer's configuration.
@@ -105,6 +111,8 @@ enum Failure {
     Unsigned { statement: PathBuf, missing: Vec<Outstanding> },
     #[error("the rescue is not done")]
     Rescue(#[from] RescueFault),
+    #[error("the witness does not do it")]
+    Witness(#[from] WitnessFault),
     #[error("the signer stopped")]
     App(#[from] AppError),
     #[error("the asynchronous runtime cannot be started")]
@@ -117,6 +125,7 @@ impl Failure {
             Self::Config(_) | Self::Init(_) => 78,
             Self::Unsigned { .. } => 75,
             Self::Rescue(fault) => fault.exit_code(),
+            Self::Witness(fault) => fault.exit_code(),
             Self::Runtime(_) => 74,
             Self::App(error) => match error {
                 AppError::Journal(_) | AppError::Checkpoints(_) | AppError::Start(_) => 65,
@@ -158,6 +167,7 @@ fn run(verb: Verb) -> Result<(), Failure> {
             Ok(())
         }
         Verb::Rescue(verb) => Ok(verb.run()?),
+        Verb::Witness(verb) => Ok(verb.run()?),
         Verb::Serve { config } => {
             let config = Config::read(&config)?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

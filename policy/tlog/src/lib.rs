@@ -7,6 +7,7 @@
 mod bytes;
 pub mod note;
 pub mod receipt;
+pub mod submission;
 pub mod tree;
 
 pub use bytes::{ed25519, unhex};

@@ -11,6 +11,7 @@
 //! found by comparing it with a checkpoint, a witness or the token's marker, which is not done
 //! here.
 
+mod apart;
 mod batch;
 mod disk;
 mod durable;
@@ -33,6 +34,7 @@ use alloy_primitives::B256;
 use portcullis_policy::id::{Epoch, Sequence};
 use portcullis_policy::tree::empty_root;
 
+pub use apart::{Apart, ApartError};
 pub use batch::{Batch, ENTRY_BYTES_MAX, EntryTooLong, Urgency};
 pub use fault::{CreateError, Fault, OpenError, ReadError};
 pub use memory::Memory;

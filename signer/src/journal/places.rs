@@ -15,7 +15,7 @@ use super::frame::{is_blank, wide};
 use super::{Step, StorageError};
 
 /// The file's name.
-const CHECKPOINTS: &str = "checkpoints";
+pub(super) const CHECKPOINTS: &str = "checkpoints";
 /// A place's length, in bytes: more than a checkpoint with the signatures of twenty witnesses.
 const PLACE_BYTES: usize = 8 * 1024;
 /// Count, length of the text, SHA-256 over both and the text.
@@ -190,6 +190,14 @@ mod tests {
     use super::super::disk::{Disk, Os};
     use super::*;
 
+    impl Places {
+        /// From now on its disk takes every write and knows no sync.
+        pub(in super::super) fn spoil(&mut self) {
+            let file = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+            self.file = Some(Box::new(file));
+        }
+    }
+
     fn folder() -> (tempfile::TempDir, Arc<Folder>) {
         let folder = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(Os);
@@ -264,9 +272,7 @@ mod tests {
     fn a_failed_sync_is_not_tried_again() {
         let (_held, folder) = folder();
         let (mut places, _) = Places::open(&folder).unwrap();
-        // Takes every write and knows no sync.
-        let file = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
-        places.file = Some(Box::new(file));
+        places.spoil();
         let failed = places.write("one");
         assert!(matches!(failed, Err(StorageError::Io { step: Step::Sync, .. })), "{failed:?}");
         assert!(matches!(places.write("one"), Err(StorageError::Poisoned)));

@@ -2,6 +2,8 @@
 //! a few lines of text, and signatures of whoever stands for it. Any tool for transparency logs
 //! reads them.
 
+mod cosignature;
+
 use std::fmt;
 
 use alloy_primitives::B256;
@@ -11,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{ed25519, unhex};
+
+pub use self::cosignature::Witness;
 
 /// A key that signs notes: the checkpoint key in the token, or a witness.
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Serialize, Deserialize)]

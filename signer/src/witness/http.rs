@@ -1,0 +1,183 @@
+//! The witness's listener: plain HTTP/1.1 and one path. What comes in is signed by the journal, and
+//! what goes out by the witness, so the connection keeps nothing secret and proves nothing.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use portcullis_policy::submission::SUBMISSION_BYTES_MAX;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{Cosigner, Refused, WitnessError};
+
+/// A listener that is bound.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Binds an address; port 0 picks a free one.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError::Listen`].
+    pub async fn bind(address: SocketAddr) -> Result<Self, WitnessError> {
+        let failed = |source| WitnessError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers `POST /add-checkpoint` until `shutdown` resolves.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError::Disk`]: going on would be guessing what is on it.
+    pub async fn serve(
+        self,
+        cosigner: Arc<Cosigner>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), WitnessError> {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut tasks = JoinSet::new();
+        let (mut shutdown, mut failed) = (pin!(shutdown), pin!(cosigner.failed()));
+        let ended = loop {
+            let arrival = async {
+                let slot = Arc::clone(&slots).acquire_owned().await.ok();
+                (slot, self.listener.accept().await)
+            };
+            tokio::select! {
+                biased;
+                () = &mut failed => break Err(WitnessError::Disk),
+                () = &mut shutdown => break Ok(()),
+                Some(_) = tasks.join_next() => {}
+                (slot, accepted) = arrival => match accepted {
+                    Ok((tcp, _)) => {
+                        let cosigner = cosigner.clone();
+                        tasks.spawn(async move {
+                            converse(tcp, &cosigner).await;
+                            drop(slot);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "accepting a connection failed");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        };
+        tasks.shutdown().await;
+        ended
+    }
+}
+
+async fn converse(tcp: TcpStream, cosigner: &Arc<Cosigner>) {
+    let service =
+        service_fn(|request| async move { Ok::<_, Infallible>(answer(cosigner, request).await) });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(TokioIo::new(tcp), service);
+    // How a connection ends is of no interest.
+    timeout(CONNECTION_TIMEOUT, connection).await.ok();
+}
+
+async fn answer(cosigner: &Arc<Cosigner>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.uri().path() != "/add-checkpoint" {
+        return text(StatusCode::NOT_FOUND, "not found\n".to_owned());
+    }
+    if request.method() != Method::POST {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n".to_owned());
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    let body = Limited::new(request.into_body(), SUBMISSION_BYTES_MAX).collect();
+    let body = match timeout(BODY_TIMEOUT, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => return text(StatusCode::PAYLOAD_TOO_LARGE, "too long\n".to_owned()),
+        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "too slow\n".to_owned()),
+    };
+    let cosigner = cosigner.clone();
+    // Goes on to its end also if whoever asked has gone.
+    let added = tokio::task::spawn_blocking(move || cosigner.add(&String::from_utf8_lossy(&body)));
+    match added.await {
+        Ok(Ok(cosignature)) => text(StatusCode::OK, format!("{cosignature}\n")),
+        Ok(Err(refused)) => refusal(&refused),
+        Err(error) => {
+            tracing::error!(%error, "a submission panicked");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "a fault of this witness\n".to_owned())
+        }
+    }
+}
+
+/// The one place that knows status codes.
+fn refusal(refused: &Refused) -> Response<Full<Bytes>> {
+    let status = match refused {
+        Refused::Malformed(_) | Refused::Backwards { .. } => StatusCode::BAD_REQUEST,
+        Refused::UnknownOrigin => StatusCode::NOT_FOUND,
+        Refused::Unsigned(_) | Refused::Held { .. } => StatusCode::FORBIDDEN,
+        Refused::Conflict { size } => {
+            let mut response = text(StatusCode::CONFLICT, format!("{size}\n"));
+            let kind = HeaderValue::from_static("text/x.tlog.size");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            return response;
+        }
+        Refused::Inconsistent => StatusCode::UNPROCESSABLE_ENTITY,
+        Refused::Holds(_) | Refused::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    tracing::warn!(%refused, "not cosigned");
+    text(status, format!("{refused}\n"))
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A witness has a handful of signers; further connections wait in the backlog.
+const CONNECTIONS_MAX: usize = 64;
+
+/// From an idle connection to a complete request head: a signer comes back every second or so.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From there to the end of the body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A signer that keeps its connection comes back after this; nobody holds a slot for ever.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Headers of one request.
+const HEADERS_MAX: usize = 32;
+
+/// Bytes of one request head; hyper's own minimum.
+const BUFFER_BYTES_MAX: usize = 8 * 1024;
+
+/// How long to wait after a failed `accept`.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
