@@ -50,6 +50,7 @@ use crate::remover::Remover;
 use crate::rescue;
 use crate::sequencer::{self, Fatal, Heard, Sequencer, StartError, Started};
 use crate::throttle::{Acts, Throttle};
+use crate::witness::Follower;
 
 /// Why the signer did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -234,11 +235,14 @@ async fn begin(
     let vault = sequencer::vault_of(&storage).map_err(StartError::Read)?;
     let marked = Marker::read(token, vault.ok_or(StartError::Empty)?).await?;
     let (places, kept) = storage.places()?;
+    let proofs = Proofs::new(&storage.reader());
     let cut = opened.cut.as_ref().map_or(0, |cut| cut.bytes);
     let started = sequencer::start(Box::new(storage), cut, &Heard { marked, kept })?;
     let (sequencer, behind) = (started.sequencer.clone(), started.behind.clone());
     sequencer.arm(config.triggers.denials()?);
-    let attestor = Attestor::new(sequencer.clone(), token.clone(), places);
+    let follow = |remote| Follower::new(remote, sequencer.clone(), proofs);
+    let follower = config.witness()?.map(follow);
+    let attestor = Attestor::new(sequencer.clone(), token.clone(), places, follower);
     attestor.prepare().await;
     let marker = Marker::new(sequencer, token.clone(), marked, behind);
     Ok((started, Arc::new(marker), Arc::new(attestor)))

@@ -12,6 +12,7 @@ use std::time::Duration;
 use alloy_primitives::B128;
 use parking_lot::Mutex;
 use portcullis_policy::note::{Checkpoint, Note};
+use portcullis_policy::record::Environment;
 use portcullis_policy::state::CheckpointKey;
 use tokio::sync::watch;
 
@@ -20,6 +21,7 @@ use crate::journal::{Places, StorageError};
 use crate::keys::rand_bytes;
 use crate::refusal::Refusal;
 use crate::sequencer::{CheckpointKeyStep, Sequencer};
+use crate::witness::{AGAIN_EVERY, Follower, PAUSE};
 
 /// A signed checkpoint that was kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,6 +39,7 @@ pub struct Attestor {
     places: tokio::sync::Mutex<Places>,
     newest: watch::Sender<Option<Arc<Attested>>>,
     trouble: Mutex<Option<String>>,
+    follower: Option<Follower>,
 }
 
 /// Why there is no key for checkpoints.
@@ -50,13 +53,19 @@ enum NoKey {
 
 impl Attestor {
     /// Joins the parts.
-    pub fn new(sequencer: Sequencer, token: Arc<Hsm>, places: Places) -> Self {
+    pub fn new(
+        sequencer: Sequencer,
+        token: Arc<Hsm>,
+        places: Places,
+        follower: Option<Follower>,
+    ) -> Self {
         Self {
             sequencer,
             token,
             places: tokio::sync::Mutex::new(places),
             newest: watch::Sender::new(None),
             trouble: Mutex::default(),
+            follower,
         }
     }
 
@@ -94,12 +103,53 @@ impl Attestor {
         self.sequencer.view().checkpoints.made.clone()
     }
 
-    /// Follows the journal for as long as it is let.
+    /// Follows the journal, and has it witnessed, for as long as it is let.
     ///
     /// # Errors
     ///
     /// A checkpoint cannot be kept: like every fault of the disk this ends the process.
     pub async fn run(self: Arc<Self>) -> StorageError {
+        tokio::select! {
+            error = self.follow() => error,
+            error = self.be_witnessed() => error,
+        }
+    }
+
+    /// Hands what is kept to the witness: each time there is something new, and from time to time.
+    async fn be_witnessed(&self) -> StorageError {
+        let Some(follower) = &self.follower else { return pending().await };
+        let mut kept = self.newest.subscribe();
+        loop {
+            let newest = kept.borrow_and_update().clone();
+            let asked = newest.as_ref().map(|newest| newest.checkpoint.clone());
+            if let Some(newest) = newest
+                && let Some(note) = follower.cosigned(&newest).await
+                && let Err(error) = self.keep_cosigned(&newest.checkpoint, note).await
+            {
+                tracing::error!(%error, "a cosignature could not be kept");
+                return error;
+            }
+            tokio::time::sleep(PAUSE).await;
+            // The note with its cosignature is no other checkpoint.
+            let other = |newest: &Option<Arc<Attested>>| {
+                newest.as_ref().map(|newest| &newest.checkpoint) != asked.as_ref()
+            };
+            drop(tokio::time::timeout(AGAIN_EVERY, kept.wait_for(other)).await);
+        }
+    }
+
+    /// Keeps a checkpoint with its cosignature, unless a newer one is kept already.
+    async fn keep_cosigned(&self, of: &Checkpoint, note: Note) -> Result<(), StorageError> {
+        let mut places = self.places.lock().await;
+        if self.newest.borrow().as_ref().is_none_or(|newest| newest.checkpoint != *of) {
+            return Ok(());
+        }
+        tokio::task::block_in_place(|| places.write(&note.to_string()))?;
+        self.newest.send_replace(Some(Arc::new(Attested { checkpoint: of.clone(), note })));
+        Ok(())
+    }
+
+    async fn follow(&self) -> StorageError {
         let (mut changes, mut head) = (self.sequencer.changes(), self.sequencer.head());
         loop {
             changes.mark_unchanged();
@@ -171,9 +221,21 @@ impl Attestor {
 
     /// What needs attention, a line each.
     pub fn troubles(&self) -> Vec<String> {
-        self.trouble.lock().iter().cloned().collect()
+        let mut lines: Vec<String> = self.trouble.lock().iter().cloned().collect();
+        match &self.follower {
+            Some(follower) => lines.extend(follower.troubles()),
+            None if self.sequencer.view().environment == Environment::Production => {
+                lines.push(NO_WITNESS.to_owned());
+            }
+            None => {}
+        }
+        lines
     }
 }
+
+/// Whoever has the disk can put an older one back.
+const NO_WITNESS: &str = "no witness is configured: nobody elsewhere notices a disk that is rolled \
+    back, or a second signer on a copy ([witness])";
 
 /// While the journal grows.
 const ABOUT_EVERY: Duration = Duration::from_secs(1);

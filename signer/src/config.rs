@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::edge::TrustFiles;
 use crate::hsm::{HsmConfig, TokenSelector};
 use crate::pin::PinSource;
+use crate::witness::Remote;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +38,16 @@ pub struct Config {
     /// What the signer stops by itself, besides what it always does.
     #[serde(default)]
     pub triggers: Triggers,
+    /// Who cosigns the checkpoints. Absent: nobody.
+    witness: Option<Witness>,
+}
+
+/// Who cosigns the checkpoints.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Witness {
+    url: String,
+    key: String,
 }
 
 /// What the signer stops by itself.
@@ -164,6 +175,12 @@ pub enum ConfigError {
         "[triggers] has denials and within together, or neither: denials = 200, within = \"1m\""
     )]
     Triggers,
+    /// A witness that cannot be asked.
+    #[error(
+        "[witness] has url = \"http://host:port\", and key = \"NAME+ID+KEY\" as `portcullis \
+         witness init` printed it"
+    )]
+    Witness,
 }
 
 impl Config {
@@ -184,6 +201,7 @@ impl Config {
             return Err(ConfigError::Backups);
         }
         config.triggers.denials()?;
+        config.witness()?;
         Ok(config)
     }
 
@@ -198,6 +216,16 @@ impl Config {
         for path in paths {
             *path = folder.join(&*path);
         }
+    }
+
+    /// The witness, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be asked.
+    pub fn witness(&self) -> Result<Option<Remote>, ConfigError> {
+        let Some(Witness { url, key }) = &self.witness else { return Ok(None) };
+        Remote::new(url, key).map(Some).ok_or(ConfigError::Witness)
     }
 
     /// The token's part, checked.

@@ -8,10 +8,12 @@
 //! It must never cosign what it has not made last on its own disk, nor take anything back.
 
 mod config;
+mod follower;
 mod holds;
 mod http;
 mod key;
 mod known;
+mod remote;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,11 +24,13 @@ use portcullis_policy::submission::Submission;
 use tokio::sync::Notify;
 
 pub use self::config::{WitnessConfig, WitnessConfigError};
+pub use self::follower::{AGAIN_EVERY, Follower, PAUSE};
 pub use self::holds::{Holds, Scope};
 pub use self::http::Server;
 use self::key::Secret;
 pub use self::key::SecretError;
 use self::known::{Known, Lasting, place};
+pub use self::remote::{Answer, Remote, Unanswered};
 use crate::clock;
 use crate::journal::{Apart, ApartError, StorageError};
 
