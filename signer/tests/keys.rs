@@ -15,25 +15,29 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use alloy_primitives::B128;
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
+use portcullis::attestor::Attestor;
 use portcullis::clock::Clock;
 use portcullis::fencer::Fencer;
 use portcullis::hsm::{
     CheckpointFault, CheckpointKind, Hsm, HsmConfig, HsmError, TokenSelector, checkpoint_id,
 };
-use portcullis::journal::{Batch, Memory, Storage};
+use portcullis::journal::{Batch, Kept, Memory, Reader, Segments, Storage};
 use portcullis::keys::{KeyOrder, Keys};
 use portcullis::pin::PinSource;
+use portcullis::proofs::Proofs;
 use portcullis::sequencer::{self, CheckpointKeyStep, Sequencer};
+use portcullis::witness::{self, Cosigner, Follower, Holds, Remote, Server, WitnessConfig};
 use portcullis_policy::id::{BookHash, ChainId, Epoch, KeyId, PersonId, Sequence};
 use portcullis_policy::note::{Checkpoint, Note, Verifier, origin};
 use portcullis_policy::record::{
-    Entry, Environment, FORMAT, Genesis, KeyIntended, Person, Record, Role,
+    Actor, Entry, Environment, FORMAT, Frozen, Genesis, KeyIntended, Person, Record, Role,
 };
 use portcullis_policy::state::CheckpointKey;
 use portcullis_policy::stops::Scope;
@@ -45,6 +49,7 @@ struct Vault {
     sequencer: Sequencer,
     hsm: Arc<Hsm>,
     keys: Keys,
+    reader: Reader,
 }
 
 /// A vault on a token of its own, without keys.
@@ -82,6 +87,7 @@ impl Vault {
         batch.push_record(&entry.encode().unwrap()).unwrap();
         let mut memory = Memory::default();
         let _durable = memory.append_if_owner(Epoch(0), &batch).unwrap();
+        let reader = memory.reader();
         let sequencer =
             sequencer::start(Box::new(memory), 0, &sequencer::Heard::default()).unwrap().sequencer;
 
@@ -92,7 +98,7 @@ impl Vault {
         let hsm = Arc::new(hsm);
         let fencer = Arc::new(Fencer::new(sequencer.clone(), hsm.clone()));
         let keys = Keys::new(sequencer.clone(), hsm.clone(), fencer);
-        Self { sequencer, hsm, keys }
+        Self { sequencer, hsm, keys, reader }
     }
 
     async fn make(&self, label: &str) -> KeyId {
@@ -298,6 +304,70 @@ fn intended(key: KeyId, label: &str) -> KeyIntended {
         review_by: Clock::genesis().now().sure.plus(Span(86_400_000)),
         tags: BTreeSet::new(),
     }
+}
+
+#[test]
+fn what_is_kept_gets_its_cosignature_and_goes_without_while_the_witness_holds() {
+    let test = "what_is_kept_gets_its_cosignature_and_goes_without_while_the_witness_holds";
+    opened(test, async |vault| {
+        let made = make_checkpoint_key(vault, CheckpointKind::Ed25519).await;
+        let (elsewhere, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let config = WitnessConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            folder: elsewhere.path().to_owned(),
+            name: "witness.example.com/one".to_owned(),
+            journals: vec![Verifier {
+                name: origin(vault.sequencer.view().vault.0),
+                key: made.key.clone(),
+            }],
+        };
+        let public = witness::init(&config).unwrap().witness;
+        let server = Server::bind(config.listen).await.unwrap();
+        let url = format!("http://{}", server.address());
+        let cosigner = Arc::new(Cosigner::open(&config).unwrap());
+        tokio::spawn(server.serve(cosigner, std::future::pending()));
+
+        let segments = Segments::create(beside.path(), 8_192).unwrap();
+        let remote = Remote::new(&url, &public.to_string()).unwrap();
+        let proofs = Proofs::new(&vault.reader);
+        let follower = Follower::new(remote, vault.sequencer.clone(), proofs);
+        let (sequencer, hsm) = (vault.sequencer.clone(), vault.hsm.clone());
+        let places = segments.places().unwrap().0;
+        let attestor = Arc::new(Attestor::new(sequencer, hsm, places, Some(follower)));
+        let running = tokio::spawn(attestor.clone().run());
+        let is_so = |cosigned: bool| {
+            let head = vault.sequencer.head().borrow().sequence.0;
+            attestor.newest().is_some_and(|newest| {
+                let is_cosigned = public.check(&newest.note).is_ok();
+                newest.checkpoint.size == head && is_cosigned == cosigned
+            })
+        };
+        let until = async |cosigned: bool| {
+            for _ in 0..1_000 {
+                if is_so(cosigned) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+            panic!("it did not come to be cosigned: {cosigned}; {:?}", attestor.troubles());
+        };
+        until(true).await;
+        vault.sequencer.freeze(frozen("one")).await;
+        until(true).await;
+        let Kept::Text(kept) = segments.places().unwrap().1 else { panic!("nothing is kept") };
+        assert!(public.check(&Note::parse(&kept).unwrap()).is_ok());
+        // The signer's own checkpoints and stops go on.
+        Holds::new(&config.folder).hold(witness::Scope::All, "held").unwrap();
+        assert!(vault.sequencer.freeze(frozen("two")).await.sequence.is_some());
+        until(false).await;
+        assert_eq!(attestor.troubles(), [""; 0]);
+        running.abort();
+    });
+}
+
+fn frozen(caller: &str) -> Frozen {
+    let scope = Scope::Caller(format!("spiffe://test/{caller}").parse().unwrap());
+    Frozen { by: Actor::Signer, reason: "test".to_owned(), scope }
 }
 
 /// A checkpoint key of this kind, on record and in the token.
