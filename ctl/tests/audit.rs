@@ -370,6 +370,16 @@ fn an_export_ends_at_the_newest_checkpoint_and_nothing_in_it_is_anybodys_word() 
     assert!(wrong.contains("signed over 9 records, and 7 are here"), "{wrong}");
     let (code, _, err) = verify(&["--checkpoint", "out"]);
     assert!(code == 12 && err.contains("no signed checkpoint"), "{code} {err}");
+
+    // A record that was changed in place is found by the checkpoint alone.
+    let path = rig.folder.path().join("out");
+    let text = std::fs::read_to_string(&path).expect("export");
+    std::fs::write(&path, text.replace("drill 6", "drill 9")).expect("write");
+    std::fs::remove_file(rig.folder.path().join("out.head")).expect("a head");
+    let (code, said, _) = verify(&[]);
+    let wrong = said["wrong"].to_string();
+    assert!(code == 12 && wrong.contains("signed over others"), "{code} {wrong}");
+    assert_eq!(said["attested"], json!(0));
 }
 
 #[test]
