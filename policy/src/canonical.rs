@@ -8,7 +8,7 @@
 use std::io;
 
 use serde::Serialize;
-use serde_json::ser::Formatter;
+use serde_json::ser::{CompactFormatter, Formatter};
 
 /// The bytes of `value`.
 ///
@@ -44,7 +44,7 @@ impl Formatter for Canonical {
         if value >= INTEGER_MAX {
             return refused("integer of 2^53 or more in a record");
         }
-        write!(out, "{value}")
+        CompactFormatter.write_u64(out, value)
     }
 
     fn write_u128<W: io::Write + ?Sized>(&mut self, _: &mut W, _: u128) -> io::Result<()> {
