@@ -132,9 +132,11 @@ fn create(session: &Session, object: &B128, kind: CheckpointKind) -> Result<Note
     insist_on_login(session)?;
     let fault = |source| HsmError::Checkpoint(CheckpointFault::Token(source));
     let (mechanism, key_type) = kind.generation();
-    let private = keys::private_template(key_type, &checkpoint_id(object), LABEL);
-    let public = keys::public_template(key_type, kind.params(), &checkpoint_id(object), LABEL);
-    let made = session.generate_key_pair(&mechanism, &public, &private);
+    let templates = [
+        keys::public_template(key_type, kind.params(), &checkpoint_id(object), LABEL).to_vec(),
+        keys::private_template(key_type, &checkpoint_id(object), LABEL).to_vec(),
+    ];
+    let made = keys::generate(session, &mechanism, &templates);
     let (public, private) = made.map_err(fault)?;
     prove(session, kind, public, private).inspect_err(|_| {
         for made in [private, public] {

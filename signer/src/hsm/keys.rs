@@ -52,12 +52,11 @@ pub(super) fn create(
         return Err(HsmError::KeyExists { key: *id });
     }
     let name = label.as_str().as_bytes();
-    let (public, private) = session
-        .generate_key_pair(
-            &Mechanism::EccKeyPairGen,
-            &public_template(KeyType::EC, &SECP256K1, id.bytes(), name),
-            &private_template(KeyType::EC, id.bytes(), name),
-        )
+    let templates = [
+        public_template(KeyType::EC, &SECP256K1, id.bytes(), name).to_vec(),
+        private_template(KeyType::EC, id.bytes(), name).to_vec(),
+    ];
+    let (public, private) = generate(session, &Mechanism::EccKeyPairGen, &templates)
         .map_err(|source| HsmError::Generate { key: *id, source })?;
     prove(session, id, public, private).inspect_err(|_| {
         for object in [private, public] {
@@ -66,6 +65,22 @@ pub(super) fn create(
             }
         }
     })
+}
+
+/// With templates that leave nothing open; or, where the token refuses these as such, with what
+/// every token must know of them. What it then chose itself is read back all the same.
+pub(super) fn generate(
+    session: &Session,
+    mechanism: &Mechanism<'_>,
+    [public, private]: &[Vec<Attribute>; 2],
+) -> Result<(ObjectHandle, ObjectHandle), Error> {
+    match session.generate_key_pair(mechanism, public, private) {
+        Err(error) if quirks::refuses_the_template(&error) => {
+            let [public, private] = [public, private].map(|full| quirks::lean(full));
+            session.generate_key_pair(mechanism, &public, &private)
+        }
+        made => made,
+    }
 }
 
 /// Every private key on the token.

@@ -52,6 +52,37 @@ const OCTET_STRING: u8 = 0x04;
 /// [`POINT_BYTES`] in DER's short form.
 const LENGTH: u8 = 0x41;
 
+/// Whether the token does not know an attribute that it was asked for, or will not have it set.
+pub(super) fn refuses_the_template(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Pkcs11(
+            RvError::AttributeReadOnly
+                | RvError::AttributeTypeInvalid
+                | RvError::AttributeValueInvalid
+                | RvError::TemplateInconsistent,
+            _
+        )
+    )
+}
+
+/// The same template without what one token or another refuses to be told, though it may well be so
+/// by itself (docs/hsm.md).
+pub(super) fn lean(full: &[Attribute]) -> Vec<Attribute> {
+    let is_refused_somewhere = |attribute: &Attribute| {
+        matches!(
+            attribute,
+            Attribute::Copyable(_)
+                | Attribute::Modifiable(_)
+                | Attribute::Private(false)
+                | Attribute::SignRecover(_)
+                | Attribute::VerifyRecover(_)
+                | Attribute::WrapWithTrusted(_)
+        )
+    };
+    full.iter().filter(|attribute| !is_refused_somewhere(attribute)).cloned().collect()
+}
+
 /// What a token that does not know `CKA_COPYABLE` does when asked for a copy.
 #[derive(Debug)]
 pub(super) enum CopyVerdict {
