@@ -7,6 +7,7 @@ pub mod app;
 pub mod attestor;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 mod door;
 pub mod edge;
 pub mod fencer;

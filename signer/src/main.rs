@@ -1,7 +1,8 @@
 //! The signer's command line: `init` makes a vault's journal, `serve` serves it, `rescue` stops
-//! keys without it, `witness` watches it from elsewhere.
+//! keys without it, `witness` watches it from elsewhere, `doctor` says what is the matter.
 
 mod consent;
+mod doctor_verb;
 mod rescue_verb;
 mod witness_verb;
 
@@ -14,6 +15,7 @@ use portcullis::config::{Config, ConfigError};
 use portcullis::genesis::{self, InitError, Made, Outstanding};
 use portcullis::hsm::HsmError;
 
+use self::doctor_verb::{DoctorFault, DoctorVerb};
 use self::rescue_verb::{RescueFault, RescueVerb};
 use self::witness_verb::{WitnessFault, WitnessVerb};
 
@@ -61,6 +63,9 @@ enum Verb {
     /// of one name only one is cosigned, and of one that is held none.
     #[command(subcommand)]
     Witness(WitnessVerb),
+    /// Look at configuration, module and token, and say what is the matter and what to do: logs in
+    /// once, has every key sign a constant that is no transaction, measures the rate.
+    Doctor(DoctorVerb),
     /// Read the configuration and say whether it can be used.
     Check {
         /// The signer's configuration.
@@ -113,6 +118,8 @@ enum Failure {
     Rescue(#[from] RescueFault),
     #[error("the witness does not do it")]
     Witness(#[from] WitnessFault),
+    #[error("the doctor is not content")]
+    Doctor(#[from] DoctorFault),
     #[error("the signer stopped")]
     App(#[from] AppError),
     #[error("the asynchronous runtime cannot be started")]
@@ -126,6 +133,7 @@ impl Failure {
             Self::Unsigned { .. } => 75,
             Self::Rescue(fault) => fault.exit_code(),
             Self::Witness(fault) => fault.exit_code(),
+            Self::Doctor(fault) => fault.exit_code(),
             Self::Runtime(_) => 74,
             Self::App(error) => match error {
                 AppError::Journal(_) | AppError::Checkpoints(_) | AppError::Start(_) => 65,
@@ -166,6 +174,7 @@ fn run(verb: Verb) -> Result<(), Failure> {
             tracing::info!("the configuration can be used");
             Ok(())
         }
+        Verb::Doctor(verb) => Ok(verb.run()?),
         Verb::Rescue(verb) => Ok(verb.run()?),
         Verb::Witness(verb) => Ok(verb.run()?),
         Verb::Serve { config } => {

@@ -26,6 +26,7 @@ pub mod pki;
 pub mod place;
 pub mod probe;
 pub mod raw;
+pub mod remote;
 pub mod server;
 pub mod stop;
 pub mod token;

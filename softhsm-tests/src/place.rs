@@ -53,6 +53,12 @@ pub fn softhsm_module() -> Result<PathBuf, PlaceError> {
     present(SOFTHSM_MODULE.into(), "install the Debian package softhsm2")
 }
 
+/// p11-kit's client module, where Debian's `p11-kit-modules` package puts it.
+pub fn p11_kit_client() -> Result<PathBuf, PlaceError> {
+    let path = format!("/usr/lib/{}-linux-gnu/pkcs11/p11-kit-client.so", env::consts::ARCH);
+    present(path.into(), "install the Debian packages p11-kit and p11-kit-modules")
+}
+
 /// The fault module: from `PORTCULLIS_FAULT_MODULE` if set, else beside this test.
 pub fn fault_module() -> Result<PathBuf, PlaceError> {
     let remedy = "run `cargo build --release -p portcullis-fault-module`";

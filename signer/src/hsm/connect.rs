@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use cryptoki::session::Session;
 
@@ -9,23 +10,29 @@ use super::config::HsmConfig;
 use super::error::HsmError;
 use super::token::{Access, Token};
 
-/// On a thread of its own, because a module may hang in its first call as well as in any other.
 pub(super) fn connect(config: &HsmConfig) -> Result<(Arc<Token>, Session, [Session; 3]), HsmError> {
-    let (done, outcome) = mpsc::channel();
     let wanted = config.clone();
-    let opening = move || {
+    in_time(config.admin_deadline, move || {
         let token = Token::find(&wanted)?;
         let manage = || token.open(Access::Manage);
         let managing = [manage()?, manage()?, manage()?];
         let first = token.open(Access::Sign)?;
         Ok((token, first, managing))
-    };
+    })
+}
+
+/// On a thread of its own, because a module may hang in its first call as well as in any other.
+pub(super) fn in_time<T: Send + 'static>(
+    deadline: Duration,
+    work: impl FnOnce() -> Result<T, HsmError> + Send + 'static,
+) -> Result<T, HsmError> {
+    let (done, outcome) = mpsc::channel();
     thread::Builder::new()
         .name("hsm-connect".to_owned())
         // Nobody listens any more: then it came too late.
-        .spawn(move || drop(done.send(opening())))
+        .spawn(move || drop(done.send(work())))
         .map_err(HsmError::Thread)?;
-    outcome.recv_timeout(config.admin_deadline).map_err(|error| match error {
+    outcome.recv_timeout(deadline).map_err(|error| match error {
         mpsc::RecvTimeoutError::Timeout => HsmError::TimedOut,
         mpsc::RecvTimeoutError::Disconnected => HsmError::Panicked,
     })?

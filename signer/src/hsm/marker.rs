@@ -58,6 +58,19 @@ pub(super) fn write(session: &Session, vault: &VaultId, text: &[u8]) -> Result<(
     Ok(())
 }
 
+/// Removes all of a vault's markers.
+///
+/// # Errors
+///
+/// The token would not, or could not be asked.
+pub(super) fn remove(session: &Session, vault: &VaultId) -> Result<(), HsmError> {
+    insist_on_login(session)?;
+    for marker in find(session, vault).map_err(HsmError::Marker)? {
+        session.destroy_object(marker).map_err(HsmError::Marker)?;
+    }
+    Ok(())
+}
+
 fn find(session: &Session, vault: &VaultId) -> Result<Vec<ObjectHandle>, Error> {
     session.find_objects(&[Attribute::Class(ObjectClass::DATA), Attribute::Label(label(vault))])
 }

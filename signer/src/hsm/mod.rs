@@ -7,6 +7,7 @@
 mod alarms;
 mod checkpoint;
 mod config;
+mod conformance;
 mod connect;
 mod destroy;
 mod drift;
@@ -18,6 +19,7 @@ mod module;
 mod pool;
 mod quirks;
 mod session;
+mod survey;
 mod token;
 
 use std::collections::BTreeSet;
@@ -30,12 +32,14 @@ use portcullis_policy::record::Grade;
 
 pub use checkpoint::{CheckpointKind, checkpoint_id};
 pub use config::{HsmConfig, TokenSelector};
+pub use conformance::{Case, Outcome, conformance};
 pub use destroy::{Doomed, Removal};
 pub use drift::Drift;
 pub(crate) use error::chain as causes;
 pub use error::{CheckpointFault, HsmError, SignFault};
 pub use fence::FenceAnswer;
 pub use keys::TokenKey;
+pub use survey::{Library, Offer, PinState, Survey, library, survey};
 pub use token::TokenFacts;
 
 use crate::sequencer::{Reserved, Signed};

@@ -237,7 +237,10 @@ fn judge(error: Error) -> (Login, HsmError) {
 }
 
 /// The one initialised token that fits.
-fn lookup(module: &Pkcs11, selector: &TokenSelector) -> Result<(Slot, TokenInfo), HsmError> {
+pub(super) fn lookup(
+    module: &Pkcs11,
+    selector: &TokenSelector,
+) -> Result<(Slot, TokenInfo), HsmError> {
     let slots = module.get_slots_with_initialized_token().map_err(HsmError::Slots)?;
     let mut fitting = slots.into_iter().filter_map(|slot| {
         let info = module.get_token_info(slot).ok()?;
