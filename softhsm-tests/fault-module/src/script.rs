@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cryptoki_sys::CK_RV;
+use cryptoki_sys::{CK_RV, CK_ULONG};
 
 use crate::tamper::Tamper;
 
@@ -34,6 +34,40 @@ impl Script {
         };
         rule.left = rule.left.map(|left| left.saturating_sub(1));
         Ok(Some(Strike { fault: rule.fault, line: rule.line.clone() }))
+    }
+
+    /// What the script says of the token or of the module as a whole.
+    pub(crate) fn standing(&self) -> Result<Standing, Unreadable> {
+        let state = self.current();
+        let rules = state.rules.as_ref().map_err(|_| Unreadable)?;
+        let mut standing = Standing::default();
+        for rule in rules {
+            match rule.fault {
+                Fault::Removed => standing.removed = true,
+                Fault::Sessions(most) => standing.sessions = Some(most),
+                Fault::Broken(value) => standing.broken = Some(value),
+                Fault::Delay(_)
+                | Fault::Hang
+                | Fault::Hold
+                | Fault::Error(_)
+                | Fault::Lost(_)
+                | Fault::LoseSession(_)
+                | Fault::Tamper(_)
+                | Fault::RawPoint
+                | Fault::OtherSerial => {}
+            }
+        }
+        Ok(standing)
+    }
+
+    /// Whether this is what would go wrong with the next call of `function`; counts nothing.
+    pub(crate) fn would(&self, function: &str, fault: Fault) -> bool {
+        let state = self.current();
+        let next = |rules: &Vec<Rule>| {
+            let mut of_it = rules.iter().filter(|r| r.function == function && r.left != Some(0));
+            of_it.next().is_some_and(|rule| rule.fault == fault)
+        };
+        state.rules.as_ref().is_ok_and(next)
     }
 
     /// Whether the line that struck is still there.
@@ -74,16 +108,37 @@ pub(crate) enum Fault {
     Delay(Duration),
     /// Wait for the line to go, then forward.
     Hang,
+    /// The same, and nobody else goes in meanwhile.
+    Hold,
     /// Answer this instead.
     Error(CK_RV),
     /// Forward, then answer this.
     Lost(CK_RV),
+    /// The session answers this from now on.
+    LoseSession(CK_RV),
     /// Spoil the signature.
     Tamper(Tamper),
     /// Report the point without its DER header.
     RawPoint,
     /// Report another serial number: another token is in the slot.
     OtherSerial,
+    /// The token is out of its slot.
+    Removed,
+    /// The token has so many sessions.
+    Sessions(CK_ULONG),
+    /// The module answers this until it is finalised.
+    Broken(CK_RV),
+}
+
+/// What holds for every call.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Standing {
+    /// There is no token.
+    pub(crate) removed: bool,
+    /// How many sessions it has, if that is bounded.
+    pub(crate) sessions: Option<CK_ULONG>,
+    /// What the module answers from now on.
+    pub(crate) broken: Option<CK_RV>,
 }
 
 /// The script is there and cannot be understood.
@@ -125,26 +180,43 @@ fn rule(line: &str) -> Result<Rule, Unreadable> {
     }
     let [function, fault @ ..] = words.as_slice() else { return Err(Unreadable) };
     let fault = match (*function, fault) {
+        (TOKEN, ["removed"]) if left.is_none() => Fault::Removed,
+        (TOKEN, ["sessions", most]) if left.is_none() => {
+            Fault::Sessions(most.parse().map_err(|_| Unreadable)?)
+        }
+        (MODULE, ["broken", code]) if left.is_none() => Fault::Broken(return_value(code)?),
         (_, ["delay", ms]) => {
             Fault::Delay(Duration::from_millis(ms.parse().map_err(|_| Unreadable)?))
         }
         (_, ["hang"]) => Fault::Hang,
+        (_, ["hold"]) => Fault::Hold,
         (_, ["error", code]) => Fault::Error(return_value(code)?),
         (_, ["lost", code]) => Fault::Lost(return_value(code)?),
+        (function, ["lose-session", code]) if crate::calls::has_session(function) => {
+            Fault::LoseSession(return_value(code)?)
+        }
         ("C_Sign", ["wrong-signature"]) => Fault::Tamper(Tamper::FlipS),
         ("C_Sign", ["foreign-signature"]) => Fault::Tamper(Tamper::Foreign),
         ("C_Sign", ["high-s"]) => Fault::Tamper(Tamper::HighS),
+        ("C_Sign", ["replayed-signature"]) => Fault::Tamper(Tamper::Replayed),
         ("C_Sign", ["zero-r"]) => Fault::Tamper(Tamper::ZeroR),
+        ("C_Sign", ["zero-s"]) => Fault::Tamper(Tamper::ZeroS),
+        ("C_Sign", ["long-signature"]) => Fault::Tamper(Tamper::Long),
         ("C_Sign", ["short-signature"]) => Fault::Tamper(Tamper::Short),
         ("C_GetAttributeValue", ["raw-point"]) => Fault::RawPoint,
         ("C_GetTokenInfo", ["other-serial"]) => Fault::OtherSerial,
         _ => return Err(Unreadable),
     };
-    if !crate::calls::LISTED.contains(function) {
+    let standing = matches!(fault, Fault::Removed | Fault::Sessions(_) | Fault::Broken(_));
+    if !standing && !crate::calls::LISTED.contains(function) {
         return Err(Unreadable);
     }
     Ok(Rule { function: (*function).to_owned(), fault, left, line: line.to_owned() })
 }
+
+/// What stands in a function's place for what is of none.
+const TOKEN: &str = "TOKEN";
+const MODULE: &str = "MODULE";
 
 fn return_value(word: &str) -> Result<CK_RV, Unreadable> {
     match word.strip_prefix("0x") {
@@ -169,6 +241,19 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_token_and_module_stand_beside_those_of_functions() {
+        let folder = std::env::temp_dir().join(format!("portcullis-script-{}", std::process::id()));
+        let text = "TOKEN sessions 5\nC_Sign hold\nMODULE broken 0x32\n";
+        fs::write(&folder, text).unwrap();
+        let script = Script::new(folder.clone());
+        let standing = Standing { removed: false, sessions: Some(5), broken: Some(0x32) };
+        assert_eq!(script.standing(), Ok(standing));
+        assert!(script.would("C_Sign", Fault::Hold) && !script.would("C_Login", Fault::Hold));
+        fs::remove_file(folder).unwrap();
+        assert_eq!(script.standing(), Ok(Standing::default()));
+    }
+
+    #[test]
     fn a_line_that_is_not_understood_spoils_the_whole_script() {
         for bad in [
             "C_Sign explode",
@@ -177,6 +262,10 @@ mod tests {
             "C_Sing hang",
             "C_Sign error 0xZZ",
             "C_Sign delay 5 next many",
+            "C_Initialize lose-session 0xB3",
+            "TOKEN hang",
+            "TOKEN removed next 1",
+            "MODULE sessions 3",
         ] {
             assert_eq!(parse(format!("C_Sign hang\n{bad}\n")), Err(Unreadable), "{bad}");
         }

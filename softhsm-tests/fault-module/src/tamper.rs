@@ -15,21 +15,29 @@ pub(crate) enum Tamper {
     Foreign,
     /// s is above half the order.
     HighS,
+    /// Of the call before, hence of another digest.
+    Replayed,
     /// r is zero.
     ZeroR,
+    /// s is zero.
+    ZeroS,
     /// The last byte is missing.
     Short,
+    /// There is a byte too many.
+    Long,
 }
 
 /// Length of r and s.
 pub(crate) const SIGNATURE_BYTES: usize = 64;
 
 impl Tamper {
-    /// Spoils `signature`, made over `digest`. Gives the length to report; `None` if it cannot.
+    /// Spoils `signature`, made over `digest`, where `before` was made in the call before. Gives the
+    /// length to report; `None` if it cannot.
     pub(crate) fn spoil(
         self,
         signature: &mut [u8; SIGNATURE_BYTES],
         digest: &[u8],
+        before: Option<[u8; SIGNATURE_BYTES]>,
     ) -> Option<usize> {
         match self {
             Self::FlipS => {
@@ -48,8 +56,11 @@ impl Tamper {
                     s.copy_from_slice(&scalar.negate().to_repr());
                 }
             }
+            Self::Replayed => *signature = before?,
             Self::ZeroR => signature.first_chunk_mut::<32>()?.fill(0),
+            Self::ZeroS => signature.last_chunk_mut::<32>()?.fill(0),
             Self::Short => return SIGNATURE_BYTES.checked_sub(1),
+            Self::Long => return SIGNATURE_BYTES.checked_add(1),
         }
         Some(SIGNATURE_BYTES)
     }
