@@ -245,6 +245,7 @@ impl Keys {
             Err(SignFault::KeyFenced { .. }) => drifted(&[Drift::Fenced]),
             Err(
                 source @ (SignFault::Overloaded
+                | SignFault::KeyRefused { .. }
                 | SignFault::TimedOut
                 | SignFault::Unavailable
                 | SignFault::Closed),

@@ -1,4 +1,4 @@
-//! The token's user PIN: read from a file at each login, kept nowhere.
+//! The token's user PIN: read from a file at each login, kept nowhere unless the token refused it.
 //!
 //! Never from the command line or the environment: both are visible to other processes.
 
@@ -160,6 +160,11 @@ impl Pin {
         let plain =
             (1..=PIN_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
         plain.then(|| Self(text.to_owned()))
+    }
+
+    /// Whether it is the same: a refused one is not sent again.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.0 == other.0
     }
 
     /// As `C_Login` wants it; wiped on drop too.

@@ -91,9 +91,11 @@ impl Pipeline {
                 if matches!(fault, SignFault::BadSignature { .. }) {
                     self.stop_key(key).await;
                 }
-                // The stop went round the queue and was in the token before this was.
-                let fenced = matches!(fault, SignFault::KeyFenced { .. });
-                if let Some(scope) = self.sequencer.view().stop_of(&key).filter(|_| fenced) {
+                // The stop went round the queue and was in the token before this was: fenced, out
+                // of sight while its fence was written, or whatever the token made of it. A lie of
+                // the token is told as one.
+                let lied = matches!(fault, SignFault::BadSignature { .. });
+                if let Some(scope) = self.sequencer.view().stop_of(&key).filter(|_| !lied) {
                     return Err(Refusal::Stopped(scope));
                 }
                 Err(Refusal::Token { code, retry_after: fault.retry_after() })
@@ -154,6 +156,7 @@ fn fault_code(fault: &SignFault) -> &'static str {
         SignFault::KeyMissing { .. } => "KEY_MISSING",
         SignFault::KeyAmbiguous { .. } => "KEY_AMBIGUOUS",
         SignFault::KeyFenced { .. } => "KEY_FENCED",
+        SignFault::KeyRefused { .. } => "KEY_REFUSED",
         SignFault::KeyQuarantined { .. } => "KEY_QUARANTINED",
         SignFault::Closed => "SHUTTING_DOWN",
     }

@@ -11,12 +11,15 @@ use cryptoki::session::Session;
 use portcullis_policy::note::{Note, NoteKey, NoteSignature};
 use portcullis_policy::state::CheckpointKey;
 
+use super::Hsm;
 use super::drift::Drift;
 use super::error::{CheckpointFault, HsmError};
+use super::keeper::{Repeat, manage};
 use super::keys::{self, TokenKey};
+use super::module::Inside;
 use super::quirks::point_bytes;
 use super::session::{Purpose, c_sign, insist_on_login};
-use super::{Hsm, manage};
+use super::verdict::Verdict;
 use crate::sequencer::DurableRoot;
 
 /// What checkpoints are signed with.
@@ -49,7 +52,8 @@ impl Hsm {
         object: B128,
         kind: CheckpointKind,
     ) -> Result<NoteKey, HsmError> {
-        manage(&self.attesting, move |session| create(session, &object, kind)).await
+        let chore = move |inside: &Inside<'_>| create(inside.session, &object, kind);
+        manage(&self.attesting, Repeat::IfNotBegun, chore).await
     }
 
     /// Signs what the journal durably is, and verifies the answer against the pinned key.
@@ -62,7 +66,7 @@ impl Hsm {
         root: DurableRoot,
         key: CheckpointKey,
     ) -> Result<Note, HsmError> {
-        manage(&self.attesting, move |session| sign(session, &root, &key)).await
+        manage(&self.attesting, Repeat::Harmless, move |inside| sign(inside, &root, &key)).await
     }
 }
 
@@ -169,7 +173,27 @@ fn prove(
 /// # Errors
 ///
 /// The key is not there, or more than once; or the token would not sign, or signed something else.
-fn sign(session: &Session, root: &DurableRoot, key: &CheckpointKey) -> Result<Note, HsmError> {
+fn sign(inside: &Inside<'_>, root: &DurableRoot, key: &CheckpointKey) -> Result<Note, HsmError> {
+    let checkpoint = root.checkpoint();
+    let purpose = Purpose::Checkpoint(root, CheckpointKind::of_key(&key.key));
+    let once = || signed(inside.session, find(inside, key)?, &key.key, &purpose);
+    let bytes = once().or_else(|error| {
+        // Nobody knows whether the handle is still the key's.
+        inside.checkpoint_key.set(None);
+        if error.verdict() == Verdict::FindAgain { once() } else { Err(error) }
+    })?;
+    let name = checkpoint.origin.clone();
+    let signature = NoteSignature { id: key.key.id(&name), name, bytes };
+    Ok(Note { text: checkpoint.text(), signatures: vec![signature] })
+}
+
+/// Where the session found the key before, or finds it now.
+fn find(inside: &Inside<'_>, key: &CheckpointKey) -> Result<ObjectHandle, HsmError> {
+    let known = inside.checkpoint_key.get().filter(|(object, _)| *object == key.object);
+    if let Some((_, handle)) = known {
+        return Ok(handle);
+    }
+    let Inside { session, .. } = inside;
     insist_on_login(session)?;
     let template =
         [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(checkpoint_id(&key.object))];
@@ -178,12 +202,8 @@ fn sign(session: &Session, root: &DurableRoot, key: &CheckpointKey) -> Result<No
         insist_on_login(session)?;
         return Err(HsmError::Checkpoint(CheckpointFault::Objects(found.len())));
     };
-    let checkpoint = root.checkpoint();
-    let purpose = Purpose::Checkpoint(root, CheckpointKind::of_key(&key.key));
-    let bytes = signed(session, private, &key.key, &purpose)?;
-    let name = checkpoint.origin.clone();
-    let signature = NoteSignature { id: key.key.id(&name), name, bytes };
-    Ok(Note { text: checkpoint.text(), signatures: vec![signature] })
+    inside.checkpoint_key.set(Some((key.object, private)));
+    Ok(private)
 }
 
 /// One signature as notes have it, verified.

@@ -4,19 +4,21 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use cryptoki::session::Session;
-
 use super::config::HsmConfig;
 use super::error::HsmError;
-use super::token::{Access, Token};
+use super::keeper::Keeper;
+use super::session::SigningSession;
+use super::token::Token;
 
-pub(super) fn connect(config: &HsmConfig) -> Result<(Arc<Token>, Session, [Session; 3]), HsmError> {
+pub(super) fn connect(
+    config: &HsmConfig,
+) -> Result<(Arc<Token>, SigningSession, [Keeper; 3]), HsmError> {
     let wanted = config.clone();
     in_time(config.admin_deadline, move || {
         let token = Token::find(&wanted)?;
-        let manage = || token.open(Access::Manage);
+        let manage = || Keeper::open(Arc::clone(&token));
         let managing = [manage()?, manage()?, manage()?];
-        let first = token.open(Access::Sign)?;
+        let first = SigningSession::open(Arc::clone(&token))?;
         Ok((token, first, managing))
     })
 }

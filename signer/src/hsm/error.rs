@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::pool::PoolFault;
-use cryptoki::context::Function;
 use cryptoki::error::Error;
 use portcullis_policy::id::KeyId;
 
@@ -49,6 +48,13 @@ pub enum SignFault {
         /// The key asked for.
         key: KeyId,
     },
+    /// The token will not sign with this key, and it is not fenced: its type, its mechanism or its
+    /// size is not what the token thinks it should be.
+    #[error("the token will not sign with key {key}")]
+    KeyRefused {
+        /// The key asked for.
+        key: KeyId,
+    },
     /// Gave bad signatures before; not asked again until a restart.
     #[error("key {key} is quarantined after bad signatures")]
     KeyQuarantined {
@@ -72,6 +78,7 @@ impl SignFault {
             Self::BadSignature { .. }
             | Self::KeyMissing { .. }
             | Self::KeyAmbiguous { .. }
+            | Self::KeyRefused { .. }
             | Self::KeyQuarantined { .. } => None,
         }
     }
@@ -105,8 +112,8 @@ impl CheckpointFault {
     pub(super) fn is_of_the_key(&self) -> bool {
         match self {
             Self::Mechanism | Self::Objects(_) | Self::Drifted(_) | Self::Point => true,
-            Self::Token(error) => matches!(error, Error::Pkcs11(_, Function::SignInit)),
-            Self::Signature => false,
+            // The one table says whose fault it is.
+            Self::Token(_) | Self::Signature => false,
         }
     }
 }
@@ -185,12 +192,24 @@ pub enum HsmError {
     /// The PIN could not be read.
     #[error("the PIN could not be read")]
     Pin(#[source] PinError),
-    /// The token refused the PIN. Never tried again in the life of the process, because a token
-    /// locks itself after a few.
-    #[error("the token refused the PIN; it is not tried again until a restart")]
+    /// The token refused the PIN. The same one is never sent again in the life of the process,
+    /// because a token locks itself after a few.
+    #[error(
+        "the token refused the PIN; it is not sent again: write the right one into the PIN's \
+         file, where it is tried once, or restart"
+    )]
     WrongPin,
-    /// The token refused the login for a reason we do not know to be harmless. Never tried again.
-    #[error("the token refused the login; it is not tried again until a restart")]
+    /// The token has locked the PIN.
+    #[error(
+        "the token refused the PIN and has locked it: have its security officer unlock it and set \
+         another, and write that one into the PIN's file, where it is tried once, or restart"
+    )]
+    PinLocked,
+    /// The token refused the login for a reason we do not know to be harmless. Not tried again.
+    #[error(
+        "the token refused the login, and does not say why; it is not tried again until another \
+         PIN is in the PIN's file, or a restart"
+    )]
     LoginRefused,
     /// The login failed before the PIN was looked at.
     #[error("the login did not reach the token")]
@@ -221,6 +240,18 @@ pub enum HsmError {
     /// The module's code panicked in our hands.
     #[error("a call into the module panicked")]
     Panicked,
+    /// The module is finalised and initialised at this moment.
+    #[error("the module is being loaded again")]
+    Reloading,
+    /// The module was loaded again: what was opened before is gone.
+    #[error("the module was loaded again")]
+    Reloaded,
+    /// The module should be loaded again, and calls are inside it that do not come out.
+    #[error("the module cannot be loaded again: {inside} calls are inside it and do not end")]
+    ModuleHeld {
+        /// How many.
+        inside: usize,
+    },
     /// The token did not answer in time.
     #[error("the token did not answer in time")]
     TimedOut,

@@ -13,20 +13,23 @@ mod destroy;
 mod drift;
 mod error;
 mod fence;
+mod keeper;
 mod keys;
+mod login;
 mod marker;
 mod module;
 mod pool;
 mod quirks;
+mod recovery;
 mod session;
 mod survey;
 mod token;
+mod verdict;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cryptoki::session::Session;
 use portcullis_policy::id::{KeyId, KeyLabel, VaultId};
 use portcullis_policy::record::Grade;
 
@@ -46,22 +49,23 @@ use crate::sequencer::{Reserved, Signed};
 use crate::signature::{PublicPoint, RawSignature, verify_and_recover};
 use alarms::Alarms;
 use connect::{connect, sessions};
-use error::chain;
-use pool::{After, Census, Pool, PoolFault, Sizes};
+use keeper::{Keeper, Repeat, in_a_fresh_session, manage};
+use module::Inside;
+use pool::{After, Census, Pool, Sizes};
 use session::{CallFault, SigningSession, self_test_digest};
-use token::{Access, Token};
+use token::Token;
 
 /// An opened token. Dropping it lets its threads finish what is queued and end.
 pub struct Hsm {
     token: Arc<Token>,
     signing: Pool<SigningSession>,
     /// One session of its own, so that making a key never waits behind requests.
-    keeping: Pool<Session>,
+    keeping: Pool<Keeper>,
     /// And one that fences keys, so that this never waits behind the making of another.
-    fencing: Pool<Session>,
+    fencing: Pool<Keeper>,
     /// And one that signs checkpoints: a token that hangs in one must not keep a key from being
     /// fenced.
-    attesting: Pool<Session>,
+    attesting: Pool<Keeper>,
     alarms: Arc<Alarms>,
     /// By then, every call that had begun before a close is over or stuck.
     close_max: Duration,
@@ -95,11 +99,11 @@ impl Hsm {
         let (token, first, [keeper, fencer, attester]) = connect(config)?;
         let open_signing = {
             let token = Arc::clone(&token);
-            move || token.open(Access::Sign).map(SigningSession::new)
+            move || SigningSession::open(Arc::clone(&token))
         };
         let open_managing = || {
             let token = Arc::clone(&token);
-            move || token.open(Access::Manage)
+            move || Keeper::open(Arc::clone(&token))
         };
         let signing = Sizes {
             name: "hsm-sign",
@@ -116,7 +120,7 @@ impl Hsm {
             deadline: config.admin_deadline,
         };
         Ok(Self {
-            signing: Pool::start(&signing, SigningSession::new(first), open_signing)?,
+            signing: Pool::start(&signing, first, open_signing)?,
             keeping: Pool::start(&managing("hsm-keys"), keeper, open_managing())?,
             fencing: Pool::start(&managing("hsm-fence"), fencer, open_managing())?,
             attesting: Pool::start(&managing("hsm-attest"), attester, open_managing())?,
@@ -174,7 +178,8 @@ impl Hsm {
     /// [`HsmError::TimedOut`] the key may exist.
     pub async fn create_key(&self, id: &KeyId, label: &KeyLabel) -> Result<PublicPoint, HsmError> {
         let (id, label) = (*id, label.clone());
-        manage(&self.keeping, move |session| keys::create(session, &id, &label)).await
+        let chore = move |inside: &Inside<'_>| keys::create(inside.session, &id, &label);
+        manage(&self.keeping, Repeat::IfNotBegun, chore).await
     }
 
     /// Every private key on the token, ours or not, and how it differs from what we make.
@@ -183,7 +188,7 @@ impl Hsm {
     ///
     /// The token cannot be read.
     pub async fn inspect(&self) -> Result<Vec<TokenKey>, HsmError> {
-        manage(&self.keeping, keys::inspect).await
+        manage(&self.keeping, Repeat::Harmless, |inside| keys::inspect(inside.session)).await
     }
 
     /// Fences these keys, so that no process can sign with them, or lets them sign again; each is
@@ -193,7 +198,8 @@ impl Hsm {
     ///
     /// The token could not be asked. After [`HsmError::TimedOut`] it may have done it.
     pub async fn fence(&self, keys: BTreeSet<KeyId>, up: bool) -> Result<FenceAnswer, HsmError> {
-        manage(&self.fencing, move |session| fence::set(session, &keys, up)).await
+        let chore = move |inside: &Inside<'_>| fence::set(inside.session, &keys, up);
+        manage(&self.fencing, Repeat::Harmless, chore).await
     }
 
     /// Removes a key's objects, and looks for them in a session that is opened afterwards.
@@ -203,14 +209,11 @@ impl Hsm {
     /// The token could not be asked. Some objects may be gone.
     pub async fn destroy(&self, doomed: Doomed) -> Result<Removal, HsmError> {
         let wanted = doomed.clone();
-        let removed = manage(&self.fencing, move |session| destroy::remove(session, &wanted));
-        let removed = removed.await?;
+        let chore = move |inside: &Inside<'_>| destroy::remove(inside.session, &wanted);
+        let removed = manage(&self.fencing, Repeat::IfNotBegun, chore).await?;
         let Removal::Gone(_) = removed else { return Ok(removed) };
-        let token = Arc::clone(&self.token);
-        let left = manage(&self.fencing, move |_| {
-            let fresh = token.open(Access::Manage)?;
-            destroy::left(&fresh, &doomed)
-        });
+        let look = move |fresh: &Inside<'_>| destroy::left(fresh.session, &doomed);
+        let left = in_a_fresh_session(&self.fencing, look);
         Ok(left.await?.map_or(removed, Removal::Refused))
     }
 
@@ -220,7 +223,8 @@ impl Hsm {
     ///
     /// The token cannot be read.
     pub async fn markers(&self, vault: VaultId) -> Result<Vec<Vec<u8>>, HsmError> {
-        manage(&self.keeping, move |session| marker::read(session, &vault)).await
+        let chore = move |inside: &Inside<'_>| marker::read(inside.session, &vault);
+        manage(&self.keeping, Repeat::Harmless, chore).await
     }
 
     /// Writes this vault's marker anew.
@@ -229,7 +233,8 @@ impl Hsm {
     ///
     /// The token would not, or could not be asked.
     pub async fn mark(&self, vault: VaultId, text: Vec<u8>) -> Result<(), HsmError> {
-        manage(&self.keeping, move |session| marker::write(session, &vault, &text)).await
+        let chore = move |inside: &Inside<'_>| marker::write(inside.session, &vault, &text);
+        manage(&self.keeping, Repeat::Harmless, chore).await
     }
 
     /// What it proves that this token no longer shows a key.
@@ -309,28 +314,6 @@ impl Hsm {
         }
         Ok(Arc::clone(&self.alarms))
     }
-}
-
-async fn manage<R: Send + 'static>(
-    pool: &Pool<Session>,
-    chore: impl FnOnce(&Session) -> Result<R, HsmError> + Send + 'static,
-) -> Result<R, HsmError> {
-    let answer = pool.run(|session| {
-        let result = chore(session);
-        let after = match &result {
-            Ok(_)
-            | Err(HsmError::KeyExists { .. } | HsmError::Drifted { .. } | HsmError::Marker(_)) => {
-                After::Keep
-            }
-            Err(HsmError::Checkpoint(fault)) if fault.is_of_the_key() => After::Keep,
-            Err(error) => After::Discard(chain(error)),
-        };
-        (result, after)
-    });
-    answer.await.map_err(|fault| match fault {
-        PoolFault::TimedOut => HsmError::TimedOut,
-        PoolFault::Full | PoolFault::Unavailable | PoolFault::Closed => HsmError::Unavailable,
-    })?
 }
 
 /// Nobody makes keys by the hundred at once.

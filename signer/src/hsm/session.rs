@@ -3,10 +3,11 @@
 //! Signs for a [`Purpose`], never for bytes: nobody who holds a digest alone gets a signature.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use alloy_primitives::keccak256;
 use cryptoki::context::Function;
-use cryptoki::error::{Error, RvError};
+use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState};
@@ -16,7 +17,10 @@ use zeroize::Zeroizing;
 
 use super::checkpoint::{self, CheckpointKind};
 use super::error::{HsmError, SignFault, chain};
+use super::module::Held;
 use super::pool::After;
+use super::token::{Access, Token};
+use super::verdict::{self, Verdict};
 use crate::sequencer::{DurableRoot, Reserved};
 use crate::signature::RawSignature;
 
@@ -65,9 +69,11 @@ pub(super) fn self_test_digest() -> Digest {
     keccak256(b"\xffportcullis self-test v1")
 }
 
-/// A session and the keys it has found.
+/// A session and the keys it has found. One that breaks is replaced in the middle of a request,
+/// once: what a token forgets in between costs nobody a signature.
 pub(super) struct SigningSession {
-    session: Session,
+    token: Arc<Token>,
+    held: Held,
     handles: BTreeMap<KeyId, ObjectHandle>,
 }
 
@@ -87,9 +93,32 @@ impl CallFault {
     }
 }
 
+/// A try that failed: what may help, and what the request is told if nothing does.
+struct Miss {
+    verdict: Verdict,
+    told: CallFault,
+}
+
+impl Miss {
+    /// Nothing helps.
+    fn for_good(fault: SignFault) -> Self {
+        Self { verdict: Verdict::Refused, told: CallFault::keep(fault) }
+    }
+}
+
+impl From<HsmError> for Miss {
+    fn from(error: HsmError) -> Self {
+        Self { verdict: error.verdict(), told: CallFault::discard(&error) }
+    }
+}
+
 impl SigningSession {
-    pub(super) fn new(session: Session) -> Self {
-        Self { session, handles: BTreeMap::new() }
+    /// # Errors
+    ///
+    /// No session to be had.
+    pub(super) fn open(token: Arc<Token>) -> Result<Self, HsmError> {
+        let held = token.open(Access::Sign)?;
+        Ok(Self { token, held, handles: BTreeMap::new() })
     }
 
     /// Asks the token for what the sequencer permitted, unverified.
@@ -102,67 +131,100 @@ impl SigningSession {
         self.sign_with(*key, &Purpose::SelfTest)
     }
 
+    /// At most twice. The second signature is of the same digest under the same charge, so that
+    /// nothing is lost if the first was made all the same.
     fn sign_with(&mut self, key: KeyId, purpose: &Purpose<'_>) -> Result<RawSignature, CallFault> {
-        let handle = self.handle(key)?;
-        let signed = c_sign(&self.session, handle, purpose);
-        let signed = signed.map_err(|error| self.judge(key, error))?;
+        let signed = match self.try_once(key, purpose) {
+            Ok(signed) => signed,
+            Err(miss) => {
+                self.mend(key, miss)?;
+                self.try_once(key, purpose).map_err(|miss| miss.told)?
+            }
+        };
+        self.token.works();
         RawSignature::from_slice(&signed).ok_or_else(|| CallFault {
             fault: SignFault::BadSignature { key },
             after: After::Discard(HsmError::BadSignature { key }.to_string()),
         })
     }
 
-    fn handle(&mut self, key: KeyId) -> Result<ObjectHandle, CallFault> {
-        if let Some(handle) = self.handles.get(&key) {
-            return Ok(*handle);
-        }
-        match *self.search(&key)?.as_slice() {
-            [handle] => {
-                self.handles.insert(key, handle);
-                Ok(handle)
+    /// Does what may help a second try, or says why there is none.
+    fn mend(&mut self, key: KeyId, miss: Miss) -> Result<(), CallFault> {
+        match miss.verdict {
+            Verdict::FindAgain => {
+                self.handles.remove(&key);
+                Ok(())
             }
-            [] => Err(CallFault::keep(SignFault::KeyMissing { key })),
-            [_, _, ..] => Err(CallFault::keep(SignFault::KeyAmbiguous { key })),
+            Verdict::NewSession | Verdict::LogIn | Verdict::Gone | Verdict::Reload => {
+                self.handles.clear();
+                let fresh = self.token.open(Access::Sign);
+                self.held = fresh.map_err(|error| CallFault::discard(&error))?;
+                Ok(())
+            }
+            Verdict::Fine | Verdict::Refused | Verdict::Later | Verdict::Pin | Verdict::Unclear => {
+                Err(miss.told)
+            }
         }
     }
 
-    /// A session that lost its login sees no private keys at all, and another thread may renew the
-    /// login at any moment. So finding nothing proves nothing, unless the login stood before and
-    /// after.
-    fn search(&self, key: &KeyId) -> Result<Vec<ObjectHandle>, CallFault> {
-        let find = || {
-            find_private(&self.session, key)
-                .map_err(|source| CallFault::discard(&HsmError::Read(source)))
-        };
-        let found = find()?;
-        if !found.is_empty() {
-            return Ok(found);
-        }
-        let insist = || insist_on_login(&self.session).map_err(|error| CallFault::discard(&error));
-        insist()?;
-        let found = find()?;
-        insist()?;
-        Ok(found)
+    fn try_once(&mut self, key: KeyId, purpose: &Purpose<'_>) -> Result<Zeroizing<Vec<u8>>, Miss> {
+        let Self { held, handles, .. } = self;
+        let inside = held.enter()?;
+        let handle = find(inside.session, handles, key)?;
+        c_sign(inside.session, handle, purpose).map_err(|error| judge(key, error))
     }
+}
 
-    /// After a failed `C_Sign` an operation may still be active in the session, and every later
-    /// `C_SignInit` in it would fail (CKR_OPERATION_ACTIVE): it is not used again. A `C_SignInit`
-    /// refused because of the *key* leaves none, and must not let one bad key wear out sessions
-    /// that serve all others.
-    fn judge(&mut self, key: KeyId, error: Error) -> CallFault {
-        let Error::Pkcs11(code, Function::SignInit) = error else {
-            return CallFault::discard(&HsmError::Sign { key, source: error });
-        };
-        if matches!(code, RvError::KeyFunctionNotPermitted) {
-            return CallFault::keep(SignFault::KeyFenced { key });
-        }
-        if matches!(code, RvError::KeyHandleInvalid | RvError::ObjectHandleInvalid) {
-            self.handles.remove(&key);
-            let again = self.handle(key);
-            return again.err().unwrap_or(CallFault::keep(SignFault::Unavailable));
-        }
-        CallFault::discard(&HsmError::Sign { key, source: error })
+fn find(
+    session: &Session,
+    handles: &mut BTreeMap<KeyId, ObjectHandle>,
+    key: KeyId,
+) -> Result<ObjectHandle, Miss> {
+    if let Some(handle) = handles.get(&key) {
+        return Ok(*handle);
     }
+    match *search(session, &key)?.as_slice() {
+        [handle] => {
+            handles.insert(key, handle);
+            Ok(handle)
+        }
+        [] => Err(Miss::for_good(SignFault::KeyMissing { key })),
+        [_, _, ..] => Err(Miss::for_good(SignFault::KeyAmbiguous { key })),
+    }
+}
+
+/// A session that lost its login sees no private keys at all, and another thread may renew the
+/// login at any moment. So finding nothing proves nothing, unless the login stood before and after.
+fn search(session: &Session, key: &KeyId) -> Result<Vec<ObjectHandle>, HsmError> {
+    let found = find_private(session, key).map_err(HsmError::Read)?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    insist_on_login(session)?;
+    let found = find_private(session, key).map_err(HsmError::Read)?;
+    insist_on_login(session)?;
+    Ok(found)
+}
+
+/// After a failed `C_Sign` an operation may still be active in the session, and every later
+/// `C_SignInit` in it would fail (CKR_OPERATION_ACTIVE): it is not used again. A `C_SignInit`
+/// refused because of the *key* leaves none, and must not let one bad key wear out sessions that
+/// serve all others.
+fn judge(key: KeyId, error: Error) -> Miss {
+    let (fenced, why) = (verdict::is_fenced(&error), verdict::why(&error));
+    let began = !matches!(error, Error::Pkcs11(_, Function::SignInit));
+    let error = HsmError::Sign { key, source: error };
+    let verdict = error.verdict();
+    let mut told = CallFault::discard(&error);
+    tracing::warn!(error = chain(&error), ?verdict, why, "the token did not sign");
+    if verdict == Verdict::Refused {
+        told.fault =
+            if fenced { SignFault::KeyFenced { key } } else { SignFault::KeyRefused { key } };
+    }
+    if !began && matches!(verdict, Verdict::Refused | Verdict::FindAgain) {
+        told.after = After::Keep;
+    }
+    Miss { verdict, told }
 }
 
 /// Passes if the session sees private keys.

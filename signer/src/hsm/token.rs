@@ -1,25 +1,27 @@
 //! One token: finds it, logs in once, opens sessions on it.
 //!
-//! Never tries a refused PIN again, and never takes another token for the one it started with.
+//! Never sends a refused PIN again, and never takes another token for the one it started with.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cryptoki::context::Pkcs11;
-use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::MechanismType;
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Limit, Slot, TokenInfo};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::config::{HsmConfig, TokenSelector};
-use super::error::HsmError;
-use super::{module, quirks};
+use super::error::{HsmError, chain};
+use super::login::Login;
+use super::module::{self, Held, Module, Visit};
+use super::quirks;
+use super::recovery::Recovery;
 use crate::pin::PinSource;
 
 /// A token we may open sessions on.
 pub(super) struct Token {
-    module: Pkcs11,
+    module: Arc<Module>,
     selector: TokenSelector,
     pin: PinSource,
     facts: TokenFacts,
@@ -29,6 +31,7 @@ pub(super) struct Token {
     login: Mutex<Login>,
     /// How long a session waits for another one's login.
     login_patience: Duration,
+    recovery: Recovery,
 }
 
 /// What a token says of itself.
@@ -64,15 +67,6 @@ pub(super) enum Access {
     Manage,
 }
 
-/// May we still send a PIN?
-enum Login {
-    Open,
-    /// The token said the PIN is wrong, locked or expired.
-    WrongPin,
-    /// The token said something we do not know to be harmless.
-    Refused,
-}
-
 impl Token {
     /// Loads the module and finds the token; no login yet.
     ///
@@ -81,8 +75,10 @@ impl Token {
     /// Module, token or mechanism is missing, or the name fits several tokens.
     pub(super) fn find(config: &HsmConfig) -> Result<Arc<Self>, HsmError> {
         let module = module::load(&config.module)?;
-        let (slot, info) = lookup(&module, &config.token)?;
-        let mechanisms = module.get_mechanism_list(slot).map_err(HsmError::Slots)?;
+        let visit = module.enter()?;
+        let (slot, info) = lookup(visit.library(), &config.token)?;
+        let mechanisms = visit.library().get_mechanism_list(slot).map_err(HsmError::Slots)?;
+        drop(visit);
         if !mechanisms.contains(&MechanismType::ECDSA) {
             return Err(HsmError::Mechanism { mechanism: "CKM_ECDSA" });
         }
@@ -93,8 +89,9 @@ impl Token {
             facts: TokenFacts::from(&info),
             mechanisms,
             slot: Mutex::new(slot),
-            login: Mutex::new(Login::Open),
+            login: Mutex::default(),
             login_patience: config.deadline.checked_div(LOGIN_WAITS).unwrap_or_default(),
+            recovery: Recovery::default(),
         }))
     }
 
@@ -108,39 +105,59 @@ impl Token {
         &self.mechanisms
     }
 
-    /// A fresh session, logged in. A token that moved is looked for.
+    /// A fresh session, logged in. A token that moved is looked for. If it stays away, the module
+    /// is loaded again, once nobody is inside it.
     ///
     /// # Errors
     ///
     /// No session, no login, or another token under the same name.
-    pub(super) fn open(&self, access: Access) -> Result<Session, HsmError> {
-        drop(self.login()?);
-        let slot = *self.slot.lock();
-        let session = match self.open_at(slot, access) {
-            Ok(session) => session,
-            Err(_) => self.open_at(self.find_again()?, access)?,
+    pub(super) fn open(&self, access: Access) -> Result<Held, HsmError> {
+        let error = match self.try_open(access) {
+            Ok(held) => return Ok(held),
+            Err(error) => error,
         };
-        self.ensure_login(&session)?;
-        Ok(session)
+        if !self.recovery.is_due(error.verdict()) {
+            return Err(error);
+        }
+        tracing::warn!(error = chain(&error), "the PKCS#11 module is loaded again");
+        let reloaded = self.module.reload(self.login_patience);
+        self.recovery.tried();
+        reloaded?;
+        self.try_open(access)
+    }
+
+    /// A call went well: while one does, the module is not loaded again.
+    pub(super) fn works(&self) {
+        self.recovery.calm();
+    }
+
+    fn try_open(&self, access: Access) -> Result<Held, HsmError> {
+        let visit = self.module.enter()?;
+        self.patient_login()?.has_hope(&self.pin)?;
+        let slot = *self.slot.lock();
+        let session = match self.open_at(&visit, slot, access) {
+            Ok(session) => session,
+            Err(_) => self.open_at(&visit, self.find_again(&visit)?, access)?,
+        };
+        let closes = quirks::sessions_may_close(&self.facts.manufacturer);
+        let held = Held::new(session, &self.module, &visit, closes);
+        self.ensure_login(&visit, held.enter()?.session)?;
+        self.works();
+        Ok(held)
     }
 
     /// A session on our token and no other. Asked before, so that none is opened elsewhere, and
     /// again after: a token that leaves takes its sessions with it, so this one is ours for good.
-    fn open_at(&self, slot: Slot, access: Access) -> Result<Session, HsmError> {
-        self.confirm(slot)?;
-        let session = match (access, quirks::sessions_may_close(&self.facts.manufacturer)) {
-            (Access::Sign, true) => self.module.open_ro_session(slot),
-            (Access::Sign, false) => self.module.open_ro_session_no_drop(slot),
-            (Access::Manage, true) => self.module.open_rw_session(slot),
-            (Access::Manage, false) => self.module.open_rw_session_no_drop(slot),
+    fn open_at(&self, visit: &Visit<'_>, slot: Slot, access: Access) -> Result<Session, HsmError> {
+        let library = visit.library();
+        self.is_ours(&library.get_token_info(slot).map_err(HsmError::Slots)?)?;
+        let session = match access {
+            Access::Sign => library.open_ro_session_no_drop(slot),
+            Access::Manage => library.open_rw_session_no_drop(slot),
         };
         let session = session.map_err(HsmError::Session)?;
-        self.confirm(slot)?;
+        self.is_ours(&library.get_token_info(slot).map_err(HsmError::Slots)?)?;
         Ok(session)
-    }
-
-    fn confirm(&self, slot: Slot) -> Result<(), HsmError> {
-        self.is_ours(&self.module.get_token_info(slot).map_err(HsmError::Slots)?)
     }
 
     /// The PIN is for the token we started with: another in its place must never see it.
@@ -156,8 +173,8 @@ impl Token {
         })
     }
 
-    fn find_again(&self) -> Result<Slot, HsmError> {
-        let (slot, info) = lookup(&self.module, &self.selector)?;
+    fn find_again(&self, visit: &Visit<'_>) -> Result<Slot, HsmError> {
+        let (slot, info) = lookup(visit.library(), &self.selector)?;
         self.is_ours(&info)?;
         *self.slot.lock() = slot;
         Ok(slot)
@@ -165,34 +182,35 @@ impl Token {
 
     /// The right to log in, which one session has at a time: one that hangs in it must not have
     /// the others hang too.
-    fn login(&self) -> Result<MutexGuard<'_, Login>, HsmError> {
-        let login = self.login.try_lock_for(self.login_patience).ok_or(HsmError::LoginBusy)?;
-        match *login {
-            Login::Open => Ok(login),
-            Login::WrongPin => Err(HsmError::WrongPin),
-            Login::Refused => Err(HsmError::LoginRefused),
-        }
+    fn patient_login(&self) -> Result<MutexGuard<'_, Login>, HsmError> {
+        self.login.try_lock_for(self.login_patience).ok_or(HsmError::LoginBusy)
     }
 
     /// A login is the application's, not the session's: all sessions share it until the last one
     /// is closed or the token forgets. Whoever finds it gone logs in, one at a time.
-    fn ensure_login(&self, session: &Session) -> Result<(), HsmError> {
+    fn ensure_login(&self, visit: &Visit<'_>, session: &Session) -> Result<(), HsmError> {
         if is_logged_in(session)? {
             return Ok(());
         }
-        let mut login = self.login()?;
+        let mut login = self.patient_login()?;
         if is_logged_in(session)? {
             return Ok(());
         }
         let pin = self.pin.read().map_err(HsmError::Pin)?;
-        match session.login(UserType::User, Some(&pin.for_login())) {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-            Err(error) => {
-                let (next, failure) = judge(error);
-                *login = next;
-                Err(failure)
-            }
+        login.admit(&pin)?;
+        if login.is_in_doubt(&pin) && self.attempts_were_wasted(visit)? {
+            return Err(login.condemn(pin));
         }
+        let answer = session.login(UserType::User, Some(&pin.for_login()));
+        login.learn(pin, answer)
+    }
+
+    /// What the token says itself: since the last good login, somebody gave a wrong PIN
+    /// (`CKF_USER_PIN_COUNT_LOW`), or only one attempt is left, or none.
+    fn attempts_were_wasted(&self, visit: &Visit<'_>) -> Result<bool, HsmError> {
+        let slot = *self.slot.lock();
+        let info = visit.library().get_token_info(slot).map_err(HsmError::Slots)?;
+        Ok(info.user_pin_count_low() || info.user_pin_final_try() || info.user_pin_locked())
     }
 }
 
@@ -204,37 +222,6 @@ fn is_logged_in(session: &Session) -> Result<bool, HsmError> {
 /// A session gives up waiting for another one's login well before its own deadline, so that one
 /// login that hangs is one stuck thread and not one a session.
 const LOGIN_WAITS: u32 = 4;
-
-/// What a failed login means for the next one: only a failure that cannot have reached the token's
-/// PIN counter leaves it open.
-fn judge(error: Error) -> (Login, HsmError) {
-    let refused = [
-        RvError::PinIncorrect,
-        RvError::PinLocked,
-        RvError::PinExpired,
-        RvError::PinInvalid,
-        RvError::PinLenRange,
-    ];
-    let harmless = [
-        RvError::DeviceRemoved,
-        RvError::TokenNotPresent,
-        RvError::TokenNotRecognized,
-        RvError::SessionHandleInvalid,
-        RvError::SessionClosed,
-        RvError::SlotIdInvalid,
-        RvError::HostMemory,
-        RvError::CryptokiNotInitialized,
-    ];
-    let code = if let Error::Pkcs11(code, _) = error { Some(code) } else { None };
-    if code.is_some_and(|code| refused.contains(&code)) {
-        return (Login::WrongPin, HsmError::WrongPin);
-    }
-    if code.is_some_and(|code| harmless.contains(&code)) {
-        return (Login::Open, HsmError::Login(error));
-    }
-    tracing::error!(%error, "the token refused the login");
-    (Login::Refused, HsmError::LoginRefused)
-}
 
 /// The one initialised token that fits.
 pub(super) fn lookup(
@@ -281,8 +268,6 @@ impl From<&TokenInfo> for TokenFacts {
 
 #[cfg(test)]
 mod tests {
-    use cryptoki::context::Function;
-
     use super::super::testing::{PIN, SOFTHSM, in_own_process};
     use super::*;
 
@@ -298,30 +283,19 @@ mod tests {
                 let config = HsmConfig::new(SOFTHSM.into(), label, pin);
                 let deadline = Duration::from_millis(100);
                 let token = Token::find(&HsmConfig { deadline, ..config }).unwrap();
-                let session = token.open(Access::Sign).unwrap();
+                let held = token.open(Access::Sign).unwrap();
+                let inside = held.enter().unwrap();
+                let visit = token.module.enter().unwrap();
+                let log_in = || token.ensure_login(&visit, inside.session);
 
                 let hanging = token.login.lock();
                 assert!(matches!(token.open(Access::Sign), Err(HsmError::LoginBusy)));
-                assert!(token.ensure_login(&session).is_ok());
-                session.logout().unwrap();
-                assert!(matches!(token.ensure_login(&session), Err(HsmError::LoginBusy)));
+                assert!(log_in().is_ok());
+                inside.session.logout().unwrap();
+                assert!(matches!(log_in(), Err(HsmError::LoginBusy)));
                 drop(hanging);
                 assert!(token.open(Access::Sign).is_ok());
             },
         );
-    }
-
-    #[test]
-    fn only_a_failure_before_the_pin_counter_leaves_the_login_open() {
-        let judged = |rv| judge(Error::Pkcs11(rv, Function::Login));
-        for rv in [RvError::PinIncorrect, RvError::PinLocked, RvError::PinExpired] {
-            assert!(matches!(judged(rv), (Login::WrongPin, HsmError::WrongPin)));
-        }
-        for rv in [RvError::DeviceRemoved, RvError::SessionHandleInvalid] {
-            assert!(matches!(judged(rv), (Login::Open, HsmError::Login(_))));
-        }
-        for rv in [RvError::FunctionFailed, RvError::GeneralError, RvError::DeviceError] {
-            assert!(matches!(judged(rv), (Login::Refused, HsmError::LoginRefused)));
-        }
     }
 }

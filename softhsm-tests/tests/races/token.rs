@@ -90,8 +90,24 @@ async fn a_signature_with_r_zero_is_caught_and_never_released() -> Result<(), Fa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signature_with_s_zero_is_caught_and_never_released() -> Result<(), Failure> {
+    is_caught("zero-s").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signature_cut_short_is_caught_and_never_released() -> Result<(), Failure> {
     is_caught("short-signature").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signature_that_is_too_long_is_caught_and_never_released() -> Result<(), Failure> {
+    is_caught("long-signature").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_digests_signature_is_caught_and_never_released() -> Result<(), Failure> {
+    // The one before is the key's own test of itself.
+    is_caught("replayed-signature").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,155 @@
+//! When the module is loaded again: as the last resort, and not too often.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::error::{CheckpointFault, HsmError};
+use super::verdict::{self, Verdict};
+use crate::clock::monotonic;
+
+/// What has failed since something last went well.
+#[derive(Default)]
+pub(super) struct Recovery(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Sessions in a row that could not be opened because the token is gone.
+    failures: u32,
+    /// Not before this moment of the monotonic clock.
+    not_before: Duration,
+}
+
+impl Recovery {
+    /// A session could not be opened, with this verdict; whether to load the module again for it.
+    pub(super) fn is_due(&self, verdict: Verdict) -> bool {
+        let mut state = self.0.lock();
+        match verdict {
+            Verdict::Reload => {}
+            Verdict::Gone => {
+                state.failures = state.failures.saturating_add(1);
+                if state.failures < FAILURES_MIN {
+                    return false;
+                }
+            }
+            Verdict::Fine
+            | Verdict::FindAgain
+            | Verdict::Refused
+            | Verdict::NewSession
+            | Verdict::LogIn
+            | Verdict::Later
+            | Verdict::Pin
+            | Verdict::Unclear => return false,
+        }
+        let now = monotonic();
+        if now < state.not_before {
+            return false;
+        }
+        // Whoever asks next, before this one is done, is not to do the same.
+        *state = State { failures: 0, not_before: now.saturating_add(PAUSE) };
+        true
+    }
+
+    /// It was tried just now.
+    pub(super) fn tried(&self) {
+        self.0.lock().not_before = monotonic().saturating_add(PAUSE);
+    }
+
+    /// Something went well: a session that still works must not be lost to a reload.
+    pub(super) fn calm(&self) {
+        self.0.lock().failures = 0;
+    }
+}
+
+impl HsmError {
+    /// What is to be done about it, by the one table.
+    pub(super) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Slots(source)
+            | Self::Session(source)
+            | Self::Login(source)
+            | Self::Sign { source, .. }
+            | Self::Read(source)
+            | Self::Generate { source, .. }
+            | Self::Fence { source, .. }
+            | Self::Marker(source)
+            | Self::Destroy { source, .. }
+            | Self::Checkpoint(CheckpointFault::Token(source)) => verdict::of(source),
+            // The module lists no such token any more.
+            Self::TokenMissing { .. } => Verdict::Gone,
+            // It was not initialised, and is not now.
+            Self::Initialise { .. } => Verdict::Reload,
+            Self::LoginLost => Verdict::LogIn,
+            Self::Reloaded => Verdict::NewSession,
+            Self::WrongPin | Self::PinLocked => Verdict::Pin,
+            Self::LoginRefused => Verdict::Unclear,
+            Self::Module { .. }
+            | Self::SecondModule { .. }
+            | Self::TokenAmbiguous { .. }
+            | Self::TokenExchanged { .. }
+            | Self::Mechanism { .. }
+            | Self::OpeningTimedOut
+            | Self::TooManyStuck
+            | Self::Pin(_)
+            | Self::LoginBusy
+            | Self::BadSignature { .. }
+            | Self::Panicked
+            | Self::Reloading
+            | Self::ModuleHeld { .. }
+            | Self::TimedOut
+            | Self::Unavailable
+            | Self::Thread(_)
+            | Self::KeyExists { .. }
+            | Self::Checkpoint(
+                CheckpointFault::Mechanism
+                | CheckpointFault::Objects(_)
+                | CheckpointFault::Drifted(_)
+                | CheckpointFault::Point
+                | CheckpointFault::Signature,
+            )
+            | Self::Drifted { .. }
+            | Self::PointMissing { .. }
+            | Self::Point { .. }
+            | Self::SelfTest { .. } => Verdict::Later,
+        }
+    }
+}
+
+/// One may be chance, and two sessions that were lost together fail together.
+const FAILURES_MIN: u32 = 3;
+
+/// From the end of one try to the next: a module that is not worse for it starts in much less, and
+/// a token that comes back is not kept waiting.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_that_lost_itself_is_loaded_at_once_and_a_token_that_is_gone_after_three_failures() {
+        assert!(Recovery::default().is_due(Verdict::Reload));
+        let recovery = Recovery::default();
+        let gone = [(); 3].map(|()| recovery.is_due(Verdict::Gone));
+        assert_eq!(gone, [false, false, true]);
+        assert!(!recovery.is_due(Verdict::Later), "time helps there");
+    }
+
+    #[test]
+    fn what_goes_well_in_between_starts_the_count_anew() {
+        let recovery = Recovery::default();
+        assert!(!recovery.is_due(Verdict::Gone) && !recovery.is_due(Verdict::Gone));
+        recovery.calm();
+        assert!(!recovery.is_due(Verdict::Gone));
+    }
+
+    #[test]
+    fn it_is_not_tried_again_at_once() {
+        let recovery = Recovery::default();
+        assert!(recovery.is_due(Verdict::Reload));
+        assert!(!recovery.is_due(Verdict::Reload), "the one before is still at it");
+        let recovery = Recovery::default();
+        recovery.tried();
+        assert!(!recovery.is_due(Verdict::Reload));
+    }
+}
