@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
-use self::planes::{Joined, Planes, writer_result};
+use self::planes::{Joined, Planes, unless_hung, writer_result};
 use crate::attestor::Attestor;
 use crate::config::{self, Config, ConfigError};
 use crate::door::Door;
@@ -117,6 +117,12 @@ pub enum AppError {
     /// The writer's thread panicked.
     #[error("the journal's writer panicked")]
     WriterPanicked,
+    /// Calls that hang keep everybody from signing.
+    #[error(
+        "calls into the PKCS#11 module do not end, and until they do nothing can be signed: a \
+         fresh process is needed"
+    )]
+    TokenHung,
     /// A listener ended without being told to, or a checkpoint could not be kept.
     #[error(
         "a listener ended, or a checkpoint could not be kept: without the one nobody could stop \
@@ -195,7 +201,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     planes.serve(|stopped| loopback.serve(probe(&health), stopped));
 
     let mut writer_ended = watched(writer);
-    planes.until_the_end(&mut writer_ended).await?;
+    unless_hung(planes.until_the_end(&mut writer_ended), &hsm).await?;
     chores.abort_all();
     planes.end().await;
     sequencer.finish();

@@ -91,6 +91,7 @@ pub struct Hsm {
     pin_credential: Option<String>,
     sessions: Option<NonZeroUsize>,
     call_timeout_ms: Option<u64>,
+    hung_exit_ms: Option<u64>,
     /// Copies of the token that there are, each in a few words: named wherever a key is destroyed.
     #[serde(default)]
     backups: Vec<String>,
@@ -246,6 +247,8 @@ impl Config {
         config.sessions = self.hsm.sessions.unwrap_or(config.sessions);
         let deadline = self.hsm.call_timeout_ms.map(Duration::from_millis);
         config.deadline = deadline.unwrap_or(config.deadline);
+        let hung_max = self.hsm.hung_exit_ms.map(Duration::from_millis);
+        config.hung_max = hung_max.unwrap_or(config.hung_max);
         Ok(config)
     }
 }

@@ -14,6 +14,7 @@ use portcullis::app::{self, AppError};
 use portcullis::config::{Config, ConfigError};
 use portcullis::genesis::{self, InitError, Made, Outstanding};
 use portcullis::hsm::HsmError;
+use portcullis::process;
 
 use self::doctor_verb::{DoctorFault, DoctorVerb};
 use self::rescue_verb::{RescueFault, RescueVerb};
@@ -23,7 +24,7 @@ use self::witness_verb::{WitnessFault, WitnessVerb};
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 ok; 64 usage; 65 journal; 69 token; 74 I/O; \
+    after_help = "Exit codes: 0 ok; 64 usage; 65 journal; 69 token; 70 token hangs; 74 I/O; \
     75 genesis waits for signatures; 78 configuration.
     Start with deploy/quickstart, which sets everything up."
 )]
@@ -95,6 +96,9 @@ fn main() -> ExitCode {
         Err(failure) => {
             let chain = chain(&failure);
             tracing::error!("{chain}");
+            if matches!(failure, Failure::App(AppError::TokenHung)) {
+                process::end_within(LEFT_AFTER);
+            }
             ExitCode::from(failure.exit_code())
         }
     }
@@ -141,6 +145,7 @@ impl Failure {
                     78
                 }
                 AppError::Hsm(_) => 69,
+                AppError::TokenHung => 70,
                 AppError::Process(_)
                 | AppError::Listen { .. }
                 | AppError::Loopback(_)

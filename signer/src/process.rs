@@ -1,8 +1,12 @@
 //! What the process denies itself before it reads any secret (DESIGN section 11).
 
+use std::thread;
+use std::time::Duration;
+
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
+    DumpableBehavior, Resource, Rlimit, Signal, getpid, getrlimit, kill_process,
+    set_dumpable_behavior, setrlimit, umask,
 };
 use rustix::thread::set_no_new_privs;
 
@@ -25,6 +29,21 @@ pub fn harden() -> Result<bool, Unhardened> {
     set_no_new_privs(true).map_err(rule("give up new privileges"))?;
     umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     Ok(lock_memory())
+}
+
+/// Sees to it that the process ends: a thread that hangs in a token's module may hold a lock that
+/// the module's own code for the end of a process waits for, or have it crash. The exit code is
+/// then that of a signal.
+pub fn end_within(time: Duration) {
+    let killer = move || {
+        thread::sleep(time);
+        if let Err(error) = kill_process(getpid(), Signal::KILL) {
+            tracing::error!(%error, "the process cannot end itself");
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("last-resort".to_owned()).spawn(killer) {
+        tracing::error!(%error, "nothing sees to it that the process ends");
+    }
 }
 
 /// Only without a limit on locked memory: with one, later allocations would fail instead.

@@ -104,6 +104,9 @@ pub struct Hsm {
     pub sessions: u32,
     /// Deadline of one call, in milliseconds.
     pub call_timeout_ms: u64,
+    /// How long calls that hang may keep everybody from signing, in milliseconds; none: as shipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hung_exit_ms: Option<u64>,
     /// Copies of the token that there are.
     pub backups: Vec<String>,
 }
@@ -141,6 +144,7 @@ impl Settings {
             pin_file: token.pin_file(),
             sessions: 2,
             call_timeout_ms: 5_000,
+            hung_exit_ms: None,
             backups: Vec::new(),
         };
         let loopback = Loopback { listen: "127.0.0.1:0".to_owned() };

@@ -7,6 +7,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::AppError;
+use crate::hsm::Hsm;
 use crate::sequencer::Fatal;
 
 /// The listeners, and the word that ends them.
@@ -58,6 +59,18 @@ impl Planes {
         tracing::info!("stopping: finishing what is under way");
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Until the end, or until calls that hang in the token's module have taken all sessions for too
+/// long. Stops are taken to the last moment, and all of them are on record.
+pub(super) async fn unless_hung(
+    end: impl Future<Output = Result<(), AppError>>,
+    token: &Hsm,
+) -> Result<(), AppError> {
+    tokio::select! {
+        ended = end => ended,
+        () = token.hung() => Err(AppError::TokenHung),
     }
 }
 

@@ -25,6 +25,9 @@ pub struct HsmConfig {
     pub admin_deadline: Duration,
     /// Stuck calls that are replaced by a fresh thread. At one more, admission closes.
     pub stuck_max: usize,
+    /// How long stuck calls may keep everybody from signing before the process ends, so that its
+    /// supervisor starts a fresh one.
+    pub hung_max: Duration,
 }
 
 /// How a token is told from others of the same module.
@@ -60,6 +63,7 @@ impl HsmConfig {
             deadline: DEADLINE,
             admin_deadline: ADMIN_DEADLINE,
             stuck_max: STUCK_MAX,
+            hung_max: HUNG_MAX,
         }
     }
 }
@@ -76,6 +80,10 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Hardware may take tens of seconds to find and store a key.
 const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A fresh process takes over within half a minute of the first call that hangs. Sooner would be
+/// another outage for every hiccup of a network.
+const HUNG_MAX: Duration = Duration::from_secs(20);
 
 /// As many as there are sessions: every session may hang once before a restart is due.
 const STUCK_MAX: usize = 4;

@@ -25,6 +25,7 @@ mod session;
 mod survey;
 mod token;
 mod verdict;
+mod watchdog;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub struct Hsm {
     alarms: Arc<Alarms>,
     /// By then, every call that had begun before a close is over or stuck.
     close_max: Duration,
+    /// How long calls that hang may keep everybody from signing.
+    hung_max: Duration,
 }
 
 /// How busy and how well the token is; for metrics.
@@ -127,6 +130,7 @@ impl Hsm {
             token,
             alarms: Arc::default(),
             close_max: config.deadline.max(config.admin_deadline),
+            hung_max: config.hung_max,
         })
     }
 

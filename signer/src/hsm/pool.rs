@@ -149,6 +149,11 @@ impl<S: Send + 'static> Pool<S> {
         self.shared.census()
     }
 
+    /// Whether a job would be taken, were there room.
+    pub(super) fn admits(&self) -> bool {
+        self.shared.admits()
+    }
+
     /// Takes no more jobs; what is queued is still done.
     pub(super) fn close(&self) {
         self.shared.close();

@@ -88,7 +88,7 @@ impl<S: Send + 'static> Shared<S> {
         if state.closed {
             return Err(PoolFault::Closed);
         }
-        if state.census.usable == 0 || state.census.stuck > self.stuck_max {
+        if !self.has_hands(&state) {
             return Err(PoolFault::Unavailable);
         }
         if state.queue.len() >= self.queue_max {
@@ -98,6 +98,16 @@ impl<S: Send + 'static> Shared<S> {
         drop(state);
         self.news.notify_one();
         Ok(())
+    }
+
+    /// Whether a job would be taken, were there room.
+    pub(super) fn admits(&self) -> bool {
+        self.has_hands(&self.state.lock())
+    }
+
+    /// A session is there, and not so many calls are stuck that more would only join them.
+    fn has_hands(&self, state: &State<S>) -> bool {
+        state.census.usable > 0 && state.census.stuck <= self.stuck_max
     }
 
     /// Gives a job up whose time is over. If it is inside a call, its thread is set aside, and
