@@ -14,7 +14,9 @@ use crate::slots::{C_GetSlotList, C_GetTokenInfo, C_OpenSession};
 
 /// Defines a forwarding function a line, with what must happen in instant mode once it succeeded.
 macro_rules! forward {
-    ($($name:ident($($argument:ident: $kind:ty),*) $(in $session:ident)? $(then $after:expr)?;)*) => {$(
+    ($(
+        $name:ident($($argument:ident: $kind:ty),*) $(in $session:ident)? $(then $after:expr)?;
+    )*) => {$(
         #[expect(non_snake_case, reason = "PKCS#11's names, not ours")]
         // Allowed and not expected, because only some of them have that many.
         #[allow(clippy::too_many_arguments, reason = "PKCS#11's signatures, not ours")]
@@ -57,19 +59,6 @@ macro_rules! forward {
         "C_OpenSession",
         $(stringify!($name)),*
     ];
-
-    /// Whether a function is called in a session.
-    pub(crate) fn has_session(function: &str) -> bool {
-        const WITH_ONE: &[&str] = &[
-            "C_SignInit",
-            "C_Sign",
-            "C_SignInit:EdDSA",
-            "C_Sign:EdDSA",
-            "C_GetAttributeValue",
-            $($({ let _: &str = stringify!($session); stringify!($name) },)?)*
-        ];
-        WITH_ONE.contains(&function)
-    }
     };
 }
 
@@ -108,7 +97,11 @@ forward! {
         template: CK_ATTRIBUTE_PTR,
         count: CK_ULONG
     ) in session then |i: &Instant| i.forget(object);
-    C_FindObjectsInit(session: CK_SESSION_HANDLE, template: CK_ATTRIBUTE_PTR, count: CK_ULONG) in session;
+    C_FindObjectsInit(
+        session: CK_SESSION_HANDLE,
+        template: CK_ATTRIBUTE_PTR,
+        count: CK_ULONG
+    ) in session;
     C_FindObjects(
         session: CK_SESSION_HANDLE,
         objects: CK_OBJECT_HANDLE_PTR,
@@ -135,6 +128,20 @@ forward! {
         length: CK_ULONG_PTR
     ) in session;
     C_GenerateRandom(session: CK_SESSION_HANDLE, random: CK_BYTE_PTR, length: CK_ULONG) in session;
+}
+
+/// Whether a function is called in a session.
+pub(crate) fn has_session(function: &str) -> bool {
+    let without = [
+        "C_Initialize",
+        "C_Finalize",
+        "C_GetSlotList",
+        "C_GetTokenInfo",
+        "C_GetMechanismInfo",
+        "C_OpenSession",
+        "C_CloseAllSessions",
+    ];
+    !without.contains(&function)
 }
 
 #[expect(non_snake_case, reason = "PKCS#11's, not ours")]

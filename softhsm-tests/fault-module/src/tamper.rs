@@ -31,8 +31,8 @@ pub(crate) enum Tamper {
 pub(crate) const SIGNATURE_BYTES: usize = 64;
 
 impl Tamper {
-    /// Spoils `signature`, made over `digest`, where `before` was made in the call before. Gives the
-    /// length to report; `None` if it cannot.
+    /// Spoils `signature`, made over `digest`, where `before` was made in the call before. Gives
+    /// the length to report; `None` if it cannot.
     pub(crate) fn spoil(
         self,
         signature: &mut [u8; SIGNATURE_BYTES],
