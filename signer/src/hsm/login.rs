@@ -101,7 +101,7 @@ impl Login {
                     Some(_) | None => 0,
                 };
                 let times = before.saturating_add(1);
-                tracing::error!(%error, times, "the token refused the login, and not because of the PIN");
+                tracing::error!(%error, times, "the token refused the login, and says not why");
                 self.bad = Some(Bad { pin, why: Why::Unclear(times) });
                 let again = self.went_well && times < UNCLEAR_MAX;
                 Err(if again { HsmError::Login(error) } else { HsmError::LoginRefused })
