@@ -1,5 +1,5 @@
-//! The witness's listener: plain HTTP/1.1 and one path. What comes in is signed by the journal, and
-//! what goes out by the witness, so the connection keeps nothing secret and proves nothing.
+//! The witness's listener: plain HTTP/1.1. What comes in is signed by the journal, and what goes out
+//! by the witness or the journal, so the connection keeps nothing secret and proves nothing.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -49,7 +49,8 @@ impl Server {
         self.address
     }
 
-    /// Answers `POST /add-checkpoint` until `shutdown` resolves.
+    /// Answers `POST /add-checkpoint`, and `GET /checkpoint/` with the SHA-256 of an origin, until
+    /// `shutdown` resolves.
     ///
     /// # Errors
     ///
@@ -106,6 +107,9 @@ async fn converse(tcp: TcpStream, cosigner: &Arc<Cosigner>) {
 }
 
 async fn answer(cosigner: &Arc<Cosigner>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if let Some(hash) = request.uri().path().strip_prefix(KEPT) {
+        return kept(cosigner, hash.to_owned()).await;
+    }
     if request.uri().path() != "/add-checkpoint" {
         return text(StatusCode::NOT_FOUND, "not found\n".to_owned());
     }
@@ -130,6 +134,17 @@ async fn answer(cosigner: &Arc<Cosigner>, request: Request<Incoming>) -> Respons
             tracing::error!(%error, "a submission panicked");
             text(StatusCode::INTERNAL_SERVER_ERROR, "a fault of this witness\n".to_owned())
         }
+    }
+}
+
+/// What was cosigned last of a journal: what a signer that is told no compares its own with.
+async fn kept(cosigner: &Arc<Cosigner>, hash: String) -> Response<Full<Bytes>> {
+    let cosigner = cosigner.clone();
+    // It may wait for the disk, which makes the next one last.
+    let kept = tokio::task::spawn_blocking(move || cosigner.kept(&hash)).await;
+    match kept.ok().flatten() {
+        Some(note) => text(StatusCode::OK, note),
+        None => text(StatusCode::NOT_FOUND, "nothing was cosigned of it\n".to_owned()),
     }
 }
 
@@ -160,6 +175,9 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+/// Before the hash of an origin.
+pub(super) const KEPT: &str = "/checkpoint/";
 
 /// A witness has a handful of signers; further connections wait in the backlog.
 const CONNECTIONS_MAX: usize = 64;

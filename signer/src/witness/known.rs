@@ -19,6 +19,8 @@ pub(super) struct Known {
 
 struct Seen {
     newest: Option<Checkpoint>,
+    /// The note with it, as the journal signed it.
+    note: Option<String>,
     keeps: Apart,
 }
 
@@ -53,8 +55,9 @@ impl Known {
             let checkpoint = Checkpoint::parse(&Note::parse(&text).ok()?.text).ok()?;
             (checkpoint.origin == journal.name).then_some(checkpoint)
         };
+        let note = text.clone();
         let newest = text.map(|text| read(text).ok_or(WitnessError::Kept { origin: origin() }));
-        let seen = Seen { newest: newest.transpose()?, keeps };
+        let seen = Seen { newest: newest.transpose()?, note, keeps };
         Ok(Self { journal: journal.clone(), seen: Mutex::new(seen) })
     }
 
@@ -106,9 +109,14 @@ impl Known {
         // The same one again lasts already, and gets a new time.
         if newest != Some(&checkpoint) {
             seen.keeps.write(&note.to_string())?;
-            seen.newest = Some(checkpoint);
+            (seen.newest, seen.note) = (Some(checkpoint), Some(note.to_string()));
         }
         Ok(Lasting { text: note.text })
+    }
+
+    /// The newest one that lasts, with the journal's own signature; `None`: there is none.
+    pub(super) fn note(&self) -> Option<String> {
+        self.seen.lock().note.clone()
     }
 
     /// From now on its disk fails.

@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use portcullis_policy::note::{Checkpoint, NoteFault, NoteSignature, Witness};
+use portcullis_policy::request::sha256;
 use portcullis_policy::submission::Submission;
 use tokio::sync::Notify;
 
@@ -222,6 +223,16 @@ impl Cosigner {
         // A hold that came while the disk worked counts too.
         self.holds.check(known.origin())?;
         Ok(self.cosign(&lasting))
+    }
+
+    /// What a size and a no are worth, which nobody signs: the newest checkpoint that was cosigned
+    /// of a journal, as the journal signed it. By the hash of its origin; `None`: there is none.
+    ///
+    /// A hold does not keep it back: it was given away before, and is signed by somebody else.
+    pub fn kept(&self, hash: &str) -> Option<String> {
+        let is_it = |origin: &str| hex::encode(sha256(origin.as_bytes())) == hash;
+        let (_, known) = self.journals.iter().find(|(origin, _)| is_it(origin))?;
+        known.note()
     }
 
     fn cosign(&self, lasting: &Lasting) -> NoteSignature {

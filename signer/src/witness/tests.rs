@@ -176,6 +176,26 @@ async fn an_old_size_that_is_not_the_newest_is_told_the_newest() {
     witness.end().await;
 }
 
+#[tokio::test]
+async fn what_was_cosigned_last_is_there_for_whoever_asks_as_the_journal_signed_it() {
+    let (folder, config, witness) = running().await;
+    let path = format!("GET /checkpoint/{}", hex::encode(sha256(ORIGIN.as_bytes())));
+    assert_eq!(witness.ask(&path, "").await.0, 404, "there is nothing yet");
+    witness.cosigned(&HONEST.submission(0, 9)).await;
+    // A hold cosigns nothing, and hides nothing.
+    Holds::new(&config.folder).hold(Scope::All, "money leaves").unwrap();
+    let kept = (200, signed(&HONEST.checkpoint(9), &key()).to_string());
+    let (status, _, body) = witness.ask(&path, "").await;
+    assert_eq!((status, body), kept);
+    assert_eq!(witness.ask("GET /checkpoint/00", "").await.0, 404);
+    witness.end().await;
+    // Also if another process serves it.
+    let witness = Running::start(&config_in(folder.path())).await;
+    let (status, _, body) = witness.ask(&path, "").await;
+    assert_eq!((status, body), kept);
+    witness.end().await;
+}
+
 /// Two signers on copies of one folder, or one before and after its folder was put back.
 #[tokio::test]
 async fn of_two_journals_that_begin_alike_only_one_is_cosigned() {
