@@ -40,7 +40,7 @@ use crate::edge::{Loopback, LoopbackError, Probe, TrustError};
 use crate::fencer::Fencer;
 use crate::health::Health;
 use crate::hsm::{Hsm, HsmError};
-use crate::journal::{OpenError, Opened, PlacesError, Segments, Storage};
+use crate::journal::{OpenError, Opened, PlacesError, Reader, Segments, Storage};
 use crate::keys::Keys;
 use crate::marker::Marker;
 use crate::pipeline::Pipeline;
@@ -137,9 +137,9 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     // Before anything that takes long: until then the signal would end the process.
     let stops = signal(SignalKind::user_defined1()).map_err(AppError::Signals)?;
     let opened = Segments::open(&config.data)?;
-    let reader = opened.0.reader();
+    let (reader, proofs) = readers_of(&opened.0);
     let hsm = Arc::new(Hsm::open(&config.hsm()?)?);
-    let (started, marker, attestor) = begin(config, opened, &hsm).await?;
+    let (started, marker, attestor) = begin(config, opened, &hsm, &proofs).await?;
     let Started { sequencer, clock, writer, unfinished_keys, .. } = started;
     let fencer = Arc::new(Fencer::new(sequencer.clone(), hsm.clone()));
     let keys = Arc::new(Keys::new(sequencer.clone(), hsm.clone(), fencer.clone()));
@@ -171,9 +171,9 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     publish(&config.data, [data.address, control.address, loopback.address()], orders.as_ref())?;
 
     let throttle = Throttle::new(config.rate_per_second_max);
-    let pipeline = Arc::new(Pipeline::new(sequencer.clone(), hsm.clone(), throttle));
+    let pipeline = Pipeline::new(sequencer.clone(), hsm.clone(), throttle, attestor.cover());
     chores.spawn(forget_signatures(pipeline.clone()));
-    let receipts = Receipts::new(sequencer.clone(), attestor.clone(), Proofs::new(&reader));
+    let receipts = Receipts::new(sequencer.clone(), attestor.clone(), proofs);
     let signing = Signing::new(pipeline, sequencer.clone(), receipts.beside());
     let approvals = Approvals::new(sequencer.clone());
     let people = Control {
@@ -208,6 +208,13 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     leave(writer_ended, &marker, &attestor, &hsm).await
 }
 
+/// What reads beside the writer: all that is proved comes of one tree, which is read once.
+fn readers_of(storage: &Segments) -> (Reader, Proofs) {
+    let reader = storage.reader();
+    let proofs = Proofs::new(&reader);
+    (reader, proofs)
+}
+
 /// Tells when the writer has ended, and how.
 fn watched(writer: JoinHandle<Result<(), Fatal>>) -> oneshot::Receiver<Joined> {
     let (ended, writer_ended) = oneshot::channel();
@@ -227,6 +234,7 @@ async fn leave(
     if let Err(error) = attestor.attest().await {
         tracing::error!(%error, "the last checkpoint could not be kept");
     }
+    attestor.ask_once().await;
     token.close().await;
     result
 }
@@ -237,19 +245,24 @@ async fn begin(
     config: &Config,
     (storage, opened): (Segments, Opened),
     token: &Arc<Hsm>,
+    proofs: &Proofs,
 ) -> Result<(Started, Arc<Marker>, Arc<Attestor>), AppError> {
     let vault = sequencer::vault_of(&storage).map_err(StartError::Read)?;
     let marked = Marker::read(token, vault.ok_or(StartError::Empty)?).await?;
     let (places, kept) = storage.places()?;
-    let proofs = Proofs::new(&storage.reader());
     let cut = opened.cut.as_ref().map_or(0, |cut| cut.bytes);
-    let started = sequencer::start(Box::new(storage), cut, &Heard { marked, kept })?;
+    let heard = Heard { marked, kept };
+    let started = sequencer::start(Box::new(storage), cut, &heard)?;
     let (sequencer, behind) = (started.sequencer.clone(), started.behind.clone());
     sequencer.arm(config.triggers.denials()?);
-    let follow = |remote| Follower::new(remote, sequencer.clone(), proofs);
+    let follow = |(remote, mode)| {
+        Follower::new(remote, mode, sequencer.clone(), proofs.clone()).knowing(&heard.kept)
+    };
     let follower = config.witness()?.map(follow);
     let attestor = Attestor::new(sequencer.clone(), token.clone(), places, follower);
     attestor.prepare().await;
+    // Before anybody can ask for anything: if there is another journal, everything starts stopped.
+    attestor.ask_once().await;
     let marker = Marker::new(sequencer, token.clone(), marked, behind);
     Ok((started, Arc::new(marker), Arc::new(attestor)))
 }

@@ -4,6 +4,11 @@
 //! Nobody waits for it: a stop that is acknowledged is durable, and its checkpoint follows as soon
 //! as the token signs. A token that hangs must not keep a stop from being acknowledged. What lies
 //! above the newest checkpoint is what somebody who has the disk can take away unseen.
+//!
+//! Where signatures wait for the witness's word, one is signed as soon as there is anything new and
+//! the one before was answered.
+
+mod witnessed;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -11,6 +16,7 @@ use std::time::Duration;
 
 use alloy_primitives::B128;
 use parking_lot::Mutex;
+use portcullis_policy::id::Sequence;
 use portcullis_policy::note::{Checkpoint, Note};
 use portcullis_policy::record::Environment;
 use portcullis_policy::state::CheckpointKey;
@@ -21,7 +27,7 @@ use crate::journal::{Places, StorageError};
 use crate::keys::rand_bytes;
 use crate::refusal::Refusal;
 use crate::sequencer::{CheckpointKeyStep, Sequencer};
-use crate::witness::{AGAIN_EVERY, Follower, PAUSE};
+use crate::witness::{Cover, Follower, Mode};
 
 /// A signed checkpoint that was kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,10 +42,18 @@ pub struct Attested {
 pub struct Attestor {
     sequencer: Sequencer,
     token: Arc<Hsm>,
+    /// One is signed at a time, in order. Not held while one is kept, nor the other way round: a
+    /// token that hangs must not hold up what is there already.
+    signing: tokio::sync::Mutex<()>,
     places: tokio::sync::Mutex<Places>,
     newest: watch::Sender<Option<Arc<Attested>>>,
+    /// The newest one with a cosignature, which may be older.
+    cosigned: Mutex<Option<Arc<Attested>>>,
     trouble: Mutex<Option<String>>,
     follower: Option<Follower>,
+    cover: Arc<Cover>,
+    /// The size that the witness was asked for last, and has answered.
+    answered: watch::Sender<u64>,
 }
 
 /// Why there is no key for checkpoints.
@@ -59,14 +73,24 @@ impl Attestor {
         places: Places,
         follower: Option<Follower>,
     ) -> Self {
+        let cover = follower.as_ref().map(|follower| follower.cover().clone());
         Self {
             sequencer,
             token,
+            signing: tokio::sync::Mutex::default(),
             places: tokio::sync::Mutex::new(places),
             newest: watch::Sender::new(None),
+            cosigned: Mutex::default(),
             trouble: Mutex::default(),
             follower,
+            cover: cover.unwrap_or_else(|| Arc::new(Cover::new(Mode::Off))),
+            answered: watch::Sender::default(),
         }
+    }
+
+    /// What the witness's cosignatures cover.
+    pub fn cover(&self) -> Arc<Cover> {
+        self.cover.clone()
     }
 
     /// Makes the vault's key for checkpoints, if it has none: intent on record, then the token,
@@ -115,40 +139,6 @@ impl Attestor {
         }
     }
 
-    /// Hands what is kept to the witness: each time there is something new, and from time to time.
-    async fn be_witnessed(&self) -> StorageError {
-        let Some(follower) = &self.follower else { return pending().await };
-        let mut kept = self.newest.subscribe();
-        loop {
-            let newest = kept.borrow_and_update().clone();
-            let asked = newest.as_ref().map(|newest| newest.checkpoint.clone());
-            if let Some(newest) = newest
-                && let Some(note) = follower.cosigned(&newest).await
-                && let Err(error) = self.keep_cosigned(&newest.checkpoint, note).await
-            {
-                tracing::error!(%error, "a cosignature could not be kept");
-                return error;
-            }
-            tokio::time::sleep(PAUSE).await;
-            // The note with its cosignature is no other checkpoint.
-            let other = |newest: &Option<Arc<Attested>>| {
-                newest.as_ref().map(|newest| &newest.checkpoint) != asked.as_ref()
-            };
-            drop(tokio::time::timeout(AGAIN_EVERY, kept.wait_for(other)).await);
-        }
-    }
-
-    /// Keeps a checkpoint with its cosignature, unless a newer one is kept already.
-    async fn keep_cosigned(&self, of: &Checkpoint, note: Note) -> Result<(), StorageError> {
-        let mut places = self.places.lock().await;
-        if self.newest.borrow().as_ref().is_none_or(|newest| newest.checkpoint != *of) {
-            return Ok(());
-        }
-        tokio::task::block_in_place(|| places.write(&note.to_string()))?;
-        self.newest.send_replace(Some(Arc::new(Attested { checkpoint: of.clone(), note })));
-        Ok(())
-    }
-
     async fn follow(&self) -> StorageError {
         let (mut changes, mut head) = (self.sequencer.changes(), self.sequencer.head());
         loop {
@@ -159,12 +149,20 @@ impl Attestor {
                 return error;
             }
             // However often something changes.
-            tokio::time::sleep(AT_MOST_EVERY).await;
+            let is_fenced = self.cover.mode() == Mode::Fence;
+            tokio::time::sleep(if is_fenced { FENCED_EVERY } else { AT_MOST_EVERY }).await;
             // What the token refused is asked for again, also if nothing is recorded meanwhile.
             let troubled = self.trouble.lock().is_some() && self.key().is_some();
             let grown = async {
-                tokio::time::sleep(if troubled { AGAIN_AFTER } else { ABOUT_EVERY }).await;
-                if troubled { Ok(()) } else { head.changed().await }
+                match (troubled, is_fenced) {
+                    (true, _) => {
+                        tokio::time::sleep(AGAIN_AFTER).await;
+                        return Ok(());
+                    }
+                    (false, false) => tokio::time::sleep(ABOUT_EVERY).await,
+                    (false, true) => self.newest_answered().await,
+                }
+                head.changed().await
             };
             let ended = tokio::select! {
                 changed = changes.changed() => changed,
@@ -185,8 +183,8 @@ impl Attestor {
     /// The checkpoint cannot be kept.
     pub async fn attest(&self) -> Result<(), StorageError> {
         let Some(key) = self.key() else { return Ok(()) };
-        // One at a time, in order: an older one must not come to stand over a newer one.
-        let mut places = self.places.lock().await;
+        // An older one must not come to stand over a newer one.
+        let _in_order = self.signing.lock().await;
         let root = self.sequencer.durable_root();
         let checkpoint = root.checkpoint();
         if self.newest.borrow().as_ref().is_some_and(|newest| newest.checkpoint == checkpoint) {
@@ -201,7 +199,13 @@ impl Attestor {
                 return Ok(());
             }
         };
-        match tokio::task::block_in_place(|| places.write(&note.to_string())) {
+        let mut places = self.places.lock().await;
+        self.keep(&mut places, Attested { checkpoint, note })
+    }
+
+    /// Keeps one as the newest.
+    fn keep(&self, places: &mut Places, attested: Attested) -> Result<(), StorageError> {
+        match tokio::task::block_in_place(|| places.write(&attested.note.to_string())) {
             // No fault of the disk: stops are taken all the same, and it is tried again.
             Err(error @ (StorageError::NoSpace | StorageError::TooLarge { .. })) => {
                 *self.trouble.lock() = Some(format!("no checkpoint can be kept: {error}"));
@@ -210,7 +214,7 @@ impl Attestor {
             written => written?,
         }
         *self.trouble.lock() = None;
-        self.newest.send_replace(Some(Arc::new(Attested { checkpoint, note })));
+        self.newest.send_replace(Some(Arc::new(attested)));
         Ok(())
     }
 
@@ -219,23 +223,47 @@ impl Attestor {
         self.newest.borrow().clone()
     }
 
+    /// One that covers a record, with a cosignature if there is such a one.
+    pub fn covering(&self, at: Sequence) -> Option<Arc<Attested>> {
+        let covers = |one: &Arc<Attested>| one.checkpoint.size >= at.0;
+        let cosigned = self.cosigned.lock().clone();
+        cosigned.filter(covers).or_else(|| self.newest().filter(covers))
+    }
+
     /// What needs attention, a line each.
     pub fn troubles(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.trouble.lock().iter().cloned().collect();
+        let is_production = self.sequencer.view().environment == Environment::Production;
         match &self.follower {
             Some(follower) => lines.extend(follower.troubles()),
-            None if self.sequencer.view().environment == Environment::Production => {
-                lines.push(NO_WITNESS.to_owned());
-            }
+            None if is_production => lines.push(NO_WITNESS.to_owned()),
             None => {}
         }
+        if is_production && self.follower.is_some() && self.cover.mode() == Mode::Off {
+            lines.push(WAITS_FOR_NONE.to_owned());
+        }
         lines
+    }
+
+    /// How many records are cosigned, and since how many seconds; `None`: there is no cosignature.
+    pub fn cosigned(&self) -> Option<(u64, u64)> {
+        self.cover.newest()
+    }
+
+    /// Why nothing is signed, if the witness keeps it.
+    pub fn blocking(&self) -> Option<String> {
+        let why = self.cover.admit().err()?;
+        Some(format!("{why}: nothing is signed ([witness] mode)"))
     }
 }
 
 /// Whoever has the disk can put an older one back.
 const NO_WITNESS: &str = "no witness is configured: nobody elsewhere notices a disk that is rolled \
     back, or a second signer on a copy ([witness])";
+
+/// What it cannot do then.
+const WAITS_FOR_NONE: &str = "no signature waits for the witness: a disk that is rolled back is \
+    noticed, and signs until then ([witness] mode = \"lag\" or \"fence\")";
 
 /// While the journal grows.
 const ABOUT_EVERY: Duration = Duration::from_secs(1);
@@ -245,3 +273,6 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// However often something changes.
 const AT_MOST_EVERY: Duration = Duration::from_millis(20);
+
+/// The same where signatures wait for it: what is recorded in this time comes under one.
+const FENCED_EVERY: Duration = Duration::from_millis(1);

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::edge::TrustFiles;
 use crate::hsm::{HsmConfig, TokenSelector};
 use crate::pin::PinSource;
-use crate::witness::Remote;
+use crate::witness::{Mode, Remote};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,7 +48,40 @@ pub struct Config {
 struct Witness {
     url: String,
     key: String,
+    mode: Option<WitnessMode>,
+    max_lag: Option<String>,
 }
+
+/// Whether signatures wait for the witness.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WitnessMode {
+    Off,
+    Lag,
+    Fence,
+}
+
+impl Witness {
+    /// There is no default: somebody has said it.
+    fn mode(&self) -> Result<Mode, ConfigError> {
+        match (self.mode, &self.max_lag) {
+            (Some(WitnessMode::Off), None) => Ok(Mode::Off),
+            (Some(WitnessMode::Fence), None) => Ok(Mode::Fence),
+            (Some(WitnessMode::Lag), Some(max)) => {
+                let max = Span::parse(max).filter(|max| (LAG_MIN..=LAG_MAX).contains(max));
+                max.map(Mode::Lag).ok_or(ConfigError::WitnessMode)
+            }
+            (None, _) | (Some(WitnessMode::Lag), None) => Err(ConfigError::WitnessMode),
+            (Some(WitnessMode::Off | WitnessMode::Fence), Some(_)) => Err(ConfigError::WitnessMode),
+        }
+    }
+}
+
+/// As long as the witness may take for one answer.
+const LAG_MIN: Span = Span(5_000);
+
+/// What is signed in an hour is more than anybody wants to lose.
+const LAG_MAX: Span = Span(3_600_000);
 
 /// What the signer stops by itself.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -179,9 +212,16 @@ pub enum ConfigError {
     /// A witness that cannot be asked.
     #[error(
         "[witness] has url = \"http://host:port\", and key = \"NAME+ID+KEY\" as `portcullis \
-         witness init` printed it"
+         witness init` printed it; it is named like no journal, in at most 255 bytes"
     )]
     Witness,
+    /// Nobody said whether signatures wait.
+    #[error(
+        "[witness] has mode = \"fence\" (each signature waits for its cosignature), mode = \
+         \"lag\" with max_lag = \"30s\" (5s to 1h: nothing is signed while the newest one is \
+         older), or mode = \"off\" (none waits)"
+    )]
+    WitnessMode,
 }
 
 impl Config {
@@ -219,14 +259,15 @@ impl Config {
         }
     }
 
-    /// The witness, if there is one.
+    /// The witness, if there is one, and whether signatures wait for it.
     ///
     /// # Errors
     ///
-    /// It cannot be asked.
-    pub fn witness(&self) -> Result<Option<Remote>, ConfigError> {
-        let Some(Witness { url, key }) = &self.witness else { return Ok(None) };
-        Remote::new(url, key).map(Some).ok_or(ConfigError::Witness)
+    /// It cannot be asked, or that is not said.
+    pub fn witness(&self) -> Result<Option<(Remote, Mode)>, ConfigError> {
+        let Some(witness) = &self.witness else { return Ok(None) };
+        let remote = Remote::new(&witness.url, &witness.key).ok_or(ConfigError::Witness)?;
+        Ok(Some((remote, witness.mode()?)))
     }
 
     /// The token's part, checked.
@@ -261,6 +302,36 @@ impl Listener {
             private_key: self.private_key.clone(),
             client_ca: self.client_ca.clone(),
             crl: self.crl.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(words: &str) -> Result<Mode, ConfigError> {
+        let text = format!("url = \"http://w\"\nkey = \"k\"\n{words}");
+        toml::from_str::<Witness>(&text).unwrap().mode()
+    }
+
+    #[test]
+    fn whether_signatures_wait_for_the_witness_is_said_by_somebody_and_in_full() {
+        assert_eq!(mode("mode = \"off\"").unwrap(), Mode::Off);
+        assert_eq!(mode("mode = \"fence\"").unwrap(), Mode::Fence);
+        let lag = mode("mode = \"lag\"\nmax_lag = \"30s\"").unwrap();
+        assert_eq!(lag, Mode::Lag(Span(30_000)));
+        for bad in [
+            "",
+            "max_lag = \"30s\"",
+            "mode = \"lag\"",
+            "mode = \"lag\"\nmax_lag = \"4s\"",
+            "mode = \"lag\"\nmax_lag = \"2h\"",
+            "mode = \"lag\"\nmax_lag = \"30\"",
+            "mode = \"fence\"\nmax_lag = \"30s\"",
+            "mode = \"off\"\nmax_lag = \"30s\"",
+        ] {
+            assert!(matches!(mode(bad), Err(ConfigError::WitnessMode)), "{bad}");
         }
     }
 }

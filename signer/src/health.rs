@@ -50,6 +50,7 @@ impl Health {
             1 => lines.push("the journal is nearly out of space: only stops are taken".into()),
             _ => lines.push("the journal is out of space".into()),
         }
+        lines.extend(self.attestor.blocking());
         lines
     }
 
@@ -114,6 +115,7 @@ impl Health {
         let ready = u8::from(self.blocking().is_empty()).to_string();
         metric(&mut text, "portcullis_ready", "gauge", "Whether signatures can be made", &ready);
         self.drill_metric(&mut text);
+        self.witness_metrics(&mut text);
         self.token_metrics(&mut text);
         for (plane, counters) in &self.edge {
             for (name, value) in counters.snapshot() {
@@ -131,6 +133,15 @@ impl Health {
         let name = "portcullis_last_good_drill_age_seconds";
         let help = "Since the last good drill of the stop was reported";
         metric(text, name, "gauge", help, &age.to_string());
+    }
+
+    /// Absent as long as there is no cosignature.
+    fn witness_metrics(&self, text: &mut String) {
+        let Some((size, age)) = self.attestor.cosigned() else { return };
+        let help = "Records under the newest checkpoint that the witness cosigned";
+        metric(text, "portcullis_cosigned_size", "gauge", help, &size.to_string());
+        let help = "Since the newest cosignature was asked for";
+        metric(text, "portcullis_cosignature_age_seconds", "gauge", help, &age.to_string());
     }
 
     fn token_metrics(&self, text: &mut String) {

@@ -16,8 +16,9 @@ use crate::hsm::{Hsm, SignFault};
 use crate::recent::Recent;
 use crate::refusal::Refusal;
 use crate::roster::{self, Authenticated};
-use crate::sequencer::{Charged, ParkedAnswer, Recorded, Reserved, Sequencer, Signed, View};
+use crate::sequencer::{Charged, ParkedAnswer, Reserved, Sequencer, Signed, View};
 use crate::throttle::{Admitted, Throttle};
+use crate::witness::{Cover, Covered};
 
 /// What a request passes through.
 pub struct Pipeline {
@@ -25,14 +26,15 @@ pub struct Pipeline {
     token: Arc<Hsm>,
     throttle: Throttle,
     recent: Recent,
+    cover: Arc<Cover>,
 }
 
 /// A request that was not refused.
 #[derive(Debug)]
 #[must_use]
 pub enum Answered {
-    /// Signed, verified, recorded. Not yet through the gate.
-    Signed(Box<Recorded>),
+    /// Signed, verified, recorded, and let go by the witness. Not yet through the gate.
+    Signed(Box<Covered>),
     /// Waits for people.
     Parked(ParkedAnswer),
 }
@@ -47,8 +49,13 @@ struct Decoded {
 
 impl Pipeline {
     /// Joins the parts.
-    pub fn new(sequencer: Sequencer, token: Arc<Hsm>, throttle: Throttle) -> Self {
-        Self { sequencer, token, throttle, recent: Recent::default() }
+    pub fn new(
+        sequencer: Sequencer,
+        token: Arc<Hsm>,
+        throttle: Throttle,
+        cover: Arc<Cover>,
+    ) -> Arc<Self> {
+        Arc::new(Self { sequencer, token, throttle, recent: Recent::default(), cover })
     }
 
     /// From the wire to the record.
@@ -65,6 +72,8 @@ impl Pipeline {
     }
 
     async fn finish(&self, decoded: Decoded) -> Result<Answered, Refusal> {
+        self.cover.admit()?;
+        let deadline = decoded.deadline;
         let reserved = match self.sequencer.charge(decoded.request, decoded.deadline).await? {
             Charged::Reserved(reserved) => *reserved,
             Charged::Parked(parked) => return Ok(Answered::Parked(parked)),
@@ -73,7 +82,8 @@ impl Pipeline {
         let recorded = self.sequencer.record(signed).await?;
         let request = recorded.request();
         self.recent.keep(request.asker().key, request.digest(), recorded.signature());
-        Ok(Answered::Signed(Box::new(recorded)))
+        let covered = self.cover.covered(recorded, deadline).await?;
+        Ok(Answered::Signed(Box::new(covered)))
     }
 
     /// A signature made a moment ago for the same digest, or a fresh one out of the token.

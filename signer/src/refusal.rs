@@ -10,6 +10,8 @@ use portcullis_policy::state::{
 };
 use portcullis_policy::stops::Scope;
 
+use crate::witness::Unwitnessed;
+
 /// A request that was not answered with a signature.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -83,6 +85,9 @@ pub enum Refusal {
     /// The journal has no room. Freezing still works.
     #[error("the journal is out of space")]
     JournalFull,
+    /// The witness has not seen what it must have.
+    #[error(transparent)]
+    Unwitnessed(#[from] Unwitnessed),
     /// The sequencer has ended: the process is about to.
     #[error("the signer is shutting down")]
     ShuttingDown,

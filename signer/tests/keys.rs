@@ -33,7 +33,7 @@ use portcullis::keys::{KeyOrder, Keys};
 use portcullis::pin::PinSource;
 use portcullis::proofs::Proofs;
 use portcullis::sequencer::{self, CheckpointKeyStep, Sequencer};
-use portcullis::witness::{self, Cosigner, Follower, Holds, Remote, Server, WitnessConfig};
+use portcullis::witness::{self, Cosigner, Follower, Holds, Mode, Remote, Server, WitnessConfig};
 use portcullis_policy::id::{BookHash, ChainId, Epoch, KeyId, PersonId, Sequence};
 use portcullis_policy::note::{Checkpoint, Note, Verifier, origin};
 use portcullis_policy::record::{
@@ -330,7 +330,7 @@ fn what_is_kept_gets_its_cosignature_and_goes_without_while_the_witness_holds() 
         let segments = Segments::create(beside.path(), 8_192).unwrap();
         let remote = Remote::new(&url, &public.to_string()).unwrap();
         let proofs = Proofs::new(&vault.reader);
-        let follower = Follower::new(remote, vault.sequencer.clone(), proofs);
+        let follower = Follower::new(remote, Mode::Off, vault.sequencer.clone(), proofs);
         let (sequencer, hsm) = (vault.sequencer.clone(), vault.hsm.clone());
         let places = segments.places().unwrap().0;
         let attestor = Arc::new(Attestor::new(sequencer, hsm, places, Some(follower)));

@@ -14,6 +14,7 @@ use crate::sequencer::Fatal;
 #[derive(Default)]
 pub(super) struct Planes {
     tasks: JoinSet<()>,
+    kept: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -28,15 +29,13 @@ impl Planes {
         self.tasks.spawn(begin(Box::pin(stopped)));
     }
 
-    /// Runs something that must not end either. Told to end, it is dropped.
-    pub(super) fn keep<T>(&mut self, run: impl Future<Output = T> + Send + 'static) {
-        let mut stop = self.stop.subscribe();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                _ended = run => {}
-                _stopped = stop.wait_for(|stop| *stop) => {}
-            }
-        });
+    /// Runs something that must not end either, for as long as there are listeners: what they
+    /// finish on the way out may wait for it. Then it is dropped.
+    pub(super) fn keep<T: Send + 'static>(
+        &mut self,
+        run: impl Future<Output = T> + Send + 'static,
+    ) {
+        self.kept.spawn(async move { drop(run.await) });
     }
 
     /// Ends well when told to; else because the journal cannot be written any more, or because a
@@ -52,6 +51,7 @@ impl Planes {
                 Err(AppError::PlaneEnded)
             }
             _ = self.tasks.join_next() => Err(AppError::PlaneEnded),
+            Some(_) = self.kept.join_next() => Err(AppError::PlaneEnded),
         }
     }
 
@@ -59,6 +59,7 @@ impl Planes {
         tracing::info!("stopping: finishing what is under way");
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        self.kept.shutdown().await;
     }
 }
 

@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::places::Places;
 use super::status;
-use crate::attestor::{Attested, Attestor};
+use crate::attestor::Attestor;
 use crate::journal::ReadError;
 use crate::proofs::Proofs;
 use crate::refusal::Refusal;
@@ -63,14 +63,13 @@ impl Receipts {
             let name = "checkpoint".to_owned();
             return Err(Refusal::NotFound { kind: "key", name }.into());
         }
-        let newest = self.attestor.newest();
+        let covering = self.attestor.covering(at);
         let read = self.read(name, move |proofs| {
             let Some(record) = proofs.record(at)?.filter(|record| is_own(record, own.as_ref()))
             else {
                 return Ok(None);
             };
-            let covers = |newest: &Arc<Attested>| newest.checkpoint.size >= at.0;
-            let Some(newest) = newest.filter(covers) else { return Ok(Some((record, None))) };
+            let Some(newest) = covering else { return Ok(Some((record, None))) };
             let size = newest.checkpoint.size;
             Ok(proofs.inclusion(at, size)?.map(|proof| (record, Some((proof, newest)))))
         });

@@ -207,7 +207,8 @@ pub(super) fn raw_request(
 /// The answer, and the ticket of the signature in it.
 pub(super) fn answer(answered: Answered) -> (SignResponse, Option<Arc<Ticket>>) {
     match answered {
-        Answered::Signed(recorded) => {
+        Answered::Signed(covered) => {
+            let recorded = covered.into_recorded();
             let answer = sign_response::Answer::Signed(signed(&recorded));
             let ticket = recorded.into_ticket();
             (SignResponse { answer: Some(answer) }, Some(ticket))

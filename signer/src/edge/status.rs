@@ -19,6 +19,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::deadline::BadTimeout;
 use super::readers::TooManyReaders;
 use crate::refusal::Refusal;
+use crate::witness::Unwitnessed;
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
@@ -70,9 +71,8 @@ impl From<Refusal> for Status {
                 said(Code::Internal, message, info::<0>(code, []))
             }
             Refusal::NotFound { kind, name } => not_found(message, kind, name),
-            Refusal::NotAttested(_) => {
-                again(Code::Unavailable, "NOT_ATTESTED_YET", message, SECOND)
-            }
+            Refusal::NotAttested(_) => not_attested(message),
+            Refusal::Unwitnessed(why) => unwitnessed(message, why),
             Refusal::LabelTaken(label) => taken(message, label),
             Refusal::WrongEnvironment { given, vault } => elsewhere(message, given, vault),
             Refusal::FaultyBook(faults) => faulty_book(message, &faults),
@@ -96,6 +96,19 @@ fn not_found(message: String, kind: &str, name: String) -> Status {
     let mut details = info("NOT_FOUND", [("name", name.clone())]);
     details.set_resource_info(kind, name, "", "");
     said(Code::NotFound, message, details)
+}
+
+fn not_attested(message: String) -> Status {
+    again(Code::Unavailable, "NOT_ATTESTED_YET", message, SECOND)
+}
+
+/// The next cosignature may be under way; only people can do something about another journal.
+fn unwitnessed(message: String, why: Unwitnessed) -> Status {
+    let wait = match why {
+        Unwitnessed::NotYet | Unwitnessed::Old(_) | Unwitnessed::Away | Unwitnessed::Late => SECOND,
+        Unwitnessed::Contradicted => LATER,
+    };
+    again(Code::Unavailable, why.code(), message, wait)
 }
 
 /// A quorum can let them again, so it is no denial.

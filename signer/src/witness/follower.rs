@@ -1,10 +1,14 @@
-//! The signer's side: hands each kept checkpoint to the witness, and stops everything when the
-//! witness knows of a journal that is not ours.
+//! The signer's side: hands each kept checkpoint to the witness, and stops everything when it is
+//! proved that there is another journal than ours.
 //!
-//! Nobody waits for it. A witness that hangs, lies or is gone costs a line in the status.
+//! A witness that hangs, lies or is gone stops nothing by that. Whether signatures wait for it, the
+//! [`Cover`] says.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use alloy_primitives::B256;
 use parking_lot::Mutex;
 use portcullis_policy::note::{Checkpoint, Note};
 use portcullis_policy::record::{Actor, Frozen};
@@ -12,10 +16,13 @@ use portcullis_policy::stops::Scope;
 use portcullis_policy::submission::Submission;
 use portcullis_policy::time::Millis;
 
+use super::cover::{Cover, Mode};
+use super::evidence::{Weighed, weigh};
 use super::remote::{Answer, Remote};
 use crate::attestor::Attested;
 use crate::clock;
 use crate::hsm::causes;
+use crate::journal::Kept;
 use crate::proofs::Proofs;
 use crate::sequencer::Sequencer;
 
@@ -24,81 +31,208 @@ pub struct Follower {
     remote: Remote,
     sequencer: Sequencer,
     proofs: Proofs,
+    cover: Arc<Cover>,
     told: Mutex<Told>,
 }
 
+/// What came of asking.
+#[derive(Debug)]
+#[must_use]
+pub enum Turn {
+    /// It cosigned: the note with the cosignature.
+    Cosigned(Note),
+    /// It did not, and may if it is asked again.
+    Nothing,
+    /// It says that it knows of another journal.
+    Contradicted,
+}
+
+/// When the witness is asked next.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Not before this.
+    pub pause: Duration,
+    /// From then on when there is another checkpoint, and after this if there is none.
+    pub again: Duration,
+}
+
 /// What the witness told us.
+#[derive(Default)]
 struct Told {
-    /// The size that it cosigned last, as far as we know.
-    known: u64,
+    /// The size that it cosigned last, as it says: worth trying, and nothing more.
+    hint: u64,
+    /// The largest size of which we have its cosignature.
+    cosigned: u64,
     /// Since when there is no newer cosignature, on the boot clock.
     since: Millis,
     /// The newest cosignature's own time.
     seconds: Option<u64>,
+    /// Of the checkpoint that was cosigned last.
+    first: Option<First>,
+    /// Why there is no newer one.
     trouble: Option<String>,
+    /// What it says and does not prove.
+    doubt: Option<String>,
     /// What everything was stopped for.
     alarm: Option<String>,
+    /// The checkpoints that proved it, since it cosigned last: people who have looked and thawed
+    /// are not stopped for the same again.
+    proofs: BTreeSet<(u64, B256)>,
+    /// What it must have forgotten.
+    forgotten: Option<String>,
+}
+
+/// The first cosignature of a checkpoint.
+#[derive(Clone, Copy)]
+struct First {
+    /// When it was asked for, on the boot clock.
+    asked: Millis,
+    /// Its own time.
+    seconds: u64,
+}
+
+impl First {
+    /// When one of this time was made, on the boot clock.
+    fn later(self, seconds: u64) -> Millis {
+        let since = seconds.saturating_sub(self.seconds).saturating_mul(1_000);
+        Millis(self.asked.0.saturating_add(since))
+    }
 }
 
 impl Follower {
-    /// To this witness.
-    pub fn new(remote: Remote, sequencer: Sequencer, proofs: Proofs) -> Self {
-        let since = clock::boot();
-        let told = Told { known: 0, since, seconds: None, trouble: None, alarm: None };
-        Self { remote, sequencer, proofs, told: Mutex::new(told) }
+    /// To this witness, for which signatures wait so.
+    pub fn new(remote: Remote, mode: Mode, sequencer: Sequencer, proofs: Proofs) -> Self {
+        let told = Told { since: clock::boot(), ..Told::default() };
+        let cover = Arc::new(Cover::new(mode));
+        Self { remote, sequencer, proofs, cover, told: Mutex::new(told) }
+    }
+
+    /// What its cosignatures cover.
+    pub fn cover(&self) -> &Arc<Cover> {
+        &self.cover
+    }
+
+    /// The same, with what was kept of the witness before this process.
+    #[must_use]
+    pub fn knowing(self, kept: &Kept) -> Self {
+        if let Kept::Text(text) = kept
+            && let Ok(note) = Note::parse(text)
+            && let Ok(checkpoint) = Checkpoint::parse(&note.text)
+            && self.remote.witness().check(&note).is_ok()
+        {
+            let mut told = self.told.lock();
+            // Asked with that, one that has forgotten it tells so.
+            (told.hint, told.cosigned) = (checkpoint.size, checkpoint.size);
+            drop(told);
+        }
+        self
     }
 
     /// Asks for a cosignature, up to three times: the first answer may be how far the witness is.
-    /// `None`: there is none now.
-    pub async fn cosigned(&self, newest: &Attested) -> Option<Note> {
+    pub async fn cosigned(&self, newest: &Attested) -> Turn {
         for _ in 0..ROUNDS_MAX {
-            let old = self.told.lock().known.min(newest.checkpoint.size);
-            let path = match self.path(old, &newest.checkpoint).await {
-                Ok(path) => path,
-                Err(why) => {
-                    self.told.lock().trouble = Some(why);
-                    return None;
-                }
-            };
-            let submission = Submission { old, path, note: newest.note.clone() };
-            match self.remote.submit(&submission).await {
-                Ok(Answer::Cosigned { note, seconds }) => {
-                    let mut told = self.told.lock();
-                    told.known = newest.checkpoint.size;
-                    (told.since, told.seconds) = (clock::boot(), Some(seconds));
-                    told.trouble = None;
-                    return Some(note);
-                }
-                Ok(Answer::Other(size)) => {
-                    let head = self.sequencer.head().borrow().sequence.0;
-                    self.told.lock().known = size;
-                    if let Some(reason) = conflict(old, size, head) {
-                        self.stop(reason).await;
-                        return None;
-                    }
-                    // Cosigned of this very journal, and more than the checkpoint in hand.
-                    if size > newest.checkpoint.size {
-                        return None;
-                    }
-                }
-                Ok(Answer::Inconsistent) => {
-                    self.stop(another(old)).await;
-                    return None;
-                }
-                Err(error) => {
-                    self.told.lock().trouble = Some(causes(&error));
-                    return None;
-                }
+            if let Some(turn) = self.round(newest).await {
+                return turn;
             }
         }
-        None
+        self.without("it tells another size each time".to_owned())
     }
 
-    async fn path(
-        &self,
-        old: u64,
-        checkpoint: &Checkpoint,
-    ) -> Result<Vec<alloy_primitives::B256>, String> {
+    /// One time; `None`: it told a size with which it may be asked again.
+    async fn round(&self, newest: &Attested) -> Option<Turn> {
+        let size = newest.checkpoint.size;
+        let old = self.told.lock().hint.min(size);
+        let path = match self.path(old, &newest.checkpoint).await {
+            Ok(path) => path,
+            Err(why) => return Some(self.without(why)),
+        };
+        let submission = Submission { old, path, note: newest.note.clone() };
+        let asked = clock::boot();
+        match self.remote.submit(&submission).await {
+            Ok(Answer::Cosigned { note, seconds }) => {
+                self.count(size, asked, seconds);
+                Some(Turn::Cosigned(note))
+            }
+            Ok(Answer::Other(told)) => self.told_size(newest, old, told).await,
+            // Of nothing anything is the continuation.
+            Ok(Answer::Inconsistent) if old == 0 => {
+                Some(self.without("it finds no proof where none is needed".to_owned()))
+            }
+            Ok(Answer::Inconsistent) => {
+                let doubt = format!("it says that it cosigned another journal of {old} records");
+                Some(self.contradicted(newest, doubt).await)
+            }
+            Err(error) => Some(self.without(causes(&error))),
+        }
+    }
+
+    /// It cosigned something else than we thought.
+    async fn told_size(&self, newest: &Attested, old: u64, told: Option<u64>) -> Option<Turn> {
+        let (size, head) = (newest.checkpoint.size, self.sequencer.head().borrow().sequence.0);
+        let Some(told) = told else {
+            if old == 0 || old < size {
+                return Some(self.without("it does not say which size it cosigned".to_owned()));
+            }
+            let doubt = format!("it says that it cosigned another journal of {size} records");
+            return Some(self.contradicted(newest, doubt).await);
+        };
+        self.remember(told);
+        if told > head {
+            let doubt = format!("it says that it cosigned {told} records, and here are {head}");
+            return Some(self.contradicted(newest, doubt).await);
+        }
+        // It knows that size, and not what we have of it.
+        if told == old && old > 0 {
+            let doubt = format!("it says that it cosigned another journal of {old} records");
+            return Some(self.contradicted(newest, doubt).await);
+        }
+        // Of this very journal, and more than the checkpoint in hand.
+        (told > size).then_some(Turn::Nothing)
+    }
+
+    /// A cosignature is never taken back. A witness that says so was put back itself, and may have
+    /// cosigned two journals.
+    fn remember(&self, size: u64) {
+        let mut told = self.told.lock();
+        told.hint = size;
+        if size < told.cosigned {
+            let cosigned = told.cosigned;
+            let line = format!(
+                "the witness has forgotten: it cosigned {cosigned} records, and says {size}. It \
+                 was put back, or somebody answers in its place"
+            );
+            tracing::error!("{line}");
+            told.forgotten = Some(line);
+        }
+    }
+
+    /// It cosigned so many records, when it was asked then.
+    fn count(&self, size: u64, asked: Millis, seconds: u64) {
+        let mut told = self.told.lock();
+        // Nobody had one of another checkpoint before. One of the same may be an old one that
+        // somebody kept: it is as much younger as its own time says, which nobody else can sign.
+        let first = told.first.filter(|_| size <= told.cosigned);
+        let made = first.map_or(asked, |first| first.later(seconds).min(asked));
+        told.first = first.or(Some(First { asked, seconds }));
+        if first.is_none() || made > told.since {
+            (told.since, told.seconds) = (made, Some(seconds));
+            self.cover.cosigned(size, made);
+        } else {
+            self.cover.answered();
+        }
+        (told.hint, told.cosigned) = (size, told.cosigned.max(size));
+        (told.trouble, told.doubt, told.alarm) = (None, None, None);
+        told.proofs.clear();
+    }
+
+    /// No cosignature, and nothing learnt.
+    fn without(&self, why: String) -> Turn {
+        self.told.lock().trouble = Some(why);
+        self.cover.away();
+        Turn::Nothing
+    }
+
+    async fn path(&self, old: u64, checkpoint: &Checkpoint) -> Result<Vec<B256>, String> {
         if old == 0 {
             return Ok(Vec::new());
         }
@@ -112,25 +246,79 @@ impl Follower {
         }
     }
 
-    /// Once in a process: people who have looked and thawed are not stopped again at once.
-    async fn stop(&self, reason: String) {
-        {
-            let mut told = self.told.lock();
-            if told.alarm.is_some() {
-                return;
+    /// What it says is signed by nobody. What it shows may be.
+    async fn contradicted(&self, newest: &Attested, doubt: String) -> Turn {
+        let checkpoint = &newest.checkpoint;
+        let weighed = match self.remote.kept(&checkpoint.origin).await {
+            Ok(note) => weigh(&note, checkpoint, &self.sequencer, &self.proofs).await,
+            Err(error) => Weighed::Unproved(format!("it shows nothing: {}", causes(&error))),
+        };
+        match weighed {
+            Weighed::Another(shown, reason) => {
+                self.stop(&shown, reason).await;
+                Turn::Contradicted
             }
-            told.alarm = Some(reason.clone());
+            Weighed::Ahead(size) => {
+                self.remember(size);
+                Turn::Nothing
+            }
+            Weighed::Ours => self.doubt(&doubt, "what it shows is of this journal"),
+            Weighed::Unproved(why) => self.doubt(&doubt, &why),
         }
-        tracing::error!(%reason, "everything is stopped");
+    }
+
+    fn doubt(&self, doubt: &str, why: &str) -> Turn {
+        let line = format!(
+            "the witness contradicts this journal, and proves it not: {doubt}; {why}. Compare it \
+             with what you keep elsewhere"
+        );
+        tracing::error!("{line}");
+        self.told.lock().doubt = Some(line);
+        self.cover.contradicted();
+        Turn::Contradicted
+    }
+
+    /// Once for each proof.
+    async fn stop(&self, shown: &Checkpoint, reason: String) {
+        tracing::error!(%reason, "there is another journal");
+        self.cover.contradicted();
+        let is_known = {
+            let mut told = self.told.lock();
+            told.alarm = Some(reason.clone());
+            if told.proofs.len() >= PROOFS_MAX {
+                told.proofs.clear();
+            }
+            !told.proofs.insert((shown.size, shown.root))
+        };
+        if is_known {
+            return;
+        }
         let stop = Frozen { by: Actor::Signer, reason, scope: Scope::All };
         let stopped = self.sequencer.freeze(stop).await;
         tracing::error!(recorded = stopped.sequence.is_some(), "everything is stopped");
     }
 
+    /// When to ask next, after this.
+    pub fn pace(&self, turn: &Turn) -> Pace {
+        match (turn, self.cover.mode()) {
+            // Whatever is recorded meanwhile waits for the next one.
+            (Turn::Cosigned(_), Mode::Fence) => Pace { pause: Duration::ZERO, again: AGAIN_EVERY },
+            (Turn::Cosigned(_), Mode::Lag(max)) => {
+                let third = Duration::from_millis(max.0.checked_div(3).unwrap_or(0));
+                Pace { pause: PAUSE.min(third), again: AGAIN_EVERY.min(third) }
+            }
+            (Turn::Cosigned(_), Mode::Off) | (Turn::Contradicted, _) => {
+                Pace { pause: PAUSE, again: AGAIN_EVERY }
+            }
+            (Turn::Nothing, _) => Pace { pause: PAUSE, again: Duration::ZERO },
+        }
+    }
+
     /// What needs attention, a line each.
     pub fn troubles(&self) -> Vec<String> {
         let told = self.told.lock();
-        let mut lines: Vec<String> = told.alarm.iter().cloned().collect();
+        let lines = [&told.alarm, &told.doubt, &told.forgotten];
+        let mut lines: Vec<String> = lines.into_iter().flatten().cloned().collect();
         let waited = clock::boot().0.saturating_sub(told.since.0).checked_div(1_000).unwrap_or(0);
         let now = clock::wall().0.checked_div(1_000).unwrap_or(0);
         let age = told.seconds.map_or(waited, |seconds| now.saturating_sub(seconds).max(waited));
@@ -143,34 +331,17 @@ impl Follower {
     }
 }
 
-/// Whether what the witness cosigned is not of this journal. It was asked with a size, told
-/// another, and we have so many records.
-fn conflict(old: u64, told: u64, head: u64) -> Option<String> {
-    if told > head {
-        return Some(format!(
-            "the witness cosigned a journal of {told} records, and here are {head}: the disk was \
-             rolled back, or another signer runs on a copy"
-        ));
-    }
-    // It knows that size, and of another journal.
-    (told == old && old > 0).then(|| another(old))
-}
-
-fn another(old: u64) -> String {
-    format!(
-        "the witness cosigned another journal of {old} records: the disk was rolled back, or \
-         another signer runs on a copy"
-    )
-}
-
 /// How often a checkpoint is cosigned again while nothing is recorded.
-pub const AGAIN_EVERY: Duration = Duration::from_secs(20);
+const AGAIN_EVERY: Duration = Duration::from_secs(20);
 
 /// However fast the journal grows, and however often it fails.
-pub const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The first may be told how far the witness is.
 const ROUNDS_MAX: usize = 3;
+
+/// Proofs that are remembered.
+const PROOFS_MAX: usize = 1_024;
 
 /// Three times as long as the witness is left alone.
 const OLD_SECONDS: u64 = 60;

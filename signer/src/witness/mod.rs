@@ -8,6 +8,8 @@
 //! It must never cosign what it has not made last on its own disk, nor take anything back.
 
 mod config;
+mod cover;
+mod evidence;
 mod follower;
 mod holds;
 mod http;
@@ -25,7 +27,8 @@ use portcullis_policy::submission::Submission;
 use tokio::sync::Notify;
 
 pub use self::config::{WitnessConfig, WitnessConfigError};
-pub use self::follower::{AGAIN_EVERY, Follower, PAUSE};
+pub use self::cover::{Cover, Covered, Mode, Unwitnessed};
+pub use self::follower::{Follower, Pace, Turn};
 pub use self::holds::{Holds, Scope};
 pub use self::http::Server;
 use self::key::Secret;

@@ -7,6 +7,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use portcullis_policy::id::{BookHash, Epoch, Sequence};
 use portcullis_policy::note::{NoteKey, NoteSignature, Verifier, Witness};
 use portcullis_policy::record::{Entry, Environment, FORMAT, Genesis, Record};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -36,47 +37,45 @@ struct Signer {
 }
 
 impl Signer {
-    /// On a copy of a folder that holds no more than the beginning.
-    fn on(genesis: &[u8]) -> Self {
+    /// On a copy of a folder that holds no more than the beginning, and with the same token.
+    async fn on(genesis: &[u8]) -> Self {
         let mut memory = Memory::default();
         let mut batch = Batch::ordinary();
         batch.push_record(genesis).unwrap();
         let _durable = memory.append_if_owner(Epoch(0), &batch).unwrap();
         let sequencer = start(Box::new(memory.clone()), 0, &Heard::default()).unwrap().sequencer;
+        let object = B128::from([7; 16]);
+        for step in [CheckpointKeyStep::Intended(object), CheckpointKeyStep::Made(object, public())]
+        {
+            sequencer.checkpoint_key(step).await.unwrap();
+        }
         Self { sequencer, memory }
     }
 
     async fn grow(&self, records: u8) {
         for number in 0..records {
-            let size = u8::try_from(self.size()).unwrap();
-            let object = B128::from([size, number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-            self.sequencer.checkpoint_key(CheckpointKeyStep::Intended(object)).await.unwrap();
+            let scope = Scope::Caller(format!("spiffe://test/{number}").parse().unwrap());
+            let stop = Frozen { by: Actor::Signer, reason: "grow".into(), scope };
+            assert!(self.sequencer.freeze(stop).await.sequence.is_some());
         }
-    }
-
-    fn size(&self) -> u64 {
-        self.sequencer.head().borrow().sequence.0
     }
 
     fn attested(&self) -> Attested {
         let checkpoint = self.sequencer.durable_root().checkpoint();
-        let (text, name) = (checkpoint.text(), checkpoint.origin.clone());
-        let bytes = secret().sign(text.as_bytes()).to_bytes().to_vec();
-        let id = public().id(&name);
-        let note = Note { text, signatures: vec![NoteSignature { name, id, bytes }] };
-        Attested { checkpoint, note }
+        Attested { note: sign(&checkpoint, &secret()), checkpoint }
     }
 
     fn follower(&self, url: &str, key: &str) -> Follower {
         let remote = Remote::new(url, key).unwrap();
-        Follower::new(remote, self.sequencer.clone(), Proofs::new(&self.memory.reader()))
+        let (sequencer, proofs) = (self.sequencer.clone(), Proofs::new(&self.memory.reader()));
+        Follower::new(remote, Mode::Fence, sequencer, proofs)
     }
 
-    /// Whether the journal says that everything was stopped, and why.
-    fn stopped(&self) -> Option<String> {
+    /// Why everything was stopped, as the journal says; each time.
+    fn stops(&self) -> Vec<String> {
         let records = self.memory.reader().records_from(Sequence(1));
         let entries = records.map(|stored| Entry::decode(&stored.unwrap().record).unwrap());
-        let mut reasons = entries.filter_map(|entry| {
+        let reasons = entries.filter_map(|entry| {
             let Record::Frozen(Frozen { by: Actor::Signer, reason, scope: Scope::All }) =
                 entry.record
             else {
@@ -84,10 +83,15 @@ impl Signer {
             };
             Some(reason)
         });
-        let first = reasons.next();
-        assert_eq!(reasons.next(), None, "once is enough");
-        first
+        reasons.collect()
     }
+}
+
+fn sign(checkpoint: &Checkpoint, key: &SigningKey) -> Note {
+    let (text, name) = (checkpoint.text(), checkpoint.origin.clone());
+    let bytes = key.sign(text.as_bytes()).to_bytes().to_vec();
+    let id = NoteKey::ed25519(key.verifying_key().as_bytes()).unwrap().id(&name);
+    Note { text, signatures: vec![NoteSignature { name, id, bytes }] }
 }
 
 fn secret() -> SigningKey {
@@ -115,91 +119,150 @@ async fn witness(folder: &std::path::Path, signer: &Signer) -> (String, String) 
     (url, key)
 }
 
+/// Answers every request to a path alike, as somebody in the witness's place would.
+async fn impostor(posted: (u16, &'static str, String), got: Option<String>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !is_whole(&String::from_utf8_lossy(&asked)) {
+                assert!(tcp.read_buf(&mut asked).await.unwrap() > 0);
+            }
+            let (status, kind, body) = match (asked.starts_with(b"GET"), &got) {
+                (false, _) => posted.clone(),
+                (true, Some(note)) => (200, "text/plain", note.clone()),
+                (true, None) => (404, "text/plain", String::new()),
+            };
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+                 Connection: close\r\n\r\n"
+            );
+            tcp.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        }
+    });
+    url
+}
+
+/// Whether a request has all of its body.
+fn is_whole(asked: &str) -> bool {
+    let Some((head, body)) = asked.split_once("\r\n\r\n") else { return false };
+    let mut lines = head.lines().map(str::to_ascii_lowercase);
+    let length = lines.find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= length.unwrap_or(0)
+}
+
+fn is_cosigned(turn: &Turn) -> bool {
+    matches!(turn, Turn::Cosigned(_))
+}
+
+const SIZE: &str = "text/x.tlog.size";
+
 #[tokio::test]
 async fn what_is_kept_is_cosigned_as_the_journal_grows_and_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let signer = Signer::on(&genesis());
+    let signer = Signer::on(&genesis()).await;
     let (url, key) = witness(folder.path(), &signer).await;
     let follower = signer.follower(&url, &key);
     for _ in 0..3 {
         let newest = signer.attested();
-        let note = follower.cosigned(&newest).await.unwrap();
+        let Turn::Cosigned(note) = follower.cosigned(&newest).await else { panic!() };
         assert!(Witness::parse(&key).unwrap().check(&note).unwrap() > 0);
         assert_eq!(
             (&note.text, &note.signatures[0]),
             (&newest.note.text, &newest.note.signatures[0])
         );
-        // Once more, with what it has: there is one cosignature still.
-        let again = Attested { note, ..newest };
-        assert_eq!(follower.cosigned(&again).await.unwrap().signatures.len(), 2);
+        // Once more, with what it has: there is one cosignature still. Whoever else has the
+        // witness's name keeps theirs.
+        let mut again = Attested { note, ..newest };
+        let stranger = NoteSignature { id: [9; 4], ..again.note.signatures[1].clone() };
+        again.note.signatures.insert(0, stranger.clone());
+        let Turn::Cosigned(note) = follower.cosigned(&again).await else { panic!() };
+        assert_eq!((note.signatures.len(), &note.signatures[0]), (3, &stranger));
         signer.grow(3).await;
     }
     // It was not told how far the witness is, and is told by it.
     let follower = signer.follower(&url, &key);
-    assert!(follower.cosigned(&signer.attested()).await.is_some());
-    assert_eq!((signer.stopped(), follower.troubles()), (None, Vec::new()));
+    assert!(is_cosigned(&follower.cosigned(&signer.attested()).await));
+    assert_eq!((signer.stops(), follower.troubles()), (Vec::new(), Vec::new()));
 }
 
 #[tokio::test]
-async fn a_journal_that_is_shorter_than_what_was_cosigned_stops_everything_once() {
+async fn a_journal_that_is_shorter_than_what_was_cosigned_stops_everything_once_for_each_proof() {
     let (folder, genesis) = (tempfile::tempdir().unwrap(), genesis());
-    let signer = Signer::on(&genesis);
+    let signer = Signer::on(&genesis).await;
     let (url, key) = witness(folder.path(), &signer).await;
     signer.grow(5).await;
-    assert!(signer.follower(&url, &key).cosigned(&signer.attested()).await.is_some());
-    let older = Signer::on(&genesis);
+    let theirs = signer.follower(&url, &key);
+    assert!(is_cosigned(&theirs.cosigned(&signer.attested()).await));
+    let older = Signer::on(&genesis).await;
     let follower = older.follower(&url, &key);
     for _ in 0..2 {
-        assert_eq!(follower.cosigned(&older.attested()).await, None);
+        assert!(matches!(follower.cosigned(&older.attested()).await, Turn::Contradicted));
     }
-    let reason = older.stopped().unwrap();
+    // People who have looked and thawed are not stopped for the same again.
+    let [reason] = &older.stops()[..] else { panic!("{:?}", older.stops()) };
     assert!(reason.contains("rolled back, or another signer runs on a copy"), "{reason}");
-    assert_eq!(follower.troubles(), [reason]);
-    assert_eq!(signer.stopped(), None);
+    assert!(follower.troubles()[0].contains("rolled back, or another signer runs on a copy"));
+    // The other one goes on: that is another.
+    signer.grow(9).await;
+    assert!(is_cosigned(&theirs.cosigned(&signer.attested()).await));
+    assert!(matches!(follower.cosigned(&older.attested()).await, Turn::Contradicted));
+    assert_eq!(older.stops().len(), 2);
+    assert_eq!(signer.stops(), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_second_signer_on_a_copy_stops_itself_also_if_its_journal_is_longer() {
     let (folder, genesis) = (tempfile::tempdir().unwrap(), genesis());
-    let signer = Signer::on(&genesis);
+    let signer = Signer::on(&genesis).await;
     let (url, key) = witness(folder.path(), &signer).await;
-    assert!(signer.follower(&url, &key).cosigned(&signer.attested()).await.is_some());
+    assert!(is_cosigned(&signer.follower(&url, &key).cosigned(&signer.attested()).await));
     signer.grow(1).await;
-    assert!(signer.follower(&url, &key).cosigned(&signer.attested()).await.is_some());
+    assert!(is_cosigned(&signer.follower(&url, &key).cosigned(&signer.attested()).await));
     for records in [1, 6] {
-        let copy = Signer::on(&genesis);
+        let copy = Signer::on(&genesis).await;
         copy.grow(records).await;
         // The same records at other times are other records.
         if copy.attested().checkpoint.root == signer.attested().checkpoint.root {
             copy.grow(1).await;
         }
         let follower = copy.follower(&url, &key);
-        assert_eq!(follower.cosigned(&copy.attested()).await, None);
-        assert!(copy.stopped().is_some(), "{records}");
+        assert!(matches!(follower.cosigned(&copy.attested()).await, Turn::Contradicted));
+        assert_eq!(copy.stops().len(), 1, "{records}");
     }
     signer.grow(1).await;
-    assert!(signer.follower(&url, &key).cosigned(&signer.attested()).await.is_some());
-    assert_eq!(signer.stopped(), None);
+    assert!(is_cosigned(&signer.follower(&url, &key).cosigned(&signer.attested()).await));
+    assert_eq!(signer.stops(), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_witness_that_is_gone_hangs_or_is_another_one_stops_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let signer = Signer::on(&genesis());
+    let signer = Signer::on(&genesis()).await;
     let (url, key) = witness(folder.path(), &signer).await;
     let other = Witness::new("witness.example.com/one", secret().verifying_key().as_bytes());
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hangs = format!("http://{}", silent.local_addr().unwrap());
     let gone = "http://127.0.0.1:1".to_owned();
     let theirs = other.unwrap().to_string();
+    // Nothing is contradicted by a size that is none, and nothing is no continuation of nothing.
+    let plus = impostor((409, SIZE, "+9\n".into()), None).await;
+    let plain = impostor((409, "text/plain", "9\n".into()), None).await;
+    let of_nothing = impostor((422, "text/plain", String::new()), None).await;
     for (url, key, why) in [
         (&url, &theirs, "witness.example.com/one did not sign it"),
         (&format!("{url}/elsewhere"), &key, "404"),
         (&hangs, &key, "does not answer within"),
         (&gone, &key, "cannot be reached"),
+        (&plus, &key, "does not say which size"),
+        (&plain, &key, "does not say which size"),
+        (&of_nothing, &key, "no proof where none is needed"),
     ] {
         let follower = signer.follower(url, key);
-        assert_eq!(follower.cosigned(&signer.attested()).await, None);
+        assert!(matches!(follower.cosigned(&signer.attested()).await, Turn::Nothing));
         let trouble = follower.told.lock().trouble.clone().unwrap();
         assert!(trouble.contains(why), "{trouble}");
         // It is said when it has lasted for a minute.
@@ -207,7 +270,93 @@ async fn a_witness_that_is_gone_hangs_or_is_another_one_stops_nothing() {
         follower.told.lock().since = Millis(clock::boot().0.saturating_sub(61_000));
         assert!(follower.troubles()[0].contains(why));
     }
-    assert_eq!(signer.stopped(), None);
+    assert_eq!(signer.stops(), [""; 0]);
+}
+
+/// Whoever answers in the witness's place.
+#[tokio::test]
+async fn a_size_and_a_no_that_nobody_signed_stop_nothing_and_are_named_at_once() {
+    let (folder, signer) = (tempfile::tempdir().unwrap(), Signer::on(&genesis()).await);
+    let (url, key) = witness(folder.path(), &signer).await;
+    let ours = signer.attested();
+    let longer = Checkpoint { size: 1_000, ..ours.checkpoint.clone() };
+    let elsewhere = Checkpoint { origin: "portcullis/bb".into(), ..longer.clone() };
+    let forged = SigningKey::from_bytes(&[6; 32]);
+    signer.grow(2).await;
+    for shown in [
+        None,
+        Some("no note".to_owned()),
+        Some(sign(&longer, &forged).to_string()),
+        Some(sign(&elsewhere, &secret()).to_string()),
+        // What it shows is of our journal, and proves nothing.
+        Some(ours.note.to_string()),
+    ] {
+        let url = impostor((409, SIZE, "1000\n".into()), shown.clone()).await;
+        let follower = signer.follower(&url, &key);
+        let turn = follower.cosigned(&signer.attested()).await;
+        assert!(matches!(turn, Turn::Contradicted), "{turn:?}: {shown:?}");
+        let troubles = follower.troubles();
+        assert!(
+            troubles[0].contains("contradicts this journal, and proves it not"),
+            "{troubles:?}"
+        );
+    }
+    assert_eq!(signer.stops(), [""; 0]);
+    // The same words with what proves them, whoever brings it.
+    let proof = sign(&longer, &secret()).to_string();
+    let liar = impostor((409, SIZE, "1000\n".into()), Some(proof)).await;
+    let follower = signer.follower(&liar, &key);
+    assert!(matches!(follower.cosigned(&signer.attested()).await, Turn::Contradicted));
+    assert_eq!(signer.stops().len(), 1);
+    // A doubt ends when the witness itself cosigns.
+    let follower = signer.follower(&url, &key);
+    follower.told.lock().doubt = Some("a doubt".into());
+    assert!(is_cosigned(&follower.cosigned(&signer.attested()).await));
+    assert_eq!(follower.troubles(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_witness_that_has_forgotten_what_it_cosigned_is_named_for_good() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let signer = Signer::on(&genesis()).await;
+    let (url, key) = witness(first.path(), &signer).await;
+    let Turn::Cosigned(note) = signer.follower(&url, &key).cosigned(&signer.attested()).await
+    else {
+        panic!()
+    };
+    let kept = Kept::Text(note.to_string());
+    // It comes back with its key, and with nothing that it cosigned.
+    std::fs::copy(first.path().join("key"), second.path().join("key")).unwrap();
+    let (url, same) = witness(second.path(), &signer).await;
+    assert_eq!(key, same);
+    let follower = signer.follower(&url, &key).knowing(&kept);
+    signer.grow(1).await;
+    for _ in 0..2 {
+        assert!(is_cosigned(&follower.cosigned(&signer.attested()).await));
+        assert!(follower.troubles()[0].contains("the witness has forgotten"));
+    }
+}
+
+#[tokio::test]
+async fn a_cosignature_is_as_young_as_its_own_time_says_whenever_it_comes() {
+    let signer = Signer::on(&genesis()).await;
+    let key = Witness::new("w", secret().verifying_key().as_bytes()).unwrap().to_string();
+    let follower = signer.follower("http://127.0.0.1:1", &key);
+    let since = |asked, size, seconds| {
+        follower.count(size, Millis(asked), seconds);
+        follower.told.lock().since.0
+    };
+    assert_eq!(since(50_000, 5, 100), 50_000);
+    // Of the same checkpoint, kept by somebody and brought later: once more, an older, a newer one.
+    assert_eq!(since(80_000, 5, 100), 50_000);
+    assert_eq!(since(80_000, 5, 99), 50_000);
+    assert_eq!(since(80_000, 5, 110), 60_000);
+    // None is from the time to come.
+    assert_eq!(since(90_000, 5, 900), 90_000);
+    assert_eq!(since(91_000, 5, 110), 90_000);
+    // Of another checkpoint there was none before.
+    assert_eq!(since(95_000, 6, 110), 95_000);
+    assert_eq!(follower.cover().newest().unwrap().0, 6);
 }
 
 #[test]
@@ -220,4 +369,8 @@ fn a_witness_is_named_by_a_plain_url_and_a_key() {
         assert!(Remote::new(bad, &key).is_none(), "{bad}");
     }
     assert!(Remote::new("http://witness", "w").is_none());
+    for bad in ["portcullis/aa", &"w".repeat(256)] {
+        let named = Witness::new(bad, secret().verifying_key().as_bytes()).unwrap().to_string();
+        assert!(Remote::new("http://witness", &named).is_none(), "{bad}");
+    }
 }

@@ -1,0 +1,94 @@
+//! Has what is kept cosigned by the witness, one checkpoint at a time.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{Attested, Attestor};
+use crate::journal::StorageError;
+use crate::witness::{Follower, Turn};
+
+impl Attestor {
+    /// Hands what is kept to the witness: each time there is something new, and from time to time.
+    pub(super) async fn be_witnessed(&self) -> StorageError {
+        let Some(follower) = &self.follower else { return pending().await };
+        let mut kept = self.newest.subscribe();
+        loop {
+            let newest = kept.borrow_and_update().clone();
+            if let Some(newest) = &newest {
+                let pace = match self.hand_over(follower, newest).await {
+                    Ok(turn) => follower.pace(&turn),
+                    Err(error) => {
+                        tracing::error!(%error, "a cosignature could not be kept");
+                        return error;
+                    }
+                };
+                tokio::time::sleep(pace.pause).await;
+                self.answered.send_replace(newest.checkpoint.size);
+                // The note with its cosignature is no other checkpoint.
+                let other = |now: &Option<Arc<Attested>>| {
+                    now.as_ref().is_none_or(|now| now.checkpoint != newest.checkpoint)
+                };
+                drop(timeout(pace.again, kept.wait_for(other)).await);
+            } else if kept.wait_for(Option::is_some).await.is_err() {
+                return pending().await;
+            }
+        }
+    }
+
+    /// Signs what is durable and asks the witness for it once, within a bound: at a start, so that
+    /// a disk that was rolled back is stopped before anybody can ask for anything, and at an end,
+    /// so that what is recorded last is known elsewhere.
+    pub async fn ask_once(&self) {
+        let Some(follower) = &self.follower else { return };
+        let asking = async {
+            self.attest().await?;
+            let Some(newest) = self.newest() else { return Ok(()) };
+            self.hand_over(follower, &newest).await.map(drop)
+        };
+        match timeout(ONCE_MAX, asking).await {
+            Ok(Ok(())) => {}
+            Ok(Err::<(), StorageError>(error)) => {
+                tracing::error!(%error, "a checkpoint could not be kept");
+            }
+            Err(_) => tracing::warn!("the witness has not answered in time"),
+        }
+    }
+
+    /// Whatever is recorded while the witness is asked comes under the next checkpoint.
+    pub(super) async fn newest_answered(&self) {
+        let newest = self.newest().map_or(0, |newest| newest.checkpoint.size);
+        let mut answered = self.answered.subscribe();
+        drop(answered.wait_for(|size| *size >= newest).await);
+    }
+
+    async fn hand_over(
+        &self,
+        follower: &Follower,
+        newest: &Arc<Attested>,
+    ) -> Result<Turn, StorageError> {
+        let turn = follower.cosigned(newest).await;
+        if let Turn::Cosigned(note) = &turn {
+            let checkpoint = newest.checkpoint.clone();
+            let cosigned = Attested { checkpoint, note: note.clone() };
+            *self.cosigned.lock() = Some(Arc::new(cosigned.clone()));
+            self.keep_cosigned(cosigned).await?;
+        }
+        Ok(turn)
+    }
+
+    /// Keeps a checkpoint with its cosignature, unless a newer one is kept already.
+    async fn keep_cosigned(&self, cosigned: Attested) -> Result<(), StorageError> {
+        let mut places = self.places.lock().await;
+        let newest = self.newest();
+        if newest.is_none_or(|newest| newest.checkpoint != cosigned.checkpoint) {
+            return Ok(());
+        }
+        self.keep(&mut places, cosigned)
+    }
+}
+
+/// How long a start or an end waits: more than a witness takes that answers.
+const ONCE_MAX: Duration = Duration::from_secs(5);
