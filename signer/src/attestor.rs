@@ -252,7 +252,7 @@ impl Attestor {
 
     /// Why nothing is signed, if the witness keeps it.
     pub fn blocking(&self) -> Option<String> {
-        let why = self.cover.admit().err()?;
+        let why = self.cover.ready().err()?;
         Some(format!("{why}: nothing is signed ([witness] mode)"))
     }
 }

@@ -135,8 +135,11 @@ impl Health {
         metric(text, name, "gauge", help, &age.to_string());
     }
 
-    /// Absent as long as there is no cosignature.
+    /// Size and age are absent as long as there is no cosignature.
     fn witness_metrics(&self, text: &mut String) {
+        let help = "Requests refused because the witness had not seen what it must have";
+        let refused = self.attestor.cover().refused().to_string();
+        metric(text, "portcullis_unwitnessed_total", "counter", help, &refused);
         let Some((size, age)) = self.attestor.cosigned() else { return };
         let help = "Records under the newest checkpoint that the witness cosigned";
         metric(text, "portcullis_cosigned_size", "gauge", help, &size.to_string());

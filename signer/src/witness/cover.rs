@@ -3,6 +3,7 @@
 //! It is asked twice for each: before anything is charged, and before what is recorded is released.
 //! Stops, thaws, books and people never come here. Start reading in [`Heard::admits`].
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use portcullis_policy::id::Sequence;
@@ -73,6 +74,7 @@ impl Covered {
 pub struct Cover {
     mode: Mode,
     heard: watch::Sender<Heard>,
+    refused: AtomicU64,
 }
 
 /// What was heard of the witness since the start.
@@ -138,7 +140,7 @@ impl Newest {
 impl Cover {
     /// With nothing heard yet.
     pub fn new(mode: Mode) -> Self {
-        Self { mode, heard: watch::Sender::default() }
+        Self { mode, heard: watch::Sender::default(), refused: AtomicU64::new(0) }
     }
 
     /// What signatures wait for.
@@ -152,7 +154,25 @@ impl Cover {
     ///
     /// [`Unwitnessed`].
     pub fn admit(&self) -> Result<(), Unwitnessed> {
+        self.ready().inspect_err(|_| self.count())
+    }
+
+    /// The same for whoever only wants to know.
+    ///
+    /// # Errors
+    ///
+    /// [`Unwitnessed`].
+    pub fn ready(&self) -> Result<(), Unwitnessed> {
         self.heard.borrow().admits(self.mode, clock::boot())
+    }
+
+    fn count(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests were refused since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Before it is released. A stop that comes meanwhile finds it waiting at the gate, and
@@ -169,7 +189,7 @@ impl Cover {
     ) -> Result<Covered, Unwitnessed> {
         let at = recorded.sequence();
         let waited = timeout(patience(deadline), self.released(at)).await;
-        waited.unwrap_or(Err(Unwitnessed::Late))?;
+        waited.unwrap_or(Err(Unwitnessed::Late)).inspect_err(|_| self.count())?;
         Ok(Covered(recorded))
     }
 
