@@ -50,7 +50,7 @@ use crate::remover::Remover;
 use crate::rescue;
 use crate::sequencer::{self, Fatal, Heard, Sequencer, StartError, Started};
 use crate::throttle::{Acts, Throttle};
-use crate::witness::Follower;
+use crate::witness::{Follower, Mode, OtherJournal, Remote};
 
 /// Why the signer did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +70,9 @@ pub enum AppError {
     /// The journal cannot be started from.
     #[error("the journal cannot be started from")]
     Start(#[from] StartError),
+    /// It is another one than the operator wrote down.
+    #[error("the journal is not the one that is meant")]
+    OtherJournal(#[from] OtherJournal),
     /// The token cannot be used.
     #[error("the token cannot be used")]
     Hsm(#[from] HsmError),
@@ -254,8 +257,11 @@ async fn begin(
     let heard = Heard { marked, kept };
     let started = sequencer::start(Box::new(storage), cut, &heard)?;
     let (sequencer, behind) = (started.sequencer.clone(), started.behind.clone());
+    // Before a key for checkpoints is made: another journal gets none.
+    config.pinned()?.map_or(Ok(()), |pinned| pinned.check(&sequencer.view()))?;
     sequencer.arm(config.triggers.denials()?);
-    let follow = |(remote, mode)| {
+    let follow = |(remote, mode): (Remote, Mode)| {
+        tracing::info!(witness = %remote.witness(), ?mode, "has a witness");
         Follower::new(remote, mode, sequencer.clone(), proofs.clone()).knowing(&heard.kept)
     };
     let follower = config.witness()?.map(follow);

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::edge::TrustFiles;
 use crate::hsm::{HsmConfig, TokenSelector};
 use crate::pin::PinSource;
-use crate::witness::{Mode, Remote};
+use crate::witness::{Mode, Pinned, Remote};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -50,6 +50,7 @@ struct Witness {
     key: String,
     mode: Option<WitnessMode>,
     max_lag: Option<String>,
+    journal: Option<String>,
 }
 
 /// Whether signatures wait for the witness.
@@ -215,6 +216,12 @@ pub enum ConfigError {
          witness init` printed it; it is named like no journal, in at most 255 bytes"
     )]
     Witness,
+    /// A journal that is none.
+    #[error(
+        "[witness] has journal = \"portcullis/HEX+ID+KEY\", as `portctl audit checkpoint` says it, \
+         or none"
+    )]
+    WitnessJournal,
     /// Nobody said whether signatures wait.
     #[error(
         "[witness] has mode = \"fence\" (each signature waits for its cosignature), mode = \
@@ -243,6 +250,7 @@ impl Config {
         }
         config.triggers.denials()?;
         config.witness()?;
+        config.pinned()?;
         Ok(config)
     }
 
@@ -268,6 +276,17 @@ impl Config {
         let Some(witness) = &self.witness else { return Ok(None) };
         let remote = Remote::new(&witness.url, &witness.key).ok_or(ConfigError::Witness)?;
         Ok(Some((remote, witness.mode()?)))
+    }
+
+    /// The journal that this signer is to have, if that is written down.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub fn pinned(&self) -> Result<Option<Pinned>, ConfigError> {
+        let journal = self.witness.as_ref().and_then(|witness| witness.journal.as_ref());
+        let pinned = journal.map(|vkey| Pinned::parse(vkey).ok_or(ConfigError::WitnessJournal));
+        pinned.transpose()
     }
 
     /// The token's part, checked.

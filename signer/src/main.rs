@@ -140,7 +140,10 @@ impl Failure {
             Self::Doctor(fault) => fault.exit_code(),
             Self::Runtime(_) => 74,
             Self::App(error) => match error {
-                AppError::Journal(_) | AppError::Checkpoints(_) | AppError::Start(_) => 65,
+                AppError::Journal(_)
+                | AppError::Checkpoints(_)
+                | AppError::Start(_)
+                | AppError::OtherJournal(_) => 65,
                 AppError::Hsm(HsmError::Pin(_)) | AppError::Config(_) | AppError::Trust { .. } => {
                     78
                 }

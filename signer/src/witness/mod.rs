@@ -15,6 +15,7 @@ mod holds;
 mod http;
 mod key;
 mod known;
+mod pinned;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub use self::http::Server;
 use self::key::Secret;
 pub use self::key::SecretError;
 use self::known::{Known, Lasting, place};
+pub use self::pinned::{OtherJournal, Pinned};
 pub use self::remote::{Answer, Remote, Unanswered};
 use crate::clock;
 use crate::journal::{Apart, ApartError, StorageError};
