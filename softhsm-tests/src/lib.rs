@@ -12,6 +12,7 @@
 
 pub mod anvil;
 pub mod child;
+pub mod cosigner;
 pub mod crash;
 pub mod curve;
 pub mod dial;

@@ -80,6 +80,26 @@ pub struct Settings {
     /// What the signer stops by itself; none: what it always does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub triggers: Option<Triggers>,
+    /// Who cosigns; none: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witness: Option<Witness>,
+}
+
+/// How the signer reaches its witness.
+#[derive(Clone, Debug, Serialize)]
+pub struct Witness {
+    /// Where it is.
+    pub url: String,
+    /// Its key.
+    pub key: String,
+    /// Whether signatures wait for it.
+    pub mode: &'static str,
+    /// The journal that is meant; none: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal: Option<String>,
+    /// In lag: how old a cosignature may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_lag: Option<&'static str>,
 }
 
 /// How many refusals of one caller stop it.
@@ -159,6 +179,7 @@ impl Settings {
             stop_orders,
             loopback,
             triggers: None,
+            witness: None,
         }
     }
 }

@@ -40,3 +40,5 @@ mod repeats;
 mod signable;
 #[path = "trouble/traces.rs"]
 mod traces;
+#[path = "trouble/witnessed.rs"]
+mod witnessed;

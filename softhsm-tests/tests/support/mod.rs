@@ -100,6 +100,18 @@ impl Scene {
         Ok(Self { vault, server, key, held })
     }
 
+    /// The same, where it must come up and cannot sign.
+    pub(crate) async fn while_down_for_good(
+        self,
+        meanwhile: impl FnOnce(&Vault) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
+        let Self { vault, server, key, held } = self;
+        server.kill_9()?;
+        meanwhile(&vault)?;
+        let server = vault.installation.serve_unready()?;
+        Ok(Self { vault, server, key, held })
+    }
+
     /// Asks the signer to end; starts it again once it has.
     pub(crate) async fn stop_and_start(self) -> Result<Self, Failure> {
         let Self { vault, server, key, held } = self;
