@@ -77,11 +77,12 @@ impl Witness {
     ///
     /// If it did not, or if one that says it is its cosignature is none.
     pub fn check(&self, note: &Note) -> Result<u64, NoteFault> {
-        let id = self.id();
-        let own = note.signatures.iter().filter(|one| one.name == self.name && one.id == id);
-        let times: Option<Vec<u64>> = own.map(|one| self.verified(&note.text, one)).collect();
-        let times = times.ok_or_else(|| NoteFault::Signature(self.name.clone()))?;
-        times.into_iter().max().ok_or_else(|| NoteFault::Unsigned(self.name.clone()))
+        let mut newest = 0;
+        for one in note.own(&self.name, self.id())? {
+            let time = self.verified(&note.text, one);
+            newest = time.ok_or_else(|| NoteFault::Signature(self.name.clone()))?.max(newest);
+        }
+        Ok(newest)
     }
 
     fn verified(&self, text: &str, cosignature: &NoteSignature) -> Option<u64> {

@@ -173,22 +173,23 @@ impl Checkpoint {
         format!("{self}")
     }
 
-    /// Reads one back.
+    /// Reads one back. Extension lines may follow: they are signed and cosigned with the rest, say
+    /// nothing of the tree, and stay in the note's text alone.
     ///
     /// # Errors
     ///
-    /// [`NoteFault::Text`] for whatever [`Checkpoint::text`] does not write: extension lines too.
+    /// [`NoteFault::Text`] if it is none.
     pub fn parse(text: &str) -> Result<Self, NoteFault> {
         let mut lines = text.split('\n');
-        let parts = [lines.next(), lines.next(), lines.next(), lines.next(), lines.next()];
-        let [Some(origin), Some(size), Some(root), Some(""), None] = parts else {
+        let (Some(origin), Some(size), Some(root)) = (lines.next(), lines.next(), lines.next())
+        else {
             return Err(NoteFault::Text);
         };
         let size = size.parse().map_err(|_| NoteFault::Text)?;
         let checkpoint = Self { origin: origin.to_owned(), size, root: hash(root)? };
         // One text for one checkpoint: no leading zeroes, no other base64.
-        let same = checkpoint.text() == text && !origin.is_empty();
-        if same { Ok(checkpoint) } else { Err(NoteFault::Text) }
+        let more = text.strip_prefix(&checkpoint.text()).ok_or(NoteFault::Text)?;
+        if !origin.is_empty() && are_lines(more) { Ok(checkpoint) } else { Err(NoteFault::Text) }
     }
 }
 
@@ -229,7 +230,8 @@ impl Note {
     ///
     /// # Errors
     ///
-    /// If it is none, or longer than [`NOTE_BYTES_MAX`].
+    /// If it is none, longer than [`NOTE_BYTES_MAX`], or signed by more than
+    /// [`SIGNATURES_MAX`].
     pub fn parse(note: &str) -> Result<Self, NoteFault> {
         let is_plain = |one: char| one == '\n' || !one.is_ascii_control();
         if note.len() > NOTE_BYTES_MAX || !note.chars().all(is_plain) {
@@ -237,6 +239,10 @@ impl Note {
         }
         let (text, signed) = note.rsplit_once("\n\n").ok_or(NoteFault::Note)?;
         let lines = signed.strip_suffix('\n').ok_or(NoteFault::Note)?.split('\n');
+        // Counted first: what comes from anybody is not worth more work than that.
+        if lines.clone().nth(SIGNATURES_MAX).is_some() {
+            return Err(NoteFault::TooMany);
+        }
         let signatures: Result<Vec<_>, NoteFault> = lines.map(NoteSignature::parse).collect();
         Ok(Self { text: format!("{text}\n"), signatures: signatures? })
     }
@@ -248,14 +254,24 @@ impl Note {
     /// If it did not, or if one that says it is its signature is none.
     pub fn check(&self, by: &Verifier) -> Result<(), NoteFault> {
         let Verifier { name, key } = by;
-        let id = key.id(name);
-        let own = self.signatures.iter().filter(|one| one.name == *name && one.id == id);
-        let verified = own.map(|one| key.verifies(self.text.as_bytes(), &one.bytes));
         // A signature of a known key that is none spoils the note.
-        match verified.reduce(|all, one| all && one) {
-            Some(true) => Ok(()),
-            Some(false) => Err(NoteFault::Signature(name.to_owned())),
-            None => Err(NoteFault::Unsigned(name.to_owned())),
+        let own = self.own(name, key.id(name))?;
+        if own.iter().all(|one| key.verifies(self.text.as_bytes(), &one.bytes)) {
+            Ok(())
+        } else {
+            Err(NoteFault::Signature(name.to_owned()))
+        }
+    }
+
+    /// What says that it is one key's: at least one, and few. Each costs a verification, and
+    /// anybody can add a line.
+    fn own(&self, name: &str, id: [u8; 4]) -> Result<Vec<&NoteSignature>, NoteFault> {
+        let own = self.signatures.iter().filter(|one| one.name == name && one.id == id);
+        let own: Vec<_> = own.take(OWN_MAX.saturating_add(1)).collect();
+        match own.len() {
+            0 => Err(NoteFault::Unsigned(name.to_owned())),
+            1..=OWN_MAX => Ok(own),
+            _ => Err(NoteFault::Repeated(name.to_owned())),
         }
     }
 }
@@ -313,6 +329,18 @@ pub enum NoteFault {
     /// Something that says it is theirs.
     #[error("what says that it is the signature of {0} is none")]
     Signature(String),
+    /// More signatures than anybody needs.
+    #[error("it has more than {SIGNATURES_MAX} signatures")]
+    TooMany,
+    /// One key over and over.
+    #[error("more than {OWN_MAX} of its lines say that they are the signature of {0}")]
+    Repeated(String),
+}
+
+/// Lines with their ends, and none of them empty.
+fn are_lines(text: &str) -> bool {
+    let Some(lines) = text.strip_suffix('\n') else { return text.is_empty() };
+    lines.split('\n').all(|line| !line.is_empty())
 }
 
 fn point(bytes: &[u8]) -> Option<ed25519_dalek::VerifyingKey> {
@@ -331,6 +359,12 @@ pub(crate) fn hash(text: &str) -> Result<B256, NoteFault> {
 
 /// Room for sixteen signatures of any kind that there is.
 pub const NOTE_BYTES_MAX: usize = 128 * 1_024;
+
+/// Signatures of one note. The specification wants room for sixteen.
+pub const SIGNATURES_MAX: usize = 64;
+
+/// Signatures of one key on one note: a witness may have cosigned it at two times.
+const OWN_MAX: usize = 2;
 
 const POINT_BYTES: usize = 65;
 

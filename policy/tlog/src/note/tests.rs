@@ -137,7 +137,10 @@ fn what_is_no_note_no_checkpoint_and_no_key_is_refused() {
         text.replace("\n20\n", "\n+20\n"),
         text.replace("\n20\n", "\n-1\n"),
         text.replace('=', ""),
-        format!("{text}extension\n"),
+        format!("{text}extension"),
+        format!("{text}\n"),
+        format!("{text}\nextension\n"),
+        format!("{text}extension\n\n"),
         format!("\n{}", text.split_once('\n').unwrap().1),
         text.trim_end().to_owned(),
     ] {
@@ -151,4 +154,37 @@ fn what_is_no_note_no_checkpoint_and_no_key_is_refused() {
     }
     let upper = format!("{{\"ed25519\":\"{}\"}}", "AB".repeat(32));
     assert!(serde_json::from_str::<NoteKey>(&upper).is_err());
+}
+
+/// c2sp.org/tlog-checkpoint: they are opaque, and as much signed as the rest.
+#[test]
+fn extension_lines_are_signed_with_the_checkpoint_and_say_nothing_of_it() {
+    let text = format!("{}one thing\nanother\n", checkpoint().text());
+    assert_eq!(Checkpoint::parse(&text), Ok(checkpoint()));
+    let raw = KEY.key().sign(text.as_bytes()).to_bytes();
+    let name = checkpoint().origin;
+    let note = Note { text, signatures: vec![signature(&name, &KEY.public(), &raw)] };
+    let read = Note::parse(&note.to_string()).unwrap();
+    let verifier = Verifier { name: name.clone(), key: KEY.public() };
+    assert_eq!((&read, read.check(&verifier)), (&note, Ok(())));
+    let cut = Note { text: checkpoint().text(), ..read };
+    assert_eq!(cut.check(&verifier), Err(NoteFault::Signature(name)));
+}
+
+/// Anybody can add lines, and each that names a known key costs a verification.
+#[test]
+fn a_note_with_more_signatures_than_anybody_needs_is_refused_before_they_are_verified() {
+    let mut note = signed(&checkpoint());
+    let verifier = Verifier { name: checkpoint().origin, key: KEY.public() };
+    let stranger = NoteSignature { name: "stranger".into(), id: [1; 4], bytes: vec![1; 64] };
+    note.signatures.resize(SIGNATURES_MAX, stranger.clone());
+    let full = Note::parse(&note.to_string()).unwrap();
+    assert_eq!(full.check(&verifier), Ok(()));
+    note.signatures.push(stranger);
+    assert_eq!(Note::parse(&note.to_string()), Err(NoteFault::TooMany));
+
+    let one = signed(&checkpoint()).signatures[0].clone();
+    let of = |count| Note { text: checkpoint().text(), signatures: vec![one.clone(); count] };
+    assert_eq!(of(2).check(&verifier), Ok(()));
+    assert_eq!(of(3).check(&verifier), Err(NoteFault::Repeated(verifier.name.clone())));
 }
