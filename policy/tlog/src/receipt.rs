@@ -6,7 +6,9 @@ use std::fmt;
 use alloy_primitives::B256;
 use base64ct::{Base64, Encoding as _};
 
-use crate::note::{Checkpoint, NOTE_BYTES_MAX, Note, NoteFault, Verifier, hash};
+use crate::note::{
+    Checkpoint, Cosigned, NOTE_BYTES_MAX, Note, NoteFault, QuorumFault, Verifier, Witnesses, hash,
+};
 use crate::tree::{Inclusion, leaf_hash};
 
 /// The way from one record up to a checkpoint, and that checkpoint.
@@ -35,6 +37,9 @@ pub enum ReceiptFault {
     /// Another record's, or nothing's.
     #[error("it does not prove that this record is in the journal at its place")]
     Record,
+    /// Nobody but the journal stands for it.
+    #[error("its checkpoint is not witnessed: {0}")]
+    Witnesses(#[from] QuorumFault),
 }
 
 impl Receipt {
@@ -85,6 +90,22 @@ impl Receipt {
             Err(ReceiptFault::Record)
         }
     }
+
+    /// As [`Receipt::check`], and whether enough witnesses cosigned that checkpoint. Without them a
+    /// receipt may be of a journal that was shown to nobody else.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not show that.
+    pub fn check_cosigned(
+        &self,
+        record: &[u8],
+        journal: &Verifier,
+        witnesses: &Witnesses,
+    ) -> Result<(Checkpoint, Cosigned), ReceiptFault> {
+        let checkpoint = self.check(record, journal)?;
+        Ok((checkpoint, witnesses.check(&self.checkpoint)?))
+    }
 }
 
 impl fmt::Display for Receipt {
@@ -104,9 +125,11 @@ const RECEIPT_BYTES_MAX: usize = NOTE_BYTES_MAX + 8 * 1_024;
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::{Signer as _, SigningKey};
+
     use super::*;
-    use crate::note::origin;
     use crate::note::tests::{KEY, signed};
+    use crate::note::{Witness, origin};
     use crate::tree::Tree;
 
     const VAULT: B256 = B256::repeat_byte(7);
@@ -137,6 +160,25 @@ mod tests {
             let extra = text.replacen("\nindex", "\nextra AAAA\nindex", 1);
             assert_eq!(Receipt::parse(&extra), Ok(read));
         }
+    }
+
+    #[test]
+    fn a_receipt_that_too_few_witnesses_stand_for_is_none() {
+        let secret = SigningKey::from_bytes(&[4; 32]);
+        let witness = Witness::new("w", secret.verifying_key().as_bytes()).unwrap();
+        let witnesses = Witnesses::new(vec![witness.clone()], None).unwrap();
+        let (mut receipt, record) = (receipt(3), &records()[3]);
+        let check = |receipt: &Receipt| receipt.check_cosigned(record, &journal(VAULT), &witnesses);
+        let missing = check(&receipt);
+        assert!(matches!(missing, Err(ReceiptFault::Witnesses(_))), "{missing:?}");
+        let text = receipt.checkpoint.text.clone();
+        let sign = |message: &[u8]| secret.sign(message).to_bytes();
+        receipt.checkpoint.signatures.push(witness.cosign(&text, 9, sign));
+        let (checkpoint, cosigned) = check(&receipt).unwrap();
+        assert_eq!((checkpoint.size, cosigned.by), (9, vec![("w".to_owned(), 9)]));
+        // A witness stands for no record that is not there, and for no journal's key.
+        receipt.index = 4;
+        assert_eq!(check(&receipt), Err(ReceiptFault::Record));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{Note, NoteFault, NoteSignature, is_name, point};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Witness {
     name: String,
-    key: VerifyingKey,
+    pub(super) key: VerifyingKey,
 }
 
 impl Witness {

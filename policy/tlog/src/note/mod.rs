@@ -3,6 +3,7 @@
 //! reads them.
 
 mod cosignature;
+mod quorum;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{ed25519, unhex};
 
 pub use self::cosignature::Witness;
+pub use self::quorum::{Cosigned, QuorumFault, Witnesses};
 
 /// A key that signs notes: the checkpoint key in the token, or a witness.
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Serialize, Deserialize)]
