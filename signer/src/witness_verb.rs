@@ -13,12 +13,17 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Subcommand)]
 pub(crate) enum WitnessVerb {
-    /// Make the witness's key, and what it keeps of each journal in the configuration that it does
-    /// not know yet. Prints the key, as signers and verifiers have to know it.
+    /// Make the witness's key, and what it keeps of each journal in the configuration. Prints the
+    /// key, as signers and verifiers have to know it. If there is a key, only journals that are
+    /// named by --new are made known: a witness that begins anew cosigns what it must not.
     Init {
         /// The witness's configuration.
         #[arg(long)]
         config: PathBuf,
+        /// A journal, by its origin, of which nothing was ever cosigned under this key, here or
+        /// elsewhere. May be given more than once.
+        #[arg(long, value_name = "ORIGIN")]
+        new: Vec<String>,
     },
     /// Cosign checkpoints until SIGTERM (c2sp.org/tlog-witness).
     Serve {
@@ -50,8 +55,12 @@ pub(crate) struct Wanted {
     #[arg(long, conflicts_with = "origin")]
     all: bool,
     /// The witness's configuration.
-    #[arg(long)]
-    config: PathBuf,
+    #[arg(long, required_unless_present = "folder")]
+    config: Option<PathBuf>,
+    /// In place of --config, with --all: the witness's folder. It is enough if the configuration
+    /// cannot be read.
+    #[arg(long, requires = "all", conflicts_with_all = ["config", "origin"])]
+    folder: Option<PathBuf>,
 }
 
 /// Not done.
@@ -61,6 +70,8 @@ pub(crate) enum WitnessFault {
     Config(#[from] WitnessConfigError),
     #[error("{origin} is no journal that is witnessed here. There are: {known}")]
     Unknown { origin: String, known: String },
+    #[error("--config says which witness; with --all, --folder does too")]
+    NoConfig,
     #[error("a reason has 1 to 500 characters, in one line")]
     Reason,
     #[error("the process cannot be hardened")]
@@ -81,13 +92,21 @@ impl WitnessFault {
     /// As `portcullis --help` lists them.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Unknown { .. } | Self::Reason => 64,
+            Self::Unknown { .. } | Self::NoConfig | Self::Reason => 64,
             Self::Config(_) => 78,
             Self::Process(_) | Self::System(_) | Self::Hold { .. } => 74,
             Self::Witness(error) => match error {
-                WitnessError::Config(_) | WitnessError::Secret(_) => 78,
+                WitnessError::NotConfigured { .. } => 64,
+                WitnessError::Config(_)
+                | WitnessError::Secret(_)
+                | WitnessError::NotOurs { .. }
+                | WitnessError::Open { .. } => 78,
                 WitnessError::KeyLost { .. }
                 | WitnessError::State { .. }
+                | WitnessError::Lost { .. }
+                | WitnessError::Unlisted { .. }
+                | WitnessError::HoldsLost { .. }
+                | WitnessError::Forgotten { .. }
                 | WitnessError::Kept { .. } => 65,
                 WitnessError::Folder { .. } | WitnessError::Listen { .. } | WitnessError::Disk => {
                     74
@@ -100,9 +119,10 @@ impl WitnessFault {
 impl WitnessVerb {
     pub(crate) fn run(self) -> Result<(), WitnessFault> {
         match self {
-            Self::Init { config } => {
+            Self::Init { config, new } => {
                 process::harden()?;
-                let Made { witness, journals } = witness::init(&WitnessConfig::read(&config)?)?;
+                let config = WitnessConfig::read(&config)?;
+                let Made { witness, journals } = witness::init_with(&config, &new)?;
                 for origin in journals {
                     tracing::info!(%origin, "nothing was cosigned of it so far");
                 }
@@ -119,14 +139,14 @@ impl WitnessVerb {
                 if !is_line || !(1..=500).contains(&reason.chars().count()) {
                     return Err(WitnessFault::Reason);
                 }
-                let (config, holds) = wanted.config()?;
-                let fault = |source| WitnessFault::Hold { folder: config.folder.clone(), source };
+                let (folder, holds) = wanted.holds()?;
+                let fault = |source| WitnessFault::Hold { folder: folder.clone(), source };
                 holds.hold(wanted.scope(), &reason).map_err(fault)?;
                 say(&format!("held: {}", wanted.named()))
             }
             Self::Release { wanted } => {
-                let (config, holds) = wanted.config()?;
-                let fault = |source| WitnessFault::Hold { folder: config.folder.clone(), source };
+                let (folder, holds) = wanted.holds()?;
+                let fault = |source| WitnessFault::Hold { folder: folder.clone(), source };
                 let was = holds.release(wanted.scope()).map_err(fault)?;
                 let said = if was { "released" } else { "was not held" };
                 say(&format!("{said}: {}", wanted.named()))?;
@@ -141,18 +161,21 @@ impl WitnessVerb {
 
 impl Wanted {
     /// Where the holds are. A name that nobody knows is a mistake, and would stop nothing.
-    fn config(&self) -> Result<(WitnessConfig, Holds), WitnessFault> {
-        let config = WitnessConfig::read(&self.config)?;
+    fn holds(&self) -> Result<(PathBuf, Holds), WitnessFault> {
+        if let Some(folder) = &self.folder {
+            return Ok((folder.clone(), Holds::new(folder)));
+        }
+        let config = self.config.as_deref().ok_or(WitnessFault::NoConfig)?;
+        let config = WitnessConfig::read(config)?;
+        let known = config.origins();
         if let Some(origin) = &self.origin
-            && !config.journals.iter().any(|journal| journal.name == *origin)
+            && !known.contains(&origin.as_str())
         {
-            let known: Vec<&str> =
-                config.journals.iter().map(|journal| journal.name.as_str()).collect();
             let (origin, known) = (origin.clone(), known.join(", "));
             return Err(WitnessFault::Unknown { origin, known });
         }
         let holds = Holds::new(&config.folder);
-        Ok((config, holds))
+        Ok((config.folder, holds))
     }
 
     fn scope(&self) -> Scope<'_> {

@@ -102,7 +102,12 @@ impl Apart {
         Ok((Self { places }, text))
     }
 
-    fn is_there(path: &Path) -> Result<bool, ApartError> {
+    /// Whether one was made.
+    ///
+    /// # Errors
+    ///
+    /// [`ApartError::Io`].
+    pub fn is_there(path: &Path) -> Result<bool, ApartError> {
         let path = path.join(CHECKPOINTS);
         path.try_exists().map_err(|source| ApartError::Io { path, source })
     }

@@ -1,15 +1,14 @@
 //! What security writes for its witness: one TOML file, every field named or refused.
 
-use std::fs::DirBuilder;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use portcullis_policy::note::{NoteFault, Verifier};
 use serde::Deserialize;
 
-use super::WitnessError;
+use super::folder;
+use super::holds::HOLDS;
 
 /// The file, understood.
 #[derive(Clone, Debug)]
@@ -20,7 +19,7 @@ pub struct WitnessConfig {
     pub folder: PathBuf,
     /// The witness's name in its cosignatures.
     pub name: String,
-    /// The journals that it knows. Each name stands for one.
+    /// The journals that it knows. Each name stands for one, which may have several keys.
     pub journals: Vec<Verifier>,
 }
 
@@ -62,10 +61,16 @@ pub enum WitnessConfigError {
         #[source]
         source: NoteFault,
     },
-    /// One name for two keys.
-    #[error("journals: {origin} stands there twice")]
+    /// One key twice.
+    #[error("journals: {vkey} stands there twice")]
     Twice {
-        /// The name.
+        /// As written.
+        vkey: String,
+    },
+    /// More keys than a change of keys takes.
+    #[error("journals: {origin} has more than {KEYS_MAX} keys: take those away that sign no more")]
+    TooManyKeys {
+        /// The journal.
         origin: String,
     },
     /// Nothing to do.
@@ -92,16 +97,36 @@ impl WitnessConfig {
         for vkey in vkeys {
             let journal = Verifier::parse(&vkey)
                 .map_err(|source| WitnessConfigError::Journal { vkey, source })?;
-            if journals.iter().any(|one| one.name == journal.name) {
-                return Err(WitnessConfigError::Twice { origin: journal.name });
+            if journals.contains(&journal) {
+                return Err(WitnessConfigError::Twice { vkey: journal.to_string() });
+            }
+            let keys = journals.iter().filter(|one| one.name == journal.name);
+            if keys.count() >= KEYS_MAX {
+                return Err(WitnessConfigError::TooManyKeys { origin: journal.name });
             }
             journals.push(journal);
         }
         if journals.is_empty() {
             return Err(WitnessConfigError::NoJournal);
         }
-        let folder = path.parent().unwrap_or(Path::new(".")).join(folder);
+        let folder = folder::parent(path).join(folder);
         Ok(Self { listen, folder, name, journals })
+    }
+
+    /// The journals' names, each once.
+    pub fn origins(&self) -> Vec<&str> {
+        let mut origins: Vec<&str> = Vec::new();
+        for journal in &self.journals {
+            if !origins.contains(&journal.name.as_str()) {
+                origins.push(&journal.name);
+            }
+        }
+        origins
+    }
+
+    /// The keys of one of them.
+    pub(super) fn keys<'a>(&'a self, origin: &'a str) -> impl Iterator<Item = &'a Verifier> {
+        self.journals.iter().filter(move |journal| journal.name == origin)
     }
 
     pub(super) fn key(&self) -> PathBuf {
@@ -112,16 +137,10 @@ impl WitnessConfig {
         self.folder.join("journals")
     }
 
-    /// For their owner only.
-    pub(super) fn make_folders(&self) -> Result<(), WitnessError> {
-        for path in [self.folder.clone(), self.kept(), self.folder.join(super::holds::HOLDS)] {
-            let made = DirBuilder::new().mode(0o700).recursive(true).create(&path);
-            let synced = made.and_then(|()| match path.parent() {
-                Some(parent) => std::fs::File::open(parent)?.sync_all(),
-                None => Ok(()),
-            });
-            synced.map_err(|source| WitnessError::Folder { path, source })?;
-        }
-        Ok(())
+    pub(super) fn holds(&self) -> PathBuf {
+        self.folder.join(HOLDS)
     }
 }
+
+/// An old key and a new one, and then again.
+const KEYS_MAX: usize = 4;

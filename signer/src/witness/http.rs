@@ -20,7 +20,7 @@ use portcullis_policy::submission::SUBMISSION_BYTES_MAX;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{Cosigner, Refused, WitnessError};
 
@@ -54,7 +54,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`WitnessError::Disk`]: going on would be guessing what is on it.
+    /// [`WitnessError::Disk`] or [`WitnessError::Forgotten`]: going on would be guessing what is on it.
     pub async fn serve(
         self,
         cosigner: Arc<Cosigner>,
@@ -62,6 +62,8 @@ impl Server {
     ) -> Result<(), WitnessError> {
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut tasks = JoinSet::new();
+        let mut holds = interval(HOLDS_EVERY);
+        holds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut shutdown, mut failed) = (pin!(shutdown), pin!(cosigner.failed()));
         let ended = loop {
             let arrival = async {
@@ -70,9 +72,10 @@ impl Server {
             };
             tokio::select! {
                 biased;
-                () = &mut failed => break Err(WitnessError::Disk),
+                error = &mut failed => break Err(error),
                 () = &mut shutdown => break Ok(()),
                 Some(_) = tasks.join_next() => {}
+                _ = holds.tick() => cosigner.notice_holds(),
                 (slot, accepted) = arrival => match accepted {
                     Ok((tcp, _)) => {
                         let cosigner = cosigner.clone();
@@ -154,14 +157,18 @@ fn refusal(refused: &Refused) -> Response<Full<Bytes>> {
         Refused::Malformed(_) | Refused::Backwards { .. } => StatusCode::BAD_REQUEST,
         Refused::UnknownOrigin => StatusCode::NOT_FOUND,
         Refused::Unsigned(_) | Refused::Held { .. } => StatusCode::FORBIDDEN,
-        Refused::Conflict { size } => {
+        Refused::Conflict { size } | Refused::Fork { size } => {
             let mut response = text(StatusCode::CONFLICT, format!("{size}\n"));
             let kind = HeaderValue::from_static("text/x.tlog.size");
             response.headers_mut().insert(CONTENT_TYPE, kind);
             return response;
         }
         Refused::Inconsistent => StatusCode::UNPROCESSABLE_ENTITY,
-        Refused::Holds(_) | Refused::NotKept(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Refused::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+        Refused::Holds(_)
+        | Refused::NotKept(_)
+        | Refused::Forgotten { .. }
+        | Refused::Clock => StatusCode::INTERNAL_SERVER_ERROR,
     };
     tracing::warn!(%refused, "not cosigned");
     text(status, format!("{refused}\n"))
@@ -181,6 +188,9 @@ pub(super) const KEPT: &str = "/checkpoint/";
 
 /// A witness has a handful of signers; further connections wait in the backlog.
 const CONNECTIONS_MAX: usize = 64;
+
+/// How often the log learns of holds, when nobody asks for a cosignature.
+const HOLDS_EVERY: Duration = Duration::from_secs(5);
 
 /// From an idle connection to a complete request head: a signer comes back every second or so.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);

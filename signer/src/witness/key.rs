@@ -9,6 +9,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use portcullis_policy::note::{NoteFault, Witness};
 use zeroize::Zeroizing;
 
+use super::folder;
 use crate::keys::rand_bytes;
 
 /// The secret half. Wiped on drop, and never printed.
@@ -58,7 +59,7 @@ impl Secret {
                 OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+            File::open(folder::parent(path))?.sync_all()
         };
         write().map_err(|source| SecretError::Io { path: path.into(), source })
     }

@@ -10,35 +10,45 @@
 mod config;
 mod cover;
 mod evidence;
+mod exhibits;
+mod folder;
 mod follower;
 mod holds;
 mod http;
+mod init;
+mod kept;
 mod key;
 mod known;
+mod origins;
 mod pinned;
+mod quiet;
 mod remote;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use portcullis_policy::note::{Checkpoint, NoteFault, NoteSignature, Witness};
 use portcullis_policy::request::sha256;
 use portcullis_policy::submission::Submission;
+use portcullis_policy::time::Millis;
 use tokio::sync::Notify;
 
 pub use self::config::{WitnessConfig, WitnessConfigError};
 pub use self::cover::{Cover, Covered, Mode, Unwitnessed};
 pub use self::follower::{Follower, Pace, Turn};
+use self::holds::Noticed;
 pub use self::holds::{Holds, Scope};
 pub use self::http::Server;
+pub use self::init::{Made, init, init_with};
 use self::key::Secret;
 pub use self::key::SecretError;
-use self::known::{Known, Lasting, place};
+use self::known::{Known, Lasting};
 pub use self::pinned::{OtherJournal, Pinned};
 pub use self::remote::{Answer, Remote, Unanswered};
 use crate::clock;
-use crate::journal::{Apart, ApartError, StorageError};
+use crate::journal::{ApartError, StorageError};
 
 /// Cosigns checkpoints of the journals that it knows.
 pub struct Cosigner {
@@ -46,16 +56,11 @@ pub struct Cosigner {
     witness: Witness,
     journals: BTreeMap<String, Known>,
     holds: Holds,
+    noticed: Noticed,
+    /// A journal of which we cosigned more than we know, and how much.
+    forgotten: OnceLock<(String, u64)>,
     failed: Notify,
-}
-
-/// What [`init`] made.
-#[derive(Debug)]
-pub struct Made {
-    /// The witness, as signers and verifiers have to know it.
-    pub witness: Witness,
-    /// Journals that it knew nothing of before.
-    pub journals: Vec<String>,
+    wall: fn() -> Millis,
 }
 
 /// Why the witness did not start, or did not go on.
@@ -78,9 +83,9 @@ pub enum WitnessError {
     },
     /// What was cosigned of a journal is not known.
     #[error(
-        "what was cosigned of {origin} before is not known. If that is nothing, make it known with \
-         `portcullis witness init`; otherwise restore the folder: a witness that forgets cosigns \
-         what it must not"
+        "what was cosigned of {origin} before is not known. If nothing ever was under this key, say \
+         so: `portcullis witness init --new {origin}`. If anything was, and its newest state cannot \
+         be had, this key is spent: make another witness, in another folder and with another name"
     )]
     State {
         /// The journal.
@@ -88,6 +93,73 @@ pub enum WitnessError {
         /// Why.
         #[source]
         source: ApartError,
+    },
+    /// What was cosigned is gone.
+    #[error(
+        "{origin} was made known here before, and {path:?} is gone: nobody can say any more what \
+         this key may cosign of it. If the newest state of that folder is elsewhere, move it back. \
+         Otherwise make another witness, in another folder and with another name, and tell whoever \
+         relies on this one"
+    )]
+    Lost {
+        /// The journal.
+        origin: String,
+        /// What is gone.
+        path: PathBuf,
+    },
+    /// It is not in the list.
+    #[error("{origin} is not in the list of journals: `portcullis witness init` puts it there")]
+    Unlisted {
+        /// The journal.
+        origin: String,
+    },
+    /// A name that stands nowhere.
+    #[error("{origin} is not among the journals of the configuration: write its key there first")]
+    NotConfigured {
+        /// As given.
+        origin: String,
+    },
+    /// Whatever was held would be released.
+    #[error(
+        "{path:?} is not there, and a new one would release whatever was held: restore it. If \
+         nothing was held: mkdir -m 700 {path:?}"
+    )]
+    HoldsLost {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Somebody else's folder.
+    #[error(
+        "{path:?} belongs to user {owner}, and this is user {own}: run as the owner, or \
+         chown -R {own} it"
+    )]
+    NotOurs {
+        /// Which.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// We.
+        own: u32,
+    },
+    /// Others can write there.
+    #[error("{path:?} has mode {mode:03o}: others may write there. chmod go-w {path:?}")]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// We were shown a cosignature of ours that we know nothing of.
+    #[error(
+        "somebody has a cosignature of ours over {size} records of {origin}, and here are fewer or \
+         others: an older folder was put back, or another process has this key. The journal is \
+         held. Make another witness, with another key and name"
+    )]
+    Forgotten {
+        /// The journal.
+        origin: String,
+        /// How many records.
+        size: u64,
     },
     /// It is no checkpoint of this journal.
     #[error("what was kept of {origin} is no checkpoint of it: restore the folder")]
@@ -150,6 +222,24 @@ pub enum Refused {
         /// Its size.
         size: u64,
     },
+    /// As many records as were cosigned, and others.
+    #[error("another checkpoint was cosigned, of as many records: {size}")]
+    Fork {
+        /// The size.
+        size: u64,
+    },
+    /// We cosigned it, and do not know that.
+    #[error("this witness cosigned {size} records of it and has forgotten: it cosigns no more")]
+    Forgotten {
+        /// Of how many records there is a cosignature.
+        size: u64,
+    },
+    /// The machine's clock stands at nothing.
+    #[error("the clock of this witness is not set")]
+    Clock,
+    /// More than there is a place for.
+    #[error("too long: a checkpoint and its signatures have at most a few kilobytes")]
+    TooLong,
     /// It is no continuation.
     #[error("the proof does not show that it continues the checkpoint that was cosigned before")]
     Inconsistent,
@@ -161,38 +251,6 @@ pub enum Refused {
     NotKept(#[from] StorageError),
 }
 
-/// Makes the key and what is kept of each journal, where they are missing.
-///
-/// # Errors
-///
-/// [`WitnessError`]; what is there is left as it is.
-pub fn init(config: &WitnessConfig) -> Result<Made, WitnessError> {
-    config.make_folders()?;
-    let path = config.key();
-    let is_there = |path: &PathBuf| {
-        let fault = |source| WitnessError::Folder { path: path.clone(), source };
-        path.try_exists().map_err(fault)
-    };
-    if !is_there(&path)? {
-        for journal in &config.journals {
-            if is_there(&place(config, &journal.name))? {
-                return Err(WitnessError::KeyLost { path });
-            }
-        }
-        Secret::make(&path)?;
-    }
-    let witness = Secret::read(&path)?.witness(&config.name)?;
-    let mut journals = Vec::new();
-    for journal in &config.journals {
-        let origin = journal.name.clone();
-        let state = |source| WitnessError::State { origin: origin.clone(), source };
-        if Apart::make(&place(config, &origin)).map_err(state)? {
-            journals.push(origin);
-        }
-    }
-    Ok(Made { witness, journals })
-}
-
 impl Cosigner {
     /// Opens everything that [`init`] made.
     ///
@@ -202,10 +260,19 @@ impl Cosigner {
     pub fn open(config: &WitnessConfig) -> Result<Self, WitnessError> {
         let secret = Secret::read(&config.key())?;
         let witness = secret.witness(&config.name)?;
-        let open = |journal| Ok(Known::open(config, journal)?.named());
-        let journals: Result<_, WitnessError> = config.journals.iter().map(open).collect();
-        let holds = Holds::new(&config.folder);
-        Ok(Self { secret, witness, journals: journals?, holds, failed: Notify::new() })
+        init::check(config)?;
+        let open = |origin: &str| Ok((origin.to_owned(), Known::open(config, origin)?));
+        let journals: Result<_, WitnessError> = config.origins().into_iter().map(open).collect();
+        Ok(Self {
+            secret,
+            witness,
+            journals: journals?,
+            holds: Holds::new(&config.folder),
+            noticed: Noticed::default(),
+            forgotten: OnceLock::new(),
+            failed: Notify::new(),
+            wall: clock::wall,
+        })
     }
 
     /// Its public half.
@@ -222,9 +289,22 @@ impl Cosigner {
         let submission = Submission::parse(submission).map_err(Refused::Malformed)?;
         let checkpoint = Checkpoint::parse(&submission.note.text).map_err(Refused::Malformed)?;
         let known = self.journals.get(&checkpoint.origin).ok_or(Refused::UnknownOrigin)?;
-        let signed = known.verify(checkpoint, submission)?;
+        let added = self.add_to(known, checkpoint, submission);
+        added.inspect_err(|refused| self.watch(known, refused))
+    }
+
+    fn add_to(
+        &self,
+        known: &Known,
+        checkpoint: Checkpoint,
+        submission: Submission,
+    ) -> Result<NoteSignature, Refused> {
+        if let Some((_, size)) = self.forgotten.get() {
+            return Err(Refused::Forgotten { size: *size });
+        }
+        let signed = known.verify(checkpoint, submission, &self.witness)?;
         self.holds.check(known.origin())?;
-        let lasting = known.advance(signed).inspect_err(|refused| self.watch(refused))?;
+        let lasting = known.advance(signed, self.wall)?;
         // A hold that came while the disk worked counts too.
         self.holds.check(known.origin())?;
         Ok(self.cosign(&lasting))
@@ -241,21 +321,41 @@ impl Cosigner {
     }
 
     fn cosign(&self, lasting: &Lasting) -> NoteSignature {
-        let seconds = clock::wall().0.checked_div(1_000).unwrap_or(0);
-        self.witness.cosign(lasting.text(), seconds, |message| self.secret.sign(message))
+        let sign = |message: &[u8]| self.secret.sign(message);
+        self.witness.cosign(lasting.text(), lasting.seconds(), sign)
     }
 
-    /// After a failed write nobody knows what the disk holds.
-    fn watch(&self, refused: &Refused) {
+    /// After a failed write nobody knows what the disk holds, and after what we were shown nobody
+    /// knows what we cosigned: both end it.
+    fn watch(&self, known: &Known, refused: &Refused) {
         if let Refused::NotKept(error) = refused {
             tracing::error!(%error, "a checkpoint could not be kept");
             self.failed.notify_one();
         }
+        if let Refused::Forgotten { size } = refused
+            && self.forgotten.set((known.origin().to_owned(), *size)).is_ok()
+        {
+            tracing::error!(origin = known.origin(), size, "OUR OWN COSIGNATURE IS NOT KNOWN HERE");
+            self.holds.hold_forgotten(known.origin());
+            self.failed.notify_one();
+        }
+        if let Refused::Held { .. } = refused {
+            self.notice_holds();
+        }
     }
 
-    /// Ends when the disk has failed.
-    async fn failed(&self) {
+    /// Has the log say which holds came and went.
+    fn notice_holds(&self) {
+        self.noticed.look(&self.holds, self.journals.keys());
+    }
+
+    /// Ends when nothing more may be cosigned, and says why.
+    async fn failed(&self) -> WitnessError {
         self.failed.notified().await;
+        self.forgotten.get().map_or(WitnessError::Disk, |(origin, size)| WitnessError::Forgotten {
+            origin: origin.clone(),
+            size: *size,
+        })
     }
 }
 

@@ -12,7 +12,11 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::known::place;
 use super::*;
+
+mod folder;
+mod refused;
 
 const ORIGIN: &str = "portcullis/aa";
 
@@ -99,7 +103,8 @@ impl Running {
         self.ask("POST /add-checkpoint", body).await
     }
 
-    async fn ask(&self, what: &str, body: &str) -> (u16, String, String) {
+    async fn ask(&self, what: &str, body: impl AsRef<[u8]>) -> (u16, String, String) {
+        let body = body.as_ref();
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let length = body.len();
         let head = format!(
@@ -107,7 +112,7 @@ impl Running {
              Content-Length: {length}\r\n\r\n"
         );
         // A body that is too long is refused before all of it is read.
-        drop(stream.write_all(format!("{head}{body}").as_bytes()).await);
+        drop(stream.write_all(&[head.as_bytes(), body].concat()).await);
         let mut answer = Vec::new();
         drop(stream.read_to_end(&mut answer).await);
         let answer = String::from_utf8(answer).unwrap();
@@ -130,6 +135,13 @@ impl Running {
         assert!(body.ends_with('\n'));
         self.cosigner.witness().check(&Note::parse(&note.to_string()).unwrap()).unwrap()
     }
+}
+
+/// A config with another journal beside the first.
+fn with_another(config: &WitnessConfig) -> WitnessConfig {
+    let another = Verifier { name: "portcullis/bb".into(), key: public(&key()) };
+    let journals = config.journals.iter().cloned().chain([another]).collect();
+    WitnessConfig { journals, ..config.clone() }
 }
 
 async fn running() -> (tempfile::TempDir, WitnessConfig, Running) {
@@ -350,6 +362,6 @@ fn nothing_that_is_missing_or_open_to_others_is_started_from() {
     std::fs::write(&kept, "").unwrap();
     assert!(matches!(open(), Err(WitnessError::State { .. })));
     std::fs::remove_file(&kept).unwrap();
-    assert!(matches!(open(), Err(WitnessError::State { .. })));
+    assert!(matches!(open(), Err(WitnessError::Lost { .. })));
     assert!(!kept.exists(), "a start makes nothing anew");
 }
