@@ -20,6 +20,7 @@ mod kept;
 mod key;
 mod known;
 mod origins;
+mod peers;
 mod pinned;
 mod quiet;
 mod remote;

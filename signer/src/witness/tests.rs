@@ -12,10 +12,12 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::http::Load;
 use super::known::place;
 use super::*;
 
 mod folder;
+mod listener;
 mod refused;
 
 const ORIGIN: &str = "portcullis/aa";
@@ -80,6 +82,7 @@ fn config_in(folder: &Path) -> WitnessConfig {
 struct Running {
     cosigner: Arc<Cosigner>,
     address: SocketAddr,
+    load: Load,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), WitnessError>>,
 }
@@ -89,8 +92,9 @@ impl Running {
         let cosigner = Arc::new(Cosigner::open(config).unwrap());
         let server = Server::bind(config.listen).await.unwrap();
         let (address, (stop, stopped)) = (server.address(), oneshot::channel());
+        let load = server.load.clone();
         let served = server.serve(cosigner.clone(), async { drop(stopped.await) });
-        Self { cosigner, address, stop, served: tokio::spawn(served) }
+        Self { cosigner, address, load, stop, served: tokio::spawn(served) }
     }
 
     async fn end(self) {
