@@ -1,23 +1,23 @@
-//! A networked HSM: the token behind p11-kit's server, reached through p11-kit's client module, which
-//! is somebody else's PKCS#11 module and speaks over a socket.
+//! A token behind a network: SoftHSM served over a socket by p11-kit, and reached through p11-kit's
+//! client module, which is somebody else's.
 
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-
-use tempfile::TempDir;
 
 use crate::child::Environment;
 use crate::place::{self, PlaceError};
-use crate::token::{LABEL, Token};
+use crate::token::Token;
+use crate::wait::{self, TimedOut};
 
-/// A token behind a socket. Dropping it ends the server.
+/// The server, and those it forks for each connection. Dropping it ends them all.
 #[derive(Debug)]
 pub struct Remote {
-    folder: TempDir,
     module: PathBuf,
+    socket: PathBuf,
     environment: Environment,
-    server: Child,
+    process: Option<Child>,
 }
 
 /// It could not be started.
@@ -27,80 +27,68 @@ pub enum RemoteError {
     #[error("a PKCS#11 module is missing")]
     Place(#[from] PlaceError),
     /// The server could not be run.
-    #[error("p11-kit's server could not be run: install the Debian package p11-kit")]
+    #[error("p11-kit could not be run: install the Debian package p11-kit")]
     Server(#[from] io::Error),
-    /// It said where it listens in no way that we know.
-    #[error("p11-kit's server did not say where it listens")]
-    Silent,
+    /// It does not listen.
+    #[error("p11-kit's server does not listen")]
+    Silent(#[from] TimedOut),
 }
 
 impl Remote {
-    /// Starts a server for this token.
+    /// Serves this token.
     pub fn start(token: &Token) -> Result<Self, RemoteError> {
-        let folder = tempfile::Builder::new().prefix("portcullis-remote-").tempdir()?;
-        let server = Self::serve(token, folder.path())?;
-        let environment = vec![("P11_KIT_SERVER_ADDRESS", address(folder.path()).into())];
-        Ok(Self { module: place::p11_kit_client()?, folder, environment, server })
+        let mut remote = Self {
+            module: place::p11_kit_client()?,
+            socket: token.pin_file().with_file_name("p11-kit"),
+            environment: token.environment(),
+            process: None,
+        };
+        remote.restart()?;
+        Ok(remote)
     }
 
     /// The client module, which a process loads.
-    pub fn module(&self) -> &Path {
-        &self.module
+    pub fn module(&self) -> PathBuf {
+        self.module.clone()
     }
 
     /// What that process must have in its environment.
     pub fn environment(&self) -> Environment {
-        self.environment.clone()
+        let address = format!("unix:path={}", self.socket.display());
+        vec![("P11_KIT_SERVER_ADDRESS", address.into())]
     }
 
-    /// Ends the server, and whatever was open on it.
-    pub fn kill(&mut self) -> Result<(), RemoteError> {
-        self.server.kill()?;
-        self.server.wait()?;
-        Ok(())
-    }
-
-    /// Starts it again at the same place.
-    pub fn start_again(&mut self, token: &Token) -> Result<(), RemoteError> {
-        std::fs::remove_file(self.folder.path().join(SOCKET)).or_else(|error| {
-            if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-        })?;
-        self.server = Self::serve(token, self.folder.path())?;
-        Ok(())
-    }
-
-    fn serve(token: &Token, folder: &Path) -> Result<Child, RemoteError> {
-        let mut server = Command::new("p11-kit")
-            .args(["server", "--foreground", "--sh", "--name"])
-            .arg(folder.join(SOCKET))
+    /// Ends what runs and starts it again at the same place.
+    pub fn restart(&mut self) -> Result<(), RemoteError> {
+        self.kill();
+        // What a killed server leaves behind keeps the next one from starting.
+        drop(std::fs::remove_file(&self.socket));
+        let process = Command::new("p11-kit")
+            .args(["server", "--foreground", "--name"])
+            .arg(&self.socket)
             .arg("--provider")
-            .arg(token.module())
-            .arg(format!("pkcs11:token={LABEL}"))
-            .envs(token.environment())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .arg(place::softhsm_module()?)
+            .arg("pkcs11:")
+            .envs(self.environment.clone())
+            .stdout(Stdio::null())
+            .process_group(0)
             .spawn()?;
-        // It says so once it listens.
-        let told = server.stdout.take().ok_or(RemoteError::Silent)?;
-        let first = BufReader::new(told).lines().next().transpose()?;
-        if first.is_some_and(|line| line.contains("P11_KIT_SERVER_ADDRESS")) {
-            return Ok(server);
-        }
-        server.kill()?;
-        server.wait()?;
-        Err(RemoteError::Silent)
+        self.process = Some(process);
+        let socket = &self.socket;
+        Ok(wait::until("p11-kit's socket", || socket.exists().then_some(()))?)
+    }
+
+    /// With all that it forked: those would go on serving.
+    pub fn kill(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        let group = format!("-{}", process.id());
+        drop(Command::new("kill").args(["-KILL", "--", &group]).status());
+        drop(process.wait());
     }
 }
 
 impl Drop for Remote {
     fn drop(&mut self) {
-        let _it_may_have_ended = self.kill();
+        self.kill();
     }
 }
-
-fn address(folder: &Path) -> String {
-    format!("unix:path={}", folder.join(SOCKET).display())
-}
-
-const SOCKET: &str = "socket";

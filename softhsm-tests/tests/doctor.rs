@@ -142,7 +142,7 @@ fn every_module_that_is_here_conforms_and_keeps_nothing_of_it() {
 fn a_networked_hsm_with_somebody_elses_module_conforms() {
     let clinic = Clinic::of(Through::Real);
     let remote = Remote::start(&clinic.token).unwrap();
-    let config = clinic.configured(remote.module(), LABEL, &clinic.token.pin_file());
+    let config = clinic.configured(&remote.module(), LABEL, &clinic.token.pin_file());
     let mut command = Command::new(place::binary("portcullis").unwrap());
     command.args(["doctor", "--json", "--conformance", "--measure", "0", "--config"]).arg(config);
     let output = command.envs(remote.environment()).output().unwrap();
@@ -319,4 +319,14 @@ fn what_a_token_will_not_do_is_named_in_its_case() {
         let said = clinic.examined(&clinic.well(), &["--conformance", "--measure", "0"]);
         assert_ne!(said.of("conformance")[case].0, "ok", "{line}: {:?}", said.of("conformance"));
     }
+}
+
+/// AWS CloudHSM has no sessions that only read (docs/hsm.md).
+#[test]
+fn a_token_whose_sessions_may_all_write_conforms() {
+    let clinic = Clinic::of(Through::Faults);
+    clinic.token.faults().unwrap().set(&["C_OpenSession writing-only"]).unwrap();
+    let said = clinic.examined(&clinic.well(), &["--conformance", "--measure", "0"]);
+    assert_eq!(said.bad(), []);
+    said.conforms();
 }

@@ -17,10 +17,11 @@ use tokio::task::JoinSet;
 use super::checkpoint::checkpoint_id;
 use super::destroy::{Doomed, Removal};
 use super::error::{HsmError, SignFault, chain};
+use super::keeper::{Repeat, in_a_fresh_session, manage};
+use super::module::Inside;
 use super::quirks::{self, CopyVerdict};
 use super::session::find_private;
-use super::token::Access;
-use super::{Hsm, manage, marker};
+use super::{Hsm, marker};
 use crate::signature::PublicPoint;
 
 /// One thing that was asked of the token.
@@ -94,10 +95,9 @@ async fn of_a_key(hsm: &Arc<Hsm>, id: KeyId, label: KeyLabel) -> Vec<Case> {
 
 /// A login is the application's: a session that is opened afterwards sees the key.
 async fn shows(hsm: &Hsm, key: &Subject) -> Outcome {
-    let (id, token) = (key.id, Arc::clone(&hsm.token));
-    let found = manage(&hsm.keeping, move |_| {
-        let other = token.open(Access::Manage)?;
-        find_private(&other, &id).map_err(HsmError::Read)
+    let id = key.id;
+    let found = in_a_fresh_session(&hsm.keeping, move |fresh| {
+        find_private(fresh.session, &id).map_err(HsmError::Read)
     });
     match found.await {
         Ok(found) if found.len() == 1 => Outcome::Holds(String::new()),
@@ -131,16 +131,17 @@ async fn signs(hsm: &Arc<Hsm>, key: &Subject) -> Outcome {
 /// Neither its value nor a wrapped form of it comes out (invariant 1).
 async fn keeps(hsm: &Hsm, key: &Subject) -> Outcome {
     let id = key.id;
-    let tried = manage(&hsm.keeping, move |session| {
-        let handle = only(session, &id)?;
-        let told = session.get_attributes(handle, &[AttributeType::Value]);
+    let chore = move |inside: &Inside<'_>| {
+        let handle = only(inside.session, &id)?;
+        let told = inside.session.get_attributes(handle, &[AttributeType::Value]);
         let told = told.unwrap_or_default();
         if told.iter().any(|one| matches!(one, Attribute::Value(_))) {
             return Ok(Outcome::Fails("the token shows the private key's value".into()));
         }
-        Ok(wraps(session, handle))
-    });
-    tried.await.unwrap_or_else(|error| failed(&error))
+        Ok(wraps(inside.session, handle))
+    };
+    let tried = manage(&hsm.keeping, Repeat::Harmless, chore).await;
+    tried.unwrap_or_else(|error| failed(&error))
 }
 
 /// Tries to wrap it with an AES key of this session alone.
@@ -169,11 +170,11 @@ fn wraps(session: &Session, key: ObjectHandle) -> Outcome {
 
 async fn copies(hsm: &Hsm, key: &Subject) -> Outcome {
     let id = key.id;
-    let tried = manage(&hsm.keeping, move |session| {
-        let handle = only(session, &id)?;
-        Ok(quirks::try_copy(session, handle))
-    });
-    match tried.await {
+    let chore = move |inside: &Inside<'_>| {
+        let handle = only(inside.session, &id)?;
+        Ok(quirks::try_copy(inside.session, handle))
+    };
+    match manage(&hsm.keeping, Repeat::Harmless, chore).await {
         Ok(CopyVerdict::Refused) => Outcome::Holds(String::new()),
         Ok(CopyVerdict::Allowed) => Outcome::Fails("it made a copy, which no fence stops".into()),
         Ok(CopyVerdict::Unclear) => {
@@ -236,14 +237,14 @@ async fn checkpoints(hsm: &Hsm, object: B128) -> Outcome {
         Ok(kind) => hsm.create_checkpoint_key(object, kind).await.map(|_| kind),
         Err(error) => Err(error),
     };
-    let removed = manage(&hsm.attesting, move |session| {
-        let found = session.find_objects(&[Attribute::Id(checkpoint_id(&object))]);
+    let chore = move |inside: &Inside<'_>| {
+        let found = inside.session.find_objects(&[Attribute::Id(checkpoint_id(&object))]);
         for object in found.map_err(HsmError::Read)? {
-            session.destroy_object(object).map_err(HsmError::Marker)?;
+            inside.session.destroy_object(object).map_err(HsmError::Marker)?;
         }
         Ok(())
-    });
-    match (made, removed.await) {
+    };
+    match (made, manage(&hsm.attesting, Repeat::Harmless, chore).await) {
         (Ok(kind), Ok(())) => Outcome::Holds(format!("{kind:?}")),
         (Err(error), _) | (Ok(_), Err(error)) => failed(&error),
     }
@@ -259,7 +260,8 @@ async fn markers(hsm: &Hsm, vault: VaultId) -> Outcome {
         }
     }
     let read = hsm.markers(vault).await;
-    let removed = manage(&hsm.keeping, move |session| marker::remove(session, &vault)).await;
+    let chore = move |inside: &Inside<'_>| marker::remove(inside.session, &vault);
+    let removed = manage(&hsm.keeping, Repeat::Harmless, chore).await;
     match (written, read, removed) {
         (Ok(()), Ok(read), Ok(())) if read == texts[1..] => Outcome::Holds(String::new()),
         (Ok(()), Ok(read), Ok(())) => {

@@ -1,10 +1,14 @@
 //! Where tokens differ from the standard or from each other. All of it stands here, each with a
 //! test.
 
+use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
+use cryptoki::slot::Slot;
 
+use super::token::Access;
+use super::verdict::{self, Verdict};
 use crate::signature::{InvalidPoint, POINT_BYTES, PublicPoint};
 
 /// May a session be closed while others sign?
@@ -13,6 +17,20 @@ use crate::signature::{InvalidPoint, POINT_BYTES, PublicPoint};
 /// costs a few hundred bytes of its memory, and it has no limit on their number.
 pub(super) fn sessions_may_close(manufacturer: &str) -> bool {
     !manufacturer.trim().eq_ignore_ascii_case("SoftHSM project")
+}
+
+/// A session of either kind. One that only reads is enough to sign, and tokens allow more of them; a
+/// token that has none such (CloudHSM: docs/hsm.md) gives one that may write.
+pub(super) fn open(module: &Pkcs11, slot: Slot, access: Access) -> Result<Session, Error> {
+    match access {
+        Access::Manage => module.open_rw_session_no_drop(slot),
+        Access::Sign => match module.open_ro_session_no_drop(slot) {
+            Err(error) if verdict::of(&error) == Verdict::NewSession => {
+                module.open_rw_session_no_drop(slot)
+            }
+            opened => opened,
+        },
+    }
 }
 
 /// `CKA_EC_POINT`: a DER octet string around the point, as the standard says (SoftHSM, CloudHSM),

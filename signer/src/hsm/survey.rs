@@ -83,6 +83,8 @@ pub fn library(config: &HsmConfig) -> Result<Library, HsmError> {
     let wanted = config.clone();
     in_time(config.admin_deadline, move || {
         let module = module::load(&wanted.module)?;
+        let visit = module.enter()?;
+        let module = visit.library();
         let name = described(&module.get_library_info().map_err(HsmError::Slots)?);
         let slots = module.get_slots_with_initialized_token().map_err(HsmError::Slots)?;
         let infos = slots.into_iter().filter_map(|slot| module.get_token_info(slot).ok());
@@ -99,8 +101,9 @@ pub fn survey(config: &HsmConfig) -> Result<Survey, HsmError> {
     let wanted = config.clone();
     in_time(config.admin_deadline, move || {
         let module = module::load(&wanted.module)?;
-        let (slot, info) = lookup(&module, &wanted.token)?;
-        of(&module, slot, &info)
+        let visit = module.enter()?;
+        let (slot, info) = lookup(visit.library(), &wanted.token)?;
+        of(visit.library(), slot, &info)
     })
 }
 

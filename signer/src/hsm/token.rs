@@ -151,11 +151,7 @@ impl Token {
     fn open_at(&self, visit: &Visit<'_>, slot: Slot, access: Access) -> Result<Session, HsmError> {
         let library = visit.library();
         self.is_ours(&library.get_token_info(slot).map_err(HsmError::Slots)?)?;
-        let session = match access {
-            Access::Sign => library.open_ro_session_no_drop(slot),
-            Access::Manage => library.open_rw_session_no_drop(slot),
-        };
-        let session = session.map_err(HsmError::Session)?;
+        let session = quirks::open(library, slot, access).map_err(HsmError::Session)?;
         self.is_ours(&library.get_token_info(slot).map_err(HsmError::Slots)?)?;
         Ok(session)
     }

@@ -16,6 +16,7 @@ pub(crate) enum Twist {
     Tamper(Tamper),
     RawPoint,
     OtherSerial,
+    WritingOnly,
 }
 
 /// Log, fault, call, log: the frame around every listed function.
@@ -78,6 +79,7 @@ fn spoil(
         Fault::Tamper(tamper) => return call(module, Twist::Tamper(tamper)),
         Fault::RawPoint => return call(module, Twist::RawPoint),
         Fault::OtherSerial => return call(module, Twist::OtherSerial),
+        Fault::WritingOnly => return call(module, Twist::WritingOnly),
         // Lines of no function, which never strike one.
         Fault::Removed | Fault::Sessions(_) | Fault::Broken(_) => return CKR_GENERAL_ERROR,
     }

@@ -54,7 +54,8 @@ impl Script {
                 | Fault::LoseSession(_)
                 | Fault::Tamper(_)
                 | Fault::RawPoint
-                | Fault::OtherSerial => {}
+                | Fault::OtherSerial
+                | Fault::WritingOnly => {}
             }
         }
         Ok(standing)
@@ -122,6 +123,8 @@ pub(crate) enum Fault {
     RawPoint,
     /// Report another serial number: another token is in the slot.
     OtherSerial,
+    /// Open no session that only reads.
+    WritingOnly,
     /// The token is out of its slot.
     Removed,
     /// The token has so many sessions.
@@ -205,6 +208,7 @@ fn rule(line: &str) -> Result<Rule, Unreadable> {
         ("C_Sign", ["short-signature"]) => Fault::Tamper(Tamper::Short),
         ("C_GetAttributeValue", ["raw-point"]) => Fault::RawPoint,
         ("C_GetTokenInfo", ["other-serial"]) => Fault::OtherSerial,
+        ("C_OpenSession", ["writing-only"]) => Fault::WritingOnly,
         _ => return Err(Unreadable),
     };
     let standing = matches!(fault, Fault::Removed | Fault::Sessions(_) | Fault::Broken(_));

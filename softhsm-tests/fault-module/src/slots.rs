@@ -53,7 +53,10 @@ pub(crate) unsafe extern "C" fn C_OpenSession(
     notify: CK_NOTIFY,
     session: CK_SESSION_HANDLE_PTR,
 ) -> CK_RV {
-    around("C_OpenSession", None, |module, _| {
+    around("C_OpenSession", None, |module, twist| {
+        if matches!(twist, Twist::WritingOnly) && flags & CKF_RW_SESSION == 0 {
+            return CKR_FUNCTION_NOT_SUPPORTED;
+        }
         if world::sessions(module).is_some_and(|(most, open)| open >= most) {
             return CKR_SESSION_COUNT;
         }
