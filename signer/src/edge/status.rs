@@ -104,10 +104,7 @@ fn not_attested(message: String) -> Status {
 
 /// The next cosignature may be under way; only people can do something about another journal.
 fn unwitnessed(message: String, why: Unwitnessed) -> Status {
-    let wait = match why {
-        Unwitnessed::NotYet | Unwitnessed::Old(_) | Unwitnessed::Away | Unwitnessed::Late => SECOND,
-        Unwitnessed::Contradicted => LATER,
-    };
+    let wait = if why.may_pass() { SECOND } else { LATER };
     again(Code::Unavailable, why.code(), message, wait)
 }
 

@@ -1,4 +1,4 @@
-//! Whether a signature may be given, as far as the witness has a say: the one place that decides it.
+//! Whether a signature may be given, as far as the witness has a say: the one place that decides.
 //!
 //! It is asked twice for each: before anything is charged, and before what is recorded is released.
 //! Stops, thaws, books and people never come here. Start reading in [`Heard::admits`].
@@ -52,6 +52,14 @@ impl Unwitnessed {
             Self::NotYet | Self::Old(_) | Self::Away => "WITNESS_LAG",
             Self::Contradicted => "WITNESS_CONTRADICTS",
             Self::Late => "WITNESS_LATE",
+        }
+    }
+
+    /// Whether it may end by itself at any moment.
+    pub fn may_pass(self) -> bool {
+        match self {
+            Self::NotYet | Self::Old(_) | Self::Away | Self::Late => true,
+            Self::Contradicted => false,
         }
     }
 }
@@ -253,7 +261,7 @@ mod tests {
     const LAG: Mode = Mode::Lag(Span(30_000));
 
     fn heard(size: u64, age: u64, last: Last) -> Heard {
-        Heard { newest: Some(Newest { size, asked: Millis(NOW.0 - age) }), last }
+        Heard { newest: Some(Newest { size, asked: Millis(NOW.0.saturating_sub(age)) }), last }
     }
 
     #[test]

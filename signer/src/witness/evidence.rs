@@ -1,6 +1,6 @@
-//! Whether it is proved that there is another journal than ours. That a witness says so is signed by
-//! nobody: whoever answers in its place could say it. A checkpoint that our own key signed, and that
-//! our journal does not continue, proves itself, whoever brings it.
+//! Whether it is proved that there is another journal than ours. That a witness says so is signed
+//! by nobody: whoever answers in its place could say it. A checkpoint that our own key signed, and
+//! that our journal does not continue, proves itself, whoever brings it.
 
 use portcullis_policy::note::{Checkpoint, Note, Verifier};
 
