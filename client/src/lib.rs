@@ -73,7 +73,7 @@ pub use tonic::Code;
 pub use verify::UntrustedReply;
 pub use waiting::{Change, Patience, Progress, RequestChanges, WaitError};
 
-pub use portcullis_tlog::note::{Checkpoint, Verifier};
+pub use portcullis_tlog::note::{Checkpoint, QuorumFault, Verifier, Witness, Witnesses};
 pub use portcullis_tlog::receipt::ReceiptFault;
 
 /// The wire's own types, which the control plane's answers are given in.
