@@ -72,7 +72,7 @@ const AFTER_HELP: &str = "\
 Exit codes: 0 ok, 1 failure, 2 usage, 3 denied by policy, 4 waits for people, 5 unauthenticated or
 not authorised, 6 unavailable, 7 verification failed, 8 a key was used outside the signer. Of audit
 verify: 9 nobody attests all of it, 10 inputs were left out, 11 form, 12 tree or checkpoint,
-13 people, 14 replay.
+13 people, 14 replay. With --witness: 15 too few witnesses cosigned.
 
 Connection: flags, or a TOML file given by --config, $PORTCTL_CONFIG or ./portctl.toml, with
 endpoint, ca, certificate, private_key and optionally server_name for the control plane, and the

@@ -20,6 +20,7 @@ use crate::audit::receipt::BadReceipt;
 use crate::audit::reconcile::ReconcileFault;
 use crate::audit::report::ReportFault;
 use crate::audit::verify::VerifyFault;
+use crate::audit::witnesses::WitnessFault;
 use crate::connection::ConnectionFault;
 use crate::drain::DrainFault;
 use crate::drill::DrillFault;
@@ -51,6 +52,8 @@ pub(crate) enum Exit {
     Unverified,
     /// A journal explains itself, and nobody attests all of it.
     Unattested,
+    /// Too few witnesses stand for a checkpoint.
+    Unwitnessed,
     /// Not all decisions of a journal could be made again: inputs were left out.
     NotRepeated,
     /// A journal is not in its form.
@@ -76,6 +79,7 @@ impl From<Exit> for ExitCode {
             Exit::NotAuthorised => 5,
             Exit::Unavailable => 6,
             Exit::Unverified => 7,
+            Exit::Unwitnessed => 15,
             Exit::Unattested => 9,
             Exit::NotRepeated => 10,
             Exit::WrongForm => 11,
@@ -147,6 +151,9 @@ pub(crate) enum Failure {
     /// A receipt that shows nothing.
     #[error(transparent)]
     Receipt(Box<BadReceipt>),
+    /// Nobody but the journal stands for it.
+    #[error(transparent)]
+    Witnesses(Box<WitnessFault>),
     /// The export was not made.
     #[error(transparent)]
     Export(#[from] ExportFault),
@@ -223,7 +230,8 @@ boxed!(
     Impact(ImpactFault),
     Rotate(RotateFault),
     Checkpoint(CheckpointFault),
-    Receipt(BadReceipt)
+    Receipt(BadReceipt),
+    Witnesses(WitnessFault)
 );
 
 impl Failure {
@@ -248,6 +256,7 @@ impl Failure {
             Self::Cursor(_) => Exit::Failure,
             Self::Checkpoint(fault) => fault.exit(),
             Self::Receipt(fault) => fault.exit(),
+            Self::Witnesses(fault) => fault.exit(),
             Self::Export(fault) => fault.exit(),
             Self::Verify(fault) => fault.exit(),
             Self::Check(fault) => fault.exit(),
@@ -306,6 +315,7 @@ impl Failure {
             | Self::Json(_)
             | Self::Cursor(_)
             | Self::Checkpoint(_)
+            | Self::Witnesses(_)
             | Self::Receipt(_)
             | Self::Export(_)
             | Self::Verify(_)

@@ -19,7 +19,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use alloy_primitives::{B128, B256, hex};
-use fake::attesting::{Attesting, note_key};
+use fake::attesting::{Attesting, note_key, witness};
 use fake::{Rig, Script};
 use portcullis_policy::id::{PersonId, Sequence};
 use portcullis_policy::note::NoteKey;
@@ -46,7 +46,7 @@ fn attested(count: u64) -> Attesting {
         Record::CheckpointKeyIntended(CheckpointKeyIntended { object }),
         Record::CheckpointKeyMade(made),
     ];
-    Attesting { records: journal_of(count, key), size: count as usize }
+    Attesting { records: journal_of(count, key), size: count as usize, witnesses: Vec::new() }
 }
 
 fn journal_of(count: u64, first: Vec<Record>) -> Vec<Vec<u8>> {
@@ -467,6 +467,91 @@ fn a_receipt_is_fetched_checked_and_checked_again_without_a_signer() {
     std::fs::write(rig.folder.path().join("r.record"), &signed.records[4]).expect("write");
     let ran = rig.portctl(&check);
     assert!(ran.code == 7 && ran.err.contains("does not count"), "{ran:?}");
+}
+
+/// A signature of the journal's own key says nothing of a fork; whoever wants more is told.
+#[test]
+fn whoever_names_witnesses_gets_what_enough_of_them_cosigned_or_an_exit_code_of_its_own() {
+    let (rig, mut signed) = attesting(9, 7);
+    signed.witnesses = vec![1, 2];
+    *rig.script.attesting.lock().expect("lock") = Some(signed.clone());
+    let journal = signed.verifier().to_string();
+    let [one, two, three] = [1, 2, 3].map(|number| witness(number).to_string());
+    assert_eq!(rig.portctl(&["audit", "export", "-o", "out"]).code, 0);
+    let verbs = [
+        vec!["audit", "receipt", "4", "-o", "r", "--journal", &journal],
+        vec!["audit", "checkpoint", "-o", "kept", "--journal", &journal],
+        vec!["audit", "verify", "out", "--journal", &journal],
+    ];
+    for verb in &verbs {
+        let run = |more: &[&str]| rig.portctl(&[verb, more].concat());
+        let good = run(&["--witness", &one, "--witness", &two]);
+        assert_eq!(good.code, 0, "{good:?}");
+        let said = "witness.example.com/1 at 1970-01-01T00:16:40.000Z, witness.example.com/2 at";
+        assert!(good.out.contains(said), "{good:?}");
+        let two_of_three =
+            ["--witness", &one, "--witness", &two, "--witness", &three, "--witnesses-needed", "2"];
+        assert_eq!(run(&two_of_three).code, 0);
+        let ran = run(&["--witness", &one, "--witness", &three]);
+        assert_eq!(ran.code, 15, "{ran:?}");
+        let why = "1 of the 2 witnesses that are needed cosigned it. Not there: \
+                   witness.example.com/3";
+        assert!(ran.err.contains(why), "{ran:?}");
+        // No key, one that signs checkpoints, one twice, more than there are, and none.
+        for wrong in [
+            &["--witness", "nonsense"][..],
+            &["--witness", &journal],
+            &["--witness", &one, "--witness", &one],
+            &["--witness", &one, "--witnesses-needed", "2"],
+            &["--witness", &one, "--witnesses-needed", "0"],
+            &["--witnesses-needed", "1"],
+        ] {
+            let ran = run(wrong);
+            assert_eq!(ran.code, 2, "{wrong:?}: {ran:?}");
+        }
+    }
+    // Nothing was written over by what does not count.
+    let kept = std::fs::read_to_string(rig.folder.path().join("kept")).expect("file");
+    assert_eq!(kept, signed.note(7).to_string());
+    // Offline as well.
+    *rig.script.attesting.lock().expect("lock") = None;
+    let check = [&verbs[0][..], &["--check", "--witness", &two]].concat();
+    assert_eq!(rig.portctl(&check).code, 0);
+    let check = [&verbs[0][..], &["--check", "--witness", &three]].concat();
+    assert_eq!(rig.portctl(&check).code, 15);
+}
+
+/// The newest checkpoint may be too new for a cosignature; one that was kept before has it.
+#[test]
+fn of_a_journal_so_much_is_witnessed_as_its_newest_cosigned_checkpoint_covers() {
+    let (rig, mut signed) = attesting(9, 9);
+    assert_eq!(rig.portctl(&["audit", "export", "-o", "out"]).code, 0);
+    signed.witnesses = vec![1];
+    for size in [4, 6] {
+        rig.file(&format!("kept{size}"), &signed.note(size).to_string());
+    }
+    let one = witness(1).to_string();
+    let kept = ["--checkpoint", "kept6", "--checkpoint", "kept4"];
+    let verify = |more: &[&str]| {
+        let verb = ["audit", "verify", "out", "--output", "json", "--witness", &one];
+        let ran = rig.portctl(&[&verb[..], more].concat());
+        (ran.code, ran.json(), ran.err)
+    };
+    let (code, said, err) = verify(&kept);
+    let figures = (&said["attested"], &said["witnessed"]);
+    assert_eq!((code, figures), (15, (&json!(9), &json!(6))), "{said}");
+    assert!(
+        err.contains("NOT WITNESSED: 9 records") && err.contains("6 by the witnesses"),
+        "{err}"
+    );
+    let (code, said, _) = verify(&[]);
+    assert_eq!((code, &said["witnessed"]), (15, &json!(0)), "{said}");
+    // A checkpoint of another journal is none of this one, whoever cosigned it.
+    let mut other = signed.clone();
+    other.records[2] = other.records[3].clone();
+    rig.file("other", &other.note(9).to_string());
+    let (code, said, _) = verify(&["--checkpoint", "other"]);
+    assert_eq!((code, &said["witnessed"]), (12, &Value::Null), "{said}");
 }
 
 /// RFC 8032 section 7.1, the public key of test 1.

@@ -13,6 +13,7 @@ use portcullis_policy::tree::Consistency;
 use serde_json::json;
 
 use crate::audit::export::{beside, place, unwritable};
+use crate::audit::witnesses::{self, Wanted, WitnessArgs};
 use crate::connection::ConnectionArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, fields, hex0x};
@@ -26,6 +27,8 @@ pub(crate) struct CheckpointArgs {
     /// Who must have signed it: NAME+ID+KEY, as this verb printed it when you believed it.
     #[arg(long, value_name = "KEY")]
     journal: Option<String>,
+    #[command(flatten)]
+    witnesses: WitnessArgs,
 }
 
 /// A checkpoint that shows nothing, or the wrong thing.
@@ -110,10 +113,11 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let given = args.journal.as_deref().map(Verifier::parse).transpose();
     let given = given.map_err(CheckpointFault::Journal)?;
+    let witnesses = args.witnesses.read()?;
     let kept = args.file.as_deref().map(kept).transpose()?.flatten();
     let control = connection.control().await?;
     let old = kept.as_ref().map_or(0, |(_, checkpoint)| checkpoint.size);
-    let response = control.checkpoint(old).await?;
+    let response = fetched(&control, old, &witnesses).await?;
     let attested = Attested::read(&response)?;
     if let Some(given) = given.filter(|given| *given != attested.journal) {
         let (theirs, given) = (Box::new(attested.journal), Box::new(given));
@@ -126,6 +130,7 @@ pub(crate) async fn run(
             return Err(CheckpointFault::Broken { path: path.clone(), old: old.size }.into());
         }
     }
+    let cosigned = witnesses.check(&attested.note, attested.checkpoint.size)?;
     if let Some(path) = &args.file {
         let mut file = beside(path)?;
         std::io::Write::write_all(&mut file, attested.note.to_string().as_bytes())
@@ -139,6 +144,9 @@ pub(crate) async fn run(
     if let Some((_, old)) = &kept {
         lines.push(("continues", format!("the {} records kept before", old.size)));
     }
+    if !cosigned.is_empty() {
+        lines.push(("cosigned by", witnesses::words(&cosigned)));
+    }
     let continues = kept.map(|(_, old)| old.size);
     let json = json!({
         "size": size,
@@ -146,9 +154,27 @@ pub(crate) async fn run(
         "journal": journal,
         "continues": continues,
         "checkpoint": attested.note.to_string(),
+        "cosigned": witnesses::json(&cosigned),
     });
     output.result(&fields(&lines), &json)?;
     Ok(Exit::Done)
+}
+
+/// The newest checkpoint; after a while also one that is not cosigned yet.
+async fn fetched(
+    control: &ControlClient,
+    old: u64,
+    witnesses: &Wanted,
+) -> Result<GetCheckpointResponse, Failure> {
+    let mut response = control.checkpoint(old).await?;
+    for _ in 1..witnesses::TRIES_MAX {
+        if witnesses.is_met(&response.checkpoint) {
+            break;
+        }
+        tokio::time::sleep(witnesses::PAUSE).await;
+        response = control.checkpoint(old).await?;
+    }
+    Ok(response)
 }
 
 /// What is in a file, if it is there.

@@ -14,6 +14,7 @@ mod show;
 mod tail;
 mod together;
 pub(crate) mod verify;
+pub(crate) mod witnesses;
 
 use clap::Subcommand;
 

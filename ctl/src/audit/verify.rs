@@ -12,9 +12,11 @@ use clap::Args;
 use portcullis_policy::id::Sequence;
 use portcullis_policy::note::{self, Note, NoteFault};
 use portcullis_policy::verify::{Discrepancy, Level, ReadLine, Report, Verifier};
+use serde_json::Value;
 
 use crate::audit::export::{ATTACHMENT, Head, checkpoint_file, head_file};
 use crate::audit::together::Together;
+use crate::audit::witnesses::{self, WitnessArgs, Witnessed};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, hex0x};
 
@@ -34,6 +36,8 @@ pub(crate) struct VerifyArgs {
     /// when you believed it [default: whoever the journal says].
     #[arg(long, value_name = "KEY")]
     journal: Option<String>,
+    #[command(flatten)]
+    witnesses: WitnessArgs,
     /// Print the texts that people signed, too.
     #[arg(long)]
     statements: bool,
@@ -73,12 +77,15 @@ impl VerifyFault {
 pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
     let journal = args.journal.as_deref().map(note::Verifier::parse).transpose();
     let journal = journal.map_err(VerifyFault::Journal)?;
+    let witnesses = args.witnesses.read()?;
     let known = journal.is_some();
     let mut checkpoints = args.checkpoint.clone();
     let beside = checkpoint_file(&args.file);
     checkpoints.extend(beside.exists().then_some(beside));
     let checkpoints: Result<Vec<Note>, _> = checkpoints.iter().map(|path| note_in(path)).collect();
-    let verifier = Verifier::against(checkpoints?, journal);
+    let checkpoints = checkpoints?;
+    let witnessed = witnesses.of_all(&checkpoints);
+    let verifier = Verifier::against(checkpoints, journal);
     let (mut report, together) = check(&args.file, verifier)?;
     let named = args.head.clone().unwrap_or_else(|| head_file(&args.file));
     // Only a head nobody named may be missing, and that is said.
@@ -98,6 +105,11 @@ pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
             all.insert("together".to_owned(), together.json(args.statements));
         }
     }
+    // Of checkpoints that are not of this journal nothing is said.
+    let witnessed = witnessed.filter(|_| report.discrepancies.is_empty());
+    if let Some(witnessed) = &witnessed {
+        add_witnessed(witnessed, &report, &mut human, &mut json);
+    }
     output.result(&human, &json)?;
     if head.is_none() && report.attested == 0 {
         output.note("warning: no head to hold it against, so records cut from its end go unseen");
@@ -105,16 +117,33 @@ pub(crate) fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
     for warning in words::warnings(&report, known) {
         output.note(&warning);
     }
-    Ok(exit(&report))
+    let short = witnessed.filter(|witnessed| witnessed.is_short_of(report.attested));
+    if let Some(witnessed) = &short {
+        output.note(&witnessed.warning(report.attested));
+    }
+    Ok(exit(&report, short.is_some()))
 }
 
-fn exit(report: &Report) -> Exit {
+fn add_witnessed(witnessed: &Witnessed, report: &Report, human: &mut String, json: &mut Value) {
+    let by = witnesses::words(&witnessed.by);
+    human.push_str(&format!("\n\nwitnessed  {} of {} records", witnessed.size, report.size));
+    if !by.is_empty() {
+        human.push_str(&format!(", by {by}"));
+    }
+    if let Some(all) = json.as_object_mut() {
+        all.insert("witnessed".to_owned(), witnessed.size.into());
+        all.insert("cosigned".to_owned(), witnesses::json(&witnessed.by));
+    }
+}
+
+fn exit(report: &Report, is_unwitnessed: bool) -> Exit {
     match report.first_wrong() {
         Some(Level::Form) => Exit::WrongForm,
         Some(Level::Tree) => Exit::WrongTree,
         Some(Level::People) => Exit::WrongPeople,
         Some(Level::Replay) => Exit::WrongReplay,
         None if !report.withheld.is_empty() => Exit::NotRepeated,
+        None if is_unwitnessed => Exit::Unwitnessed,
         None if report.unattested() > 0 => Exit::Unattested,
         None => Exit::Done,
     }

@@ -2,7 +2,9 @@
 
 use alloy_primitives::B256;
 use ed25519_dalek::{Signer as _, SigningKey};
-use portcullis_policy::note::{Checkpoint, Note, NoteKey, NoteSignature, Verifier, origin};
+use portcullis_policy::note::{
+    Checkpoint, Note, NoteKey, NoteSignature, Verifier, Witness, origin,
+};
 use portcullis_policy::receipt::Receipt;
 use portcullis_policy::tree::{Tiles, Tree, leaf_hash};
 use portcullis_proto::v1;
@@ -12,10 +14,18 @@ use portcullis_proto::v1;
 pub struct Attesting {
     pub records: Vec<Vec<u8>>,
     pub size: usize,
+    /// The numbers of those who cosign.
+    pub witnesses: Vec<u8>,
 }
 
 pub fn note_key() -> NoteKey {
     NoteKey::ed25519(secret().verifying_key().as_bytes()).expect("a key")
+}
+
+/// One of any number of witnesses.
+pub fn witness(number: u8) -> Witness {
+    let key = SigningKey::from_bytes(&[number; 32]).verifying_key();
+    Witness::new(&format!("witness.example.com/{number}"), key.as_bytes()).expect("a key")
 }
 
 fn secret() -> SigningKey {
@@ -39,7 +49,12 @@ impl Attesting {
         let text = checkpoint.text();
         let bytes = secret().sign(text.as_bytes()).to_bytes().to_vec();
         let signature = NoteSignature { id: note_key().id(&name), name, bytes };
-        Note { text, signatures: vec![signature] }
+        let cosigned = self.witnesses.iter().map(|number| {
+            let secret = SigningKey::from_bytes(&[*number; 32]);
+            witness(*number).cosign(&text, 1_000, |message| secret.sign(message).to_bytes())
+        });
+        let signatures = std::iter::once(signature).chain(cosigned).collect();
+        Note { text, signatures }
     }
 
     pub fn checkpoint(&self, old: u64) -> v1::GetCheckpointResponse {
