@@ -208,12 +208,14 @@ fn attachments_are_lines_of_their_own_and_no_records() {
     let text = std::fs::read_to_string(rig.folder.path().join("out.jsonl")).expect("export");
     assert_eq!(text.lines().nth(1), Some("{\"attachment\":\"abcd\"}"));
     let ran = rig.portctl(&["audit", "verify", "out.jsonl"]);
-    assert_eq!(ran.code, 9, "{ran:?}");
-    let damaged = text.replace("abcd", "abc");
-    rig.file("out.jsonl", &damaged);
-    let ran = rig.portctl(&["audit", "verify", "out.jsonl"]);
-    assert_eq!(ran.code, 11, "{ran:?}");
-    assert!(ran.err.contains("line 2"), "{}", ran.err);
+    assert_eq!(ran.code, 11, "no record names it: {ran:?}");
+    assert!(ran.out.contains("record 2: what stands before it in the file"), "{}", ran.out);
+    for damaged in ["abc", "abcD"] {
+        rig.file("out.jsonl", &text.replace("abcd", damaged));
+        let ran = rig.portctl(&["audit", "verify", "out.jsonl"]);
+        assert_eq!(ran.code, 11, "{ran:?}");
+        assert!(ran.err.contains("line 2"), "{}", ran.err);
+    }
 }
 
 #[test]
@@ -298,6 +300,18 @@ fn any_removed_changed_or_reordered_record_fails_the_verification() {
         assert_eq!(ran.code, code, "{name}: {ran:?}");
         assert!(ran.out.contains("not verified"), "{name}: {}", ran.out);
     }
+}
+
+#[test]
+fn an_export_whose_last_line_has_no_end_is_not_the_one_that_was_written() {
+    let rig = rig(vec![]);
+    let text = String::from_utf8(records(3).join(&b'\n')).expect("text");
+    rig.file("out", &format!("{text}\n"));
+    assert_eq!(rig.portctl(&["audit", "verify", "out"]).code, 9);
+    rig.file("out", &text);
+    let ran = rig.portctl(&["audit", "verify", "out"]);
+    assert_eq!(ran.code, 11, "{ran:?}");
+    assert!(ran.out.contains("last line has no end"), "{}", ran.out);
 }
 
 #[test]

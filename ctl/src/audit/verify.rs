@@ -1,6 +1,7 @@
 //! `audit verify FILE`: offline, trusting nobody, in four levels; each that is wrong has an exit
 //! code of its own. The checking itself is the policy crate's.
 
+mod form;
 mod words;
 
 use std::fs::File;
@@ -19,6 +20,8 @@ use crate::audit::together::Together;
 use crate::audit::witnesses::{self, WitnessArgs, Witnessed};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, hex0x};
+
+use self::form::Form;
 
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
@@ -172,22 +175,30 @@ fn check(path: &Path, mut verifier: Verifier) -> Result<(Report, Together), Veri
     let unreadable = |source| VerifyFault::Read { path: path.to_owned(), source };
     let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(unreadable)?);
     let (mut together, mut before) = (Together::default(), 0_u64);
+    let (mut form, mut whole) = (Form::default(), true);
     loop {
         let lines = some_lines(&mut file).map_err(unreadable)?;
-        if lines.is_empty() {
-            return Ok((verifier.finish(), together));
-        }
+        let Some(last) = lines.last() else {
+            let mut report = verifier.finish();
+            report.discrepancies.extend(form.findings(whole));
+            return Ok((report, together));
+        };
+        whole = last.ends_with(b"\n");
         for read in read(&lines) {
             before = before.saturating_add(1);
             match read {
                 ExportLine::Record(read) => {
+                    form.record(read.entry());
                     // One that cannot be read is among the verifier's findings.
                     if let Some(entry) = read.entry() {
                         together.take(entry);
                     }
                     verifier.take(*read);
                 }
-                ExportLine::Attachment(Ok(bytes)) => verifier.attachment(bytes),
+                ExportLine::Attachment(Ok(bytes)) => {
+                    form.attachment(&bytes);
+                    verifier.attachment(bytes);
+                }
                 ExportLine::Attachment(Err(_)) => {
                     return Err(VerifyFault::Attachment { path: path.to_owned(), line: before });
                 }
@@ -239,11 +250,12 @@ fn read(lines: &[Vec<u8>]) -> Vec<ExportLine> {
     })
 }
 
-/// The bytes of an attachment's line, or `None` for a record's.
+/// The bytes of an attachment's line, or `None` for a record's. Upper case is no form of ours: one
+/// attachment has one line.
 pub(crate) fn attachment(line: &[u8]) -> Option<Result<Vec<u8>, hex::FromHexError>> {
     let rest = line.strip_prefix(ATTACHMENT.as_bytes())?;
-    let digits = rest.strip_suffix(b"\"}").unwrap_or(b"?");
-    Some(hex::decode(digits))
+    let digits = rest.strip_suffix(b"\"}").filter(|all| !all.iter().any(u8::is_ascii_uppercase));
+    Some(hex::decode(digits.unwrap_or(b"?")))
 }
 
 fn read_head(path: &Path) -> Result<Head, VerifyFault> {
