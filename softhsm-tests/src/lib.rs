@@ -15,6 +15,7 @@ pub mod child;
 pub mod cosigner;
 pub mod crash;
 pub mod curve;
+pub mod damage;
 pub mod dial;
 pub mod erc20;
 pub mod fault;
