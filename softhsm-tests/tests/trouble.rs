@@ -20,6 +20,8 @@ mod attesting;
 mod audit;
 #[path = "trouble/callers.rs"]
 mod callers;
+#[path = "trouble/canaries.rs"]
+mod canaries;
 #[path = "trouble/certificates.rs"]
 mod certificates;
 #[path = "trouble/control.rs"]
