@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::connection::ConnectionArgs;
 use crate::output::Format;
 use crate::{
-    approvals, audit, completions, drain, drill, freeze, key, people, policy, report, sign,
+    approvals, audit, clock, completions, drain, drill, freeze, key, people, policy, report, sign,
     stop_order, thaw,
 };
 
@@ -59,6 +59,9 @@ pub(crate) enum Verb {
     /// Tell the signer what is mined, and what things cost.
     #[command(subcommand)]
     Report(report::ReportVerb),
+    /// Show how far sure time is behind, and let it go forward. That takes a quorum.
+    #[command(subcommand)]
+    Clock(clock::ClockVerb),
     /// Show state, health and figures.
     Status,
     /// Read, export and verify the journal.

@@ -21,6 +21,7 @@ use crate::audit::reconcile::ReconcileFault;
 use crate::audit::report::ReportFault;
 use crate::audit::verify::VerifyFault;
 use crate::audit::witnesses::WitnessFault;
+use crate::clock::ClockFault;
 use crate::connection::ConnectionFault;
 use crate::drain::DrainFault;
 use crate::drill::DrillFault;
@@ -94,6 +95,9 @@ impl From<Exit> for ExitCode {
 /// Why a verb ended without doing its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    /// No time to accept.
+    #[error(transparent)]
+    Clock(#[from] ClockFault),
     /// Where to connect is not known.
     #[error(transparent)]
     Connection(#[from] ConnectionFault),
@@ -270,6 +274,7 @@ impl Failure {
             | Self::Sign(_)
             | Self::Vote(_)
             | Self::StopOrder(_)
+            | Self::Clock(_)
             | Self::Thaw(_)
             | Self::Json(_)
             | Self::Book(_)
@@ -310,6 +315,7 @@ impl Failure {
             | Self::Ssh(_)
             | Self::Vote(_)
             | Self::StopOrder(_)
+            | Self::Clock(_)
             | Self::Thaw(_)
             | Self::People(_)
             | Self::Json(_)

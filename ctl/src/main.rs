@@ -7,6 +7,7 @@
 mod approvals;
 mod audit;
 mod cli;
+mod clock;
 mod collect;
 mod completions;
 mod connection;
@@ -69,6 +70,7 @@ async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Verb::Destroy(args) => thaw::destroy(args, connection, output).await,
         Verb::Approvals(verb) => approvals::run(verb, connection, output).await,
         Verb::People(verb) => people::run(verb, connection, output).await,
+        Verb::Clock(verb) => clock::run(verb, connection, output).await,
         Verb::Status => status::run(connection, output).await,
         Verb::Audit(verb) => audit::run(verb, connection, output).await,
         Verb::Completions(args) => completions::run(&args, output),

@@ -557,3 +557,63 @@ fn completions_name_every_verb() {
         assert!(ran.out.contains(verb), "{verb}");
     }
 }
+
+/// Three days and an hour.
+const BEHIND_MS: u64 = 73 * 3_600_000;
+
+#[test]
+fn clocks_that_agree_are_shown_and_nothing_is_there_to_accept() {
+    let ran = tell(Script::default(), &["clock", "show"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(
+        ran.out,
+        "sure        2025-11-23T18:53:27.042Z\n\
+         possible    2025-11-23T18:53:27.042Z\n\
+         wall clock  2025-11-23T18:53:27.042Z\n\
+         apart       0s\n\
+         so          windows and delays end when people expect it\n"
+    );
+    let ran = tell(Script::default(), &["clock", "accept", "--reason", "x"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("nothing is there to accept"), "{}", ran.err);
+}
+
+#[test]
+fn an_outage_is_shown_with_what_is_late_and_what_to_type() {
+    let rig = Script { behind_ms: BEHIND_MS, ..Script::default() }.run();
+    let ran = rig.portctl(&["clock", "show"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("apart          3d 1h\n"), "{}", ran.out);
+    assert!(ran.out.contains("portctl clock accept --reason WORDS\n"), "{}", ran.out);
+    let said = rig.portctl(&["--output", "json", "clock", "show"]).json();
+    assert_eq!(said["late"], true);
+    assert_eq!(said["behind_ms"], BEHIND_MS);
+    assert_eq!(said["sure_time"], "2025-11-23T18:53:27.042Z");
+    assert_eq!(said["wall_time"], "2025-11-26T19:53:27.042Z");
+}
+
+#[test]
+fn an_outage_is_accepted_by_a_proposal_in_whole_seconds() {
+    let rig = Script { behind_ms: BEHIND_MS, ..Script::default() }.run();
+    let proposed = |args: &[&str]| {
+        let ran = rig.portctl(&[&["clock", "accept", "--reason", "x"], args].concat());
+        assert_eq!(ran.code, 4, "{ran:?}");
+        let call = rig.seen().pop().expect("a call");
+        let sent = call.strip_prefix("propose ").and_then(|rest| rest.strip_suffix(" x"));
+        serde_json::from_str::<serde_json::Value>(sent.expect("a proposal")).expect("JSON")
+    };
+    let sure = 1_763_924_007_000_u64;
+    let at = sure + BEHIND_MS - 1_000;
+    assert_eq!(proposed(&[]), json!({ "accept_time": { "at": at, "sure": sure } }));
+    let at = 1_763_985_600_000_u64;
+    assert_eq!(
+        proposed(&["--at", "2025-11-24T12:00:00Z"]),
+        json!({ "accept_time": { "at": at, "sure": sure } })
+    );
+    let beyond = ["clock", "accept", "--reason", "x", "--at", "2025-12-24T12:00:00Z"];
+    let ran = rig.portctl(&beyond);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("later than the clock of the signer's machine says"), "{}", ran.err);
+    let ran = rig.portctl(&["clock", "accept", "--reason", "x", "--at", "2025-12-24"]);
+    assert_eq!(ran.code, 2, "a day is no moment: {ran:?}");
+}

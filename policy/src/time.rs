@@ -49,6 +49,25 @@ impl Span {
     }
 }
 
+impl Span {
+    /// As people say it: "2d 3h 4m 5s", without what is zero; less than a second is "0s".
+    pub fn in_words(self) -> String {
+        let mut rest = self.0 / 1_000;
+        let mut words = Vec::new();
+        for (seconds, unit) in [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")] {
+            let count = rest.checked_div(seconds).unwrap_or(0);
+            rest = rest.checked_rem(seconds).unwrap_or(0);
+            if count > 0 {
+                words.push(format!("{count}{unit}"));
+            }
+        }
+        if words.is_empty() { "0s".to_owned() } else { words.join(" ") }
+    }
+}
+
+/// Across a boot of the machine the wall clock is believed for this long: a restart, not a move.
+pub const GAP_BELIEVED_MAX: Span = Span(15 * 60_000);
+
 /// The longest window: a leap year. A budget over more than that is a budget nobody watches.
 const SPAN_MS_MAX: u64 = 366 * 86_400_000;
 
@@ -93,5 +112,13 @@ mod tests {
         for bad in ["", "h", "0h", "-1h", "1.5h", "1h30m", "01h", "24", "367d", "1 h", "1é"] {
             assert_eq!(Span::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_span_in_words_leaves_out_what_is_zero() {
+        let words = |millis| Span(millis).in_words();
+        assert_eq!(words(999), "0s");
+        assert_eq!(words(2 * 86_400_000 + 3 * 3_600_000 + 5_000), "2d 3h 5s");
+        assert_eq!(words(61_000), "1m 1s");
     }
 }

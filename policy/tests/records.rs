@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, B128, B256, U256};
 use portcullis_policy::act::{
-    Act, AddCredential, AdoptBook, CancelRecovery, Destroy, Drain, DropCredential, Enrol, Govern,
-    Reinstate, Remove, Revoke, SetRoles, Thaw,
+    AcceptTime, Act, AddCredential, AdoptBook, CancelRecovery, Destroy, Drain, DropCredential,
+    Enrol, Govern, Reinstate, Remove, Revoke, SetRoles, Thaw,
 };
 use portcullis_policy::credential::{
     Assertion, Credential, Evidence, Passkey, PasskeyKey, Purpose, Strength,
@@ -294,6 +294,7 @@ fn plan(to: DrainTo) -> DrainPlan {
 fn acts() -> Vec<Act> {
     let (person, credential) = (sam(), passkey().id());
     vec![
+        Act::AcceptTime(AcceptTime { at: Millis(9), sure: Millis(5) }),
         Act::AddCredential(AddCredential {
             credential: passkey(),
             person: sam(),

@@ -1,9 +1,10 @@
 //! The only reader of the clock: time as an interval whose lower end an attacker cannot push.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis_policy::state::State;
-use portcullis_policy::time::{Interval, Millis, Span};
+use portcullis_policy::time::{GAP_BELIEVED_MAX, Interval, Millis, Span};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Time since a start whose sure time is known.
@@ -11,13 +12,15 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Clock {
     sure_at_base: Millis,
     boot_at_base: Millis,
+    /// Milliseconds that people let it go forward since.
+    accepted: AtomicU64,
 }
 
 impl Clock {
     /// For the first record of a vault: there is nothing before it to hold on to.
     pub fn genesis() -> Self {
         let Reading { wall, boot } = Reading::now();
-        Self { sure_at_base: wall, boot_at_base: boot }
+        Self::since(wall, boot)
     }
 
     /// Goes on from the journal. Within the same boot of the machine the boot clock says how long
@@ -41,7 +44,16 @@ impl Clock {
                 if gap <= GAP_BELIEVED_MAX { gap } else { Span(0) }
             }
         };
-        Self { sure_at_base: last.sure.plus(passed), boot_at_base: boot }
+        Self::since(last.sure.plus(passed), boot)
+    }
+
+    fn since(sure_at_base: Millis, boot_at_base: Millis) -> Self {
+        Self { sure_at_base, boot_at_base, accepted: AtomicU64::new(0) }
+    }
+
+    /// What a record let sure time go forward by. The one writer calls it, in the order of records.
+    pub fn go_forward(&self, by: Span) {
+        self.accepted.fetch_add(by.0, Ordering::AcqRel);
     }
 
     /// Now.
@@ -51,7 +63,8 @@ impl Clock {
 
     fn at(&self, Reading { wall, boot }: Reading) -> Interval {
         let passed = Span(boot.0.saturating_sub(self.boot_at_base.0));
-        let sure = self.sure_at_base.plus(passed);
+        let accepted = Span(self.accepted.load(Ordering::Acquire));
+        let sure = self.sure_at_base.plus(passed).plus(accepted);
         Interval { possible: sure.max(wall), sure }
     }
 }
@@ -131,9 +144,6 @@ fn same_boot(one: &str, other: &str) -> bool {
     !one.is_empty() && one == other
 }
 
-/// Across a boot of the machine the wall clock is believed for this long: a restart, not a move.
-const GAP_BELIEVED_MAX: Span = Span(15 * 60_000);
-
 #[cfg(test)]
 mod tests {
     use portcullis_policy::id::{BookHash, Epoch, Sequence};
@@ -194,7 +204,7 @@ mod tests {
             let wall = Millis(last.0.checked_add_signed(step).unwrap());
             // While it runs, and in a process that is started anew five seconds later.
             let reading = |boot| Reading { wall, boot: Millis(boot) };
-            let running = Clock { sure_at_base: last, boot_at_base: Millis(60_000) };
+            let running = Clock::since(last, Millis(60_000));
             let restarted = Clock::resume_at(&state, "one", reading(65_000));
             for clock in [running, restarted] {
                 let now = clock.at(reading(67_000));

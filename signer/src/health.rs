@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use portcullis_policy::record::Environment;
-use portcullis_policy::time::{Millis, Span};
+use portcullis_policy::time::{GAP_BELIEVED_MAX, Interval, Millis, Span};
 use portcullis_policy::utc::rfc3339;
 
 use crate::attestor::Attestor;
@@ -68,6 +68,7 @@ impl Health {
             lines.push("memory is not locked: raise the limit (LimitMEMLOCK=infinity)".into());
         }
         lines.extend(self.drill_overdue());
+        lines.extend(time_behind(self.clock.now()));
         lines
     }
 
@@ -168,6 +169,18 @@ impl Health {
             metric(text, &name, "counter", help, &value.to_string());
         }
     }
+}
+
+/// Sure time that stood still over an outage, or a wall clock that was moved.
+fn time_behind(now: Interval) -> Option<String> {
+    let behind = Span(now.possible.0.saturating_sub(now.sure.0));
+    (behind > GAP_BELIEVED_MAX).then(|| {
+        format!(
+            "sure time is {} behind the wall clock: windows and delays end that much later; \
+             portctl clock show",
+            behind.in_words()
+        )
+    })
 }
 
 fn metric(text: &mut String, name: &str, kind: &str, help: &str, value: &str) {

@@ -81,7 +81,7 @@ impl Wanted {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if act.as_ref() == Some(&self.act) {
+            if act.is_some_and(|act| is_same(&self.act, &act)) {
                 same.push(approval);
             }
         }
@@ -93,6 +93,18 @@ impl Wanted {
         Ok((found, true))
     }
 }
+
+/// Whether somebody proposed it already. How far sure time is behind is read anew each time, by
+/// clocks that do not tick alike.
+fn is_same(wanted: &Act, proposed: &Act) -> bool {
+    if let (Act::AcceptTime(wanted), Act::AcceptTime(proposed)) = (wanted, proposed) {
+        return wanted.behind().0.abs_diff(proposed.behind().0) <= CLOCKS_APART_MAX_MS;
+    }
+    wanted == proposed
+}
+
+/// What clocks drift apart while people vote, and then some.
+const CLOCKS_APART_MAX_MS: u64 = 60_000;
 
 async fn proposed_act(control: &ControlClient, at: u64) -> Result<Option<Act>, CallError> {
     let request = ReadJournalRequest { from_sequence: at, follow: false, limit: 1 };

@@ -116,6 +116,9 @@ pub(super) fn act(act: &Act, scope: impl Fn(&Scope) -> String) -> String {
             format!("let {} count again", votes_of(&back.person, back.credential.as_ref()))
         }
         Act::Govern(_) => "change what deeds take".to_owned(),
+        Act::AcceptTime(accept) => {
+            format!("let sure time go forward by {}", accept.behind().in_words())
+        }
         Act::CancelRecovery(_) => "call off the announced recovery".to_owned(),
     }
 }

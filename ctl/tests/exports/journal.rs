@@ -81,7 +81,7 @@ impl Journal {
     pub fn start(&mut self, cut: u64, lost: &[u64]) {
         self.push(json!({ "started": {
             "boot": "a-boot",
-            "boot_clock": 7,
+            "boot_clock": self.at,
             "cut": cut,
             "epoch": self.lines.len(),
             "lost": lost,

@@ -44,6 +44,8 @@ pub struct Script {
     pub journal: Vec<v1::ReadJournalResponse>,
     /// What `GetCheckpoint` and `ProveRecord` answer from; without it, nothing is signed.
     pub attesting: Arc<Mutex<Option<Attesting>>>,
+    /// How far sure time is behind.
+    pub behind_ms: u64,
     /// The vault's id; empty: sevens.
     pub vault: Vec<u8>,
     /// What waits, and who there is.
@@ -350,6 +352,8 @@ impl ControlService for Script {
             sure_time_ms: 1_763_924_007_042,
             journal_free_bytes: 5 << 20,
             last_good_drill_ms: Some(1_763_000_000_000),
+            possible_time_ms: 1_763_924_007_042 + self.behind_ms,
+            wall_time_ms: 1_763_924_007_042 + self.behind_ms,
         };
         self.noted("status".into(), answer)
     }

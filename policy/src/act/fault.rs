@@ -5,6 +5,8 @@ use crate::drain::PlanFault;
 use crate::governance::Deed;
 use crate::id::{CredentialId, KeyId, PersonId};
 use crate::people::CREDENTIALS_MAX;
+use crate::time::Millis;
+use crate::utc::rfc3339;
 
 /// An act that cannot be done as things stand.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -97,6 +99,33 @@ pub enum ActFault {
     /// Everything stays stopped until a recovery is over, or called off.
     #[error("a recovery is announced: nothing is started again before it is over or called off")]
     Recovering,
+    /// Sure time is there already, or the wall clock does not say that it is later.
+    #[error(
+        "sure time is {} already, and the clock of the signer's machine does not say that it is \
+         later: nothing is there to accept. If it is later, set that clock first",
+        rfc3339(.0.0)
+    )]
+    TimeNotBehind(Millis),
+    /// Later than the signer's own wall clock says.
+    #[error(
+        "{} is later than the clock of the signer's machine says: {}. Name an earlier time, or \
+         set that clock first, if it is wrong",
+        rfc3339(.at.0),
+        rfc3339(.possible.0)
+    )]
+    TimeBeyondPossible {
+        /// What was named.
+        at: Millis,
+        /// The latest that it can be.
+        possible: Millis,
+    },
+    /// A reading of sure time that is none, or from before it was moved.
+    #[error(
+        "sure time was not {} since it was last moved: what was agreed is of before. Look at \
+         portctl clock show, and propose anew what is still behind",
+        rfc3339(.0.0)
+    )]
+    TimeMoved(Millis),
     /// More than people read before they vote.
     #[error(
         "the book changes more than people read: propose it in steps, of at most {} lines for keys \
@@ -136,6 +165,9 @@ impl ActFault {
             Self::Ungovernable(_) => "UNGOVERNABLE",
             Self::NoRecovery => "NO_RECOVERY",
             Self::Recovering => "RECOVERY_ANNOUNCED",
+            Self::TimeNotBehind(_) => "TIME_NOT_BEHIND",
+            Self::TimeBeyondPossible { .. } => "TIME_BEYOND_POSSIBLE",
+            Self::TimeMoved(_) => "TIME_MOVED",
             Self::TooLong => "TOO_LONG_TO_APPROVE",
         }
     }

@@ -16,11 +16,14 @@ use crate::id::{CredentialId, KeyId, PersonId};
 use crate::people::{CREDENTIALS_MAX, People, Person, Role};
 use crate::statement;
 use crate::stops::Scope;
+use crate::time::{Millis, Span};
 
 /// One act.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Act {
+    /// Lets sure time go forward over an outage that no clock could vouch for.
+    AcceptTime(AcceptTime),
     /// Gives a person one more thing to sign with.
     AddCredential(AddCredential),
     /// Puts a book in force that widens.
@@ -47,6 +50,26 @@ pub enum Act {
     SetRoles(SetRoles),
     /// Starts what was stopped.
     Thaw(Thaw),
+}
+
+/// Lets sure time go forward over an outage that no clock could vouch for.
+///
+/// Two readings of one moment, and not one: votes take hours, which pass on the boot clock, so
+/// that what people agree to is how far sure time is behind, whenever it is carried out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptTime {
+    /// What time it really was,
+    pub at: Millis,
+    /// when sure time was this.
+    pub sure: Millis,
+}
+
+impl AcceptTime {
+    /// How far sure time is behind.
+    pub fn behind(&self) -> Span {
+        Span(self.at.0.saturating_sub(self.sure.0))
+    }
 }
 
 /// Gives a person one more thing to sign with.
@@ -170,7 +193,9 @@ impl Act {
     /// Whose quorum it takes.
     pub fn deed(&self) -> Deed {
         match self {
-            Self::Adopt(_) => Deed::Widen,
+            // Sure time that goes forward empties every window and ends every delay earlier: for
+            // that moment it widens all of the book.
+            Self::AcceptTime(_) | Self::Adopt(_) => Deed::Widen,
             Self::Thaw(_) => Deed::Thaw,
             Self::Revoke(_) => Deed::Revoke,
             Self::Destroy(_) => Deed::Destroy,
@@ -196,7 +221,8 @@ impl Act {
                 Scope::Key(key) => Some(*key),
                 Scope::All | Scope::Caller(_) | Scope::Tag(_) => None,
             },
-            Self::AddCredential(_)
+            Self::AcceptTime(_)
+            | Self::AddCredential(_)
             | Self::Adopt(_)
             | Self::CancelRecovery(_)
             | Self::DropCredential(_)
@@ -218,7 +244,8 @@ impl Act {
             Self::Reinstate(back) => back.person == *whom,
             Self::Remove(remove) => remove.person == *whom,
             Self::SetRoles(set) => set.person == *whom,
-            Self::Adopt(_)
+            Self::AcceptTime(_)
+            | Self::Adopt(_)
             | Self::CancelRecovery(_)
             | Self::Destroy(_)
             | Self::Drain(_)
@@ -239,7 +266,7 @@ impl Act {
     /// again, or to widen, they judged by the book in force; what ends a key, or an enrolment, must
     /// not be held up by one person who narrows the book.
     pub fn is_bound_to_the_book(&self) -> bool {
-        matches!(self, Self::Adopt(_) | Self::Thaw(_))
+        matches!(self, Self::AcceptTime(_) | Self::Adopt(_) | Self::Thaw(_))
     }
 
     /// What is done to the people, tried on a copy of them. `None`: it does nothing to them.
@@ -263,7 +290,8 @@ impl Act {
                 });
             }
             Self::Govern(govern) => governance.clone_from(&govern.governance),
-            Self::Adopt(_)
+            Self::AcceptTime(_)
+            | Self::Adopt(_)
             | Self::CancelRecovery(_)
             | Self::Destroy(_)
             | Self::Drain(_)
@@ -307,6 +335,7 @@ impl Act {
                 if out { Ok(()) } else { Err(ActFault::NotSuspended(back.person.clone())) }
             }
             Self::Govern(_)
+            | Self::AcceptTime(_)
             | Self::Adopt(_)
             | Self::CancelRecovery(_)
             | Self::Destroy(_)

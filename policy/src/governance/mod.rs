@@ -43,7 +43,7 @@ pub enum Deed {
     Revoke,
     /// To start what was stopped.
     Thaw,
-    /// To adopt a book that widens.
+    /// To adopt a book that widens, or to let sure time go forward.
     Widen,
 }
 

@@ -41,7 +41,10 @@ impl State {
         }
         let book = self.expected_book(&act);
         self.check_act_with(&act, book.as_ref())?;
-        check_end(&act, now)?;
+        self.check_moment(&act, now)?;
+        if let Act::AcceptTime(accept) = &act {
+            self.check_named(accept, now)?;
+        }
         let deed = act.deed();
         let takes = self.governance.quorums.get(&deed).cloned();
         let takes = takes.ok_or(ActFault::NoQuorum(deed))?;
@@ -131,6 +134,7 @@ impl State {
         expected: Option<&(Arc<Book>, Arc<Change>)>,
     ) -> Result<(), ActFault> {
         match act {
+            Act::AcceptTime(accept) => self.check_reading(accept),
             Act::Thaw(thaw) => self.check_thaw(&thaw.scope),
             Act::Revoke(revoke) => self.check_revoke(revoke.key),
             Act::Destroy(destroy) => self.check_destroy(destroy.key),
@@ -270,7 +274,8 @@ impl State {
                 let book = book_of(proposed).ok_or(ActFault::FaultyBook)?;
                 self.check_callers(&book)?;
             }
-            Act::AddCredential(_)
+            Act::AcceptTime(_)
+            | Act::AddCredential(_)
             | Act::CancelRecovery(_)
             | Act::Destroy(_)
             | Act::Drain(_)
@@ -283,7 +288,7 @@ impl State {
             | Act::SetRoles(_)
             | Act::Thaw(_) => self.check_act(&proposed.act)?,
         }
-        check_end(&proposed.act, now)?;
+        self.check_moment(&proposed.act, now)?;
         let votes = counted.into_iter().map(|(_, at)| at).collect();
         Ok(Executed { by: by.clone(), proposal, votes })
     }
@@ -313,6 +318,7 @@ impl State {
                 self.stops.add(Scope::Key(revoke.key));
                 self.end_drains_of(revoke.key);
             }
+            Act::AcceptTime(accept) => self.accept_time(accept, entry.at).map_err(|_| unfit())?,
             Act::Destroy(destroy) => self.intend_removal(entry, destroy.key),
             Act::Drain(drain) => self.begin_drain(entry, drain)?,
             Act::Adopt(_) => {
@@ -341,6 +347,27 @@ impl State {
         Ok(())
     }
 
+    /// What of an act hangs on the moment: whether what lasts until a time would still begin before
+    /// it, and whether sure time would go forward.
+    fn check_moment(&self, act: &Act, now: Interval) -> Result<(), ActFault> {
+        match act {
+            Act::Drain(drain) => Ok(drain.plan.check_end(now.possible)?),
+            Act::AcceptTime(accept) => self.sure_after(accept, now).map(drop),
+            Act::AddCredential(_)
+            | Act::Adopt(_)
+            | Act::CancelRecovery(_)
+            | Act::Destroy(_)
+            | Act::DropCredential(_)
+            | Act::Enrol(_)
+            | Act::Govern(_)
+            | Act::Reinstate(_)
+            | Act::Remove(_)
+            | Act::Revoke(_)
+            | Act::SetRoles(_)
+            | Act::Thaw(_) => Ok(()),
+        }
+    }
+
     /// Parses the books that wait to be adopted, so that whoever has no time for it later need not.
     pub fn parse_proposed_books(&mut self) {
         self.pending.change_subjects(|subject| {
@@ -354,12 +381,6 @@ impl State {
     pub fn governance(&self) -> &Governance {
         &self.governance
     }
-}
-
-/// Whether what lasts until a moment would still begin before it.
-fn check_end(act: &Act, now: Interval) -> Result<(), ActFault> {
-    let Act::Drain(drain) = act else { return Ok(()) };
-    Ok(drain.plan.check_end(now.possible)?)
 }
 
 /// The book that a proposal would adopt, parsed.

@@ -2,6 +2,7 @@
 //!
 //! The same type runs live, in replay, and in an auditor's hands.
 
+mod accepted;
 mod acts;
 mod checkpoints;
 mod drains;
@@ -64,6 +65,8 @@ use crate::unsettled::Unsettled;
 pub struct State {
     head: Sequence,
     at: Interval,
+    /// What sure time was made by people, when they last did.
+    accepted: Millis,
     epoch: Epoch,
     started: Option<(Started, Interval)>,
     last_start: Sequence,
@@ -314,6 +317,7 @@ impl State {
         Ok(Self {
             head: entry.seq,
             at: entry.at,
+            accepted: Millis(0),
             epoch: Epoch(0),
             started: None,
             last_start: Sequence(u64::MAX),
@@ -392,7 +396,8 @@ impl State {
         }
         self.report(entry)?;
         self.head = entry.seq;
-        self.at = entry.at;
+        // Later than the record's own time if it let sure time go forward.
+        self.at = Interval { sure: entry.at.sure.max(self.accepted), ..entry.at };
         Ok(())
     }
 
@@ -674,7 +679,7 @@ impl State {
         self.head
     }
 
-    /// When it was written.
+    /// When it was written; later if it let sure time go forward.
     pub fn at(&self) -> Interval {
         self.at
     }

@@ -28,6 +28,7 @@ use crate::time::Millis;
 use crate::utc::rfc3339;
 
 mod drain;
+mod outage;
 mod stop;
 mod words;
 
@@ -285,6 +286,7 @@ fn act(state: &State, proposal: &Proposal<'_>, text: &mut Text) {
             text.list("it takes now", governance(before));
             text.list("it would take", governance(after));
         }
+        Act::AcceptTime(accept) => outage::lines(accept, text),
         Act::CancelRecovery(_) => text.line("act: call off the recovery that was announced"),
     }
 }

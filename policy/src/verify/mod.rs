@@ -5,6 +5,7 @@
 
 mod authority;
 mod checkpoints;
+mod leaps;
 mod replay;
 
 use std::collections::BTreeMap;

@@ -43,6 +43,7 @@ pub(super) fn replay(
         replay.last_look(entry);
         replay.authority(entry);
         replay.place(entry);
+        replay.leap(entry);
         if let Err(error) = replay.state.apply(entry) {
             return replay.report.unfoldable(entry.seq, &error);
         }

@@ -21,6 +21,7 @@ mod endings;
 mod fences;
 mod laws;
 mod orders;
+mod outages;
 mod requests;
 mod rescues;
 mod rig;

@@ -2177,6 +2177,13 @@ pub struct GetStatusResponse {
     /// there was none.
     #[prost(uint64, optional, tag = "15")]
     pub last_good_drill_ms: ::core::option::Option<u64>,
+    /// The latest that it can be, milliseconds since 1970-01-01 UTC: what expiry of votes and orders
+    /// goes by. The later of what is sure and of the wall clock.
+    #[prost(uint64, tag = "16")]
+    pub possible_time_ms: u64,
+    /// What the clock of the signer's machine says, milliseconds since 1970-01-01 UTC.
+    #[prost(uint64, tag = "17")]
+    pub wall_time_ms: u64,
 }
 /// Reads the journal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

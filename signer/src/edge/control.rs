@@ -26,7 +26,7 @@ use super::receipts::{Proved, Receipts};
 use super::reports;
 use super::signing::peer;
 use super::unsettled;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::fencer::Fencer;
 use crate::health::Health;
 use crate::keys::{KeyOrder, Keys};
@@ -266,6 +266,7 @@ impl ControlService for Control {
         let troubles = [blocking, self.health.attention()].concat();
         let open = self.sequencer.figures().open.load(std::sync::atomic::Ordering::Relaxed);
         let VaultId(vault) = view.vault;
+        let (now, wall) = (self.clock.now(), clock::wall());
         Ok(Response::new(GetStatusResponse {
             vault_id: vault.to_vec(),
             environment: view.environment.name().into(),
@@ -279,9 +280,11 @@ impl ControlService for Control {
             serving,
             troubles,
             person: present.person().to_string(),
-            sure_time_ms: self.clock.now().sure.0,
+            sure_time_ms: now.sure.0,
             journal_free_bytes: 0,
             last_good_drill_ms: view.drills.last_good().map(|drill| drill.at.0),
+            possible_time_ms: now.possible.0,
+            wall_time_ms: wall.0,
         }))
     }
 

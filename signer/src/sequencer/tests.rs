@@ -23,6 +23,8 @@ use crate::refusal::Refusal;
 use crate::roster;
 use crate::signature::{PublicPoint, RawSignature};
 
+mod outages;
+
 const SUPPLIER: Address = address!("00000000000000000000000000000000000a11ce");
 
 const BOOK: &str = r#"

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use portcullis_policy::id::{DecisionNumber, Epoch, KeyId, Sequence, VaultId};
 use portcullis_policy::record::{Entry, Record};
 use portcullis_policy::state::{State, Unfoldable};
-use portcullis_policy::time::Interval;
+use portcullis_policy::time::{Interval, Span};
 use tokio::sync::watch;
 
 use super::command::{Answer, Command, Lanes, Urgent, reply};
@@ -207,6 +207,8 @@ impl Writer {
             self.commit_all()?;
         }
         self.state.apply(&entry)?;
+        // More than zero if the record let it.
+        self.clock.go_forward(Span(self.state.at().sure.0.saturating_sub(at.sure.0)));
         if let Some(attachment) = attachment {
             self.batch.push_attachment(&attachment)?;
         }

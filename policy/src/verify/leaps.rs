@@ -1,0 +1,46 @@
+//! Whether sure time went forward by itself: what a start says of the boot clock bounds it.
+//!
+//! Between two starts no record says how long it took, so that a signer that lies is found at the
+//! next start within the same boot of the machine, and across a boot by what lies within the
+//! believed gap. What came after the last start, or before a boot ended, cannot be checked: hold it
+//! against clocks of your own.
+
+use super::replay::Replay;
+use crate::record::{Entry, Record, Started};
+use crate::time::{GAP_BELIEVED_MAX, Millis, Span};
+
+impl Replay<'_> {
+    /// Before a start is folded: whether it is later than its clocks allow.
+    pub(super) fn leap(&mut self, entry: &Entry) {
+        let Record::Started(started) = &entry.record else { return };
+        let most = self.latest(started).plus(READING_MAX);
+        if entry.at.sure > most {
+            let leapt = Span(entry.at.sure.0.saturating_sub(most.0)).in_words();
+            let what = format!(
+                "sure time went forward by {leapt} more than its clocks allow, and nobody accepted \
+                 that"
+            );
+            self.report.wrong(entry.seq, what);
+        }
+    }
+
+    fn latest(&self, started: &Started) -> Millis {
+        let before = self.state.started();
+        let before = before.filter(|(before, _)| is_same_boot(&before.boot, &started.boot));
+        match before {
+            Some((before, at)) => {
+                let passed = started.boot_clock.0.saturating_sub(before.boot_clock.0);
+                at.sure.plus(Span(passed))
+            }
+            None => self.state.at().sure.plus(GAP_BELIEVED_MAX),
+        }
+    }
+}
+
+/// A machine without a name for its boot has never the same.
+fn is_same_boot(one: &str, other: &str) -> bool {
+    !one.is_empty() && one == other
+}
+
+/// Between the reading of the boot clock and that of the record's own time.
+const READING_MAX: Span = Span(60_000);
