@@ -11,6 +11,8 @@ mod support;
 
 #[path = "approvals/attacks.rs"]
 mod attacks;
+#[path = "approvals/backups.rs"]
+mod backups;
 #[path = "approvals/ceremony.rs"]
 mod ceremony;
 #[path = "approvals/drains.rs"]
