@@ -40,6 +40,8 @@ mod parking;
 mod repeats;
 #[path = "trouble/signable.rs"]
 mod signable;
+#[path = "trouble/tails.rs"]
+mod tails;
 #[path = "trouble/traces.rs"]
 mod traces;
 #[path = "trouble/witnessed.rs"]
