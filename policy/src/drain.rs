@@ -117,7 +117,7 @@ pub enum PlanFault {
 }
 
 /// A plan that is carried out.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Drain {
     /// The plan.
     pub plan: Arc<DrainPlan>,

@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{ChainId, KeyId};
 
 /// What is known of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Elsewhere {
     /// Accounts that were ever let run code.
     delegated: BTreeSet<(KeyId, ChainId)>,

@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{KeyId, Sequence};
 use crate::record::{FenceAnswered, FenceCause, FenceIntended};
 
 /// What the journal says of one key's object.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Fence {
     /// Whether it is to be fenced, or to sign again.
     pub up: bool,
@@ -21,7 +23,7 @@ pub struct Fence {
 }
 
 /// What the token said.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Told {
     /// Nothing yet.
     Nothing,
@@ -32,7 +34,7 @@ pub enum Told {
 }
 
 /// What the journal says of all of them. A key that is not in it was never fenced.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Fences(BTreeMap<KeyId, Fence>);
 
 /// An intent that the token has not fulfilled.

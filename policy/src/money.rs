@@ -93,7 +93,7 @@ pub fn parse_decimal(text: &str) -> Option<Amount> {
 type Wide = Uint<320, 5>;
 
 /// A sum of amounts.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Total(Wide);
 
 impl Total {
@@ -130,7 +130,7 @@ impl Total {
 }
 
 /// What an amount is counted in. On another chain the same address is another asset.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum Asset {
     /// The chain's native coin, fees included at their worst case.
     Native,
@@ -145,7 +145,7 @@ pub enum Asset {
 }
 
 /// Where charges are counted: one asset on one chain.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Account {
     /// The chain.
     pub chain: ChainId,
@@ -154,7 +154,7 @@ pub struct Account {
 }
 
 /// Which part of an account's charges a limit sums.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum Facet {
     /// All of them.
     Whole,
@@ -167,7 +167,7 @@ pub enum Facet {
 }
 
 /// One sum that is kept: an account, or a part of it.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Line {
     /// Which part. First, so that what is always summed comes first.
     pub facet: Facet,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
+use serde::{Deserialize, Serialize};
 
 use crate::book::{Addresses, Book, KeyRules, Recipients, beginning_like, looks_like};
 use crate::id::{ChainId, KeyId, KeyLabel, Sequence};
@@ -13,7 +14,7 @@ use crate::time::{Millis, Span};
 /// What records say about recipients and spenders.
 ///
 /// Bounded: of more than [`PAID_MAX`] the oldest are forgotten, and asked about again as if new.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Payees {
     paid: BTreeMap<(KeyId, ChainId, Address), Sequence>,
     order: BTreeMap<(Sequence, Address), (KeyId, ChainId)>,
@@ -21,7 +22,7 @@ pub struct Payees {
 }
 
 /// Addresses that one book had in one of a key's lists and the one before it had not in the same.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Added {
     label: KeyLabel,
     list: List,
@@ -30,14 +31,14 @@ struct Added {
 }
 
 /// Which list: somebody who may be paid one thing is new to another.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 enum List {
     Native,
     Token(ChainId, Address, Way),
 }
 
 /// How somebody gets at a token.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 enum Way {
     Receives,
     Spends,

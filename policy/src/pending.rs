@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alloy_primitives::B256;
+use serde::{Deserialize, Serialize};
 
 use crate::act::Act;
 use crate::book::Book;
@@ -24,7 +25,7 @@ use crate::request::Request;
 use crate::time::Millis;
 
 /// Everything that waits.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Pending {
     matters: BTreeMap<Matter, Waiting>,
     /// Parked requests by whose they are, and where they would be charged.
@@ -40,7 +41,7 @@ pub struct Pending {
 }
 
 /// One thing that waits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Waiting {
     /// The record that began it.
     pub sequence: Sequence,
@@ -59,7 +60,7 @@ pub struct Waiting {
 }
 
 /// What waits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Subject {
     /// A request for a signature.
     Parked(ParkedSubject),
@@ -68,9 +69,10 @@ pub enum Subject {
 }
 
 /// A request for a signature.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ParkedSubject {
     /// The request.
+    #[serde(with = "crate::state::image::request")]
     pub request: Arc<Request>,
     /// When it was parked, in possible time.
     pub parked_at: Millis,
@@ -87,7 +89,7 @@ pub struct ParkedSubject {
 }
 
 /// A change to the vault.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProposedSubject {
     /// What to do.
     pub act: Act,
@@ -96,11 +98,12 @@ pub struct ProposedSubject {
     /// What it took when it was proposed, as its text says.
     pub takes: Requirement,
     /// The book, if the act is to adopt one, and if it was parsed already.
+    #[serde(skip)]
     pub book: Option<Arc<Book>>,
 }
 
 /// One vote.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Cast {
     /// Whose.
     pub by: PersonId,

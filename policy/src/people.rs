@@ -72,11 +72,11 @@ impl Role {
 }
 
 /// All people of a vault.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct People(BTreeMap<PersonId, Member>);
 
 /// A person, and how far their vote counts.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     /// The person.
     pub person: Person,

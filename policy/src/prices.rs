@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use alloy_primitives::U256;
+use serde::{Deserialize, Serialize};
 
 use crate::book::{PriceRule, Registry, asset_name};
 use crate::id::ChainId;
@@ -15,7 +16,7 @@ use crate::time::{Millis, Span};
 
 /// What was said of a day, and the last word before it: each in millionths of a USD for one whole
 /// unit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Prices(BTreeMap<String, VecDeque<(Millis, Amount)>>);
 
 /// Why a report is not believed.

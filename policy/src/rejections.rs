@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::B256;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{KeyId, PersonId};
 use crate::time::{Millis, Span};
 
 /// Who said no to what, for a while: shown to whoever votes on the same again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Rejections {
     by: BTreeMap<(KeyId, B256), (PersonId, Millis)>,
     ages: BTreeSet<(Millis, (KeyId, B256))>,

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::Address;
+use serde::{Deserialize, Serialize};
 
 use crate::elsewhere::Elsewhere;
 use crate::id::{ChainId, KeyId};
@@ -22,7 +23,7 @@ use crate::time::{Interval, Millis};
 /// Signed and not known to be settled, as far as a book asked for it when it was signed.
 ///
 /// Sums are kept, not computed: a decision looks at one number, however much is pending.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Settlements {
     mined: BTreeMap<(KeyId, ChainId), u64>,
     /// The nonce after the highest that was ever signed.
@@ -38,14 +39,14 @@ pub struct Settlements {
 }
 
 /// What one slot may still move.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Pending {
     amounts: BTreeMap<Account, Amount>,
     settles: Settles,
 }
 
 /// What one spender may take, at most.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Standing {
     settled: Total,
     pending: BTreeMap<Slot, Grant>,
@@ -54,14 +55,14 @@ struct Standing {
 }
 
 /// An allowance that was signed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Grant {
     amount: Amount,
     settles: Settles,
 }
 
 /// When it is known what became of a signature. The later, the greater.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 enum Settles {
     /// When its nonce is mined.
     Mined,
@@ -72,7 +73,7 @@ enum Settles {
 }
 
 /// How many entries there are of one key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Count {
     /// Slots, and allowances by slot.
     entries: usize,

@@ -45,7 +45,7 @@ impl fmt::Display for Scope {
 }
 
 /// All stops in force.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Stops(BTreeSet<Scope>);
 
 impl Stops {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alloy_primitives::Address;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{CallerId, ChainId, Digest, KeyId, KeyLabel, Sequence};
 use crate::ledger::{Place, Slot};
@@ -16,7 +17,7 @@ use crate::stops::Scope;
 use crate::time::Millis;
 
 /// Signatures that may still take effect, by the record that signed each digest first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Unsettled {
     signed: BTreeMap<Sequence, One>,
     /// By account and nonce, so that a report of what is mined finds them.
@@ -28,7 +29,7 @@ pub struct Unsettled {
 }
 
 /// One digest that was signed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct One {
     slot: Slot,
     digest: Digest,
@@ -43,7 +44,7 @@ struct One {
 }
 
 /// What a signature is over.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Form {
     /// A transaction.
     Transaction,
@@ -199,6 +200,20 @@ impl Unsettled {
         let new = Arc::new(caller.clone());
         self.callers.insert(Arc::clone(&new));
         new
+    }
+
+    /// Callers, each once in memory again.
+    pub(crate) fn share_callers(&mut self) {
+        let callers = &self.callers;
+        let shared = |caller: &mut Arc<CallerId>| {
+            if let Some(known) = callers.get(caller) {
+                *caller = Arc::clone(known);
+            }
+        };
+        for one in self.signed.values_mut() {
+            shared(&mut one.caller);
+            one.others.iter_mut().for_each(shared);
+        }
     }
 
     fn forget_nonce(&mut self, slot: Slot, sequence: Sequence) {

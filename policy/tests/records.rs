@@ -34,7 +34,7 @@ use portcullis_policy::record::{
     FORMAT, Failed, FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis, Grade,
     INLINE_BYTES_MAX, KeyCreated, KeyIntended, Matter, ParkedRecord, Party, Person, Proposed,
     Record, RecordedInput, RecordedSlot, Recovered, RecoveryBegun, Renewal, RescueDeed, RescueNote,
-    Role, Signature, SignedNote, SignedRecord, Started, Suppressed, Suspended, Trigger,
+    Role, Signature, SignedNote, SignedRecord, Snapshot, Started, Suppressed, Suspended, Trigger,
     UnreadableEntry, UsedElsewhere, Voted, Withdrawn, Withheld,
 };
 use portcullis_policy::request::{Input, sha256};
@@ -156,12 +156,13 @@ fn every_record() -> Vec<Record> {
     records
 }
 
-fn of_keys() -> [Record; 3] {
+fn of_keys() -> [Record; 4] {
     let object = B128::repeat_byte(6);
     let key = NoteKey::ed25519(&hex::decode(EDWARDS).unwrap()).unwrap();
     [
         Record::CheckpointKeyIntended(CheckpointKeyIntended { object }),
         Record::CheckpointKeyMade(CheckpointKeyMade { key, object }),
+        Record::Snapshot(Snapshot { hash: B256::repeat_byte(8), upto: Sequence(3) }),
         Record::KeyCreated(KeyCreated {
             address: Address::repeat_byte(0xab),
             key: self::key(1),

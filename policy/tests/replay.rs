@@ -339,6 +339,7 @@ fn asked(record: &mut Record) -> &mut Asked {
         | Record::KeyCreated(_)
         | Record::CheckpointKeyIntended(_)
         | Record::CheckpointKeyMade(_)
+        | Record::Snapshot(_)
         | Record::Adopted(_)
         | Record::Settled(_)
         | Record::Priced(_)

@@ -143,6 +143,7 @@ impl About {
             | Record::Started(_)
             | Record::CheckpointKeyIntended(_)
             | Record::CheckpointKeyMade(_)
+            | Record::Snapshot(_)
             | Record::Adopted(_)
             | Record::Priced(_)
             | Record::Suspended(_)

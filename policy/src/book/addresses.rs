@@ -1,12 +1,14 @@
 //! Lists of addresses, looked up in the same time however long they are.
 
 use alloy_primitives::Address;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A set of addresses that never changes: sorted, with an index over their first bits, so that a
 /// look-up in a million of them touches two places of memory instead of twenty. Addresses are
 /// hashes, and so spread evenly; where somebody made many that begin alike, those few are searched
 /// by halves.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq, Deserialize)]
+#[serde(from = "Vec<Address>")]
 pub struct AddressSet {
     sorted: Box<[Address]>,
     /// Where each group of addresses with the same first bits starts in `sorted`, and the end.
@@ -89,6 +91,18 @@ impl FromIterator<Address> for AddressSet {
         // A book holds far fewer than 2^32 addresses: its text is bounded.
         starts.resize(groups.saturating_add(1), u32::try_from(sorted.len()).unwrap_or(u32::MAX));
         Self { sorted: sorted.into(), starts: starts.into(), shift }
+    }
+}
+
+impl From<Vec<Address>> for AddressSet {
+    fn from(these: Vec<Address>) -> Self {
+        these.into_iter().collect()
+    }
+}
+
+impl Serialize for AddressSet {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        self.sorted.serialize(out)
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::Sequence;
 use crate::money::{Amount, Total};
 use crate::time::{Millis, Span};
@@ -18,14 +20,14 @@ pub(super) type LogId = u64;
 
 /// So much was authorised when, and less ever since: what lies between the amount of the step
 /// before it and its own leaves with this stamp. The youngest and smallest comes first.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(super) struct Step {
     pub(super) amount: Amount,
     pub(super) stamp: Stamp,
 }
 
 /// Charges in order of time, with a running sum for each window, if it has any.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Log {
     pub(super) id: LogId,
     /// Of what was stamped anew nothing is left: zero.
@@ -40,7 +42,7 @@ pub(super) struct Log {
 }
 
 /// The sum of all entries after `expired`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Running {
     span: Span,
     expired: Option<Stamp>,

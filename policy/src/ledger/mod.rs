@@ -23,6 +23,8 @@ mod slots;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use self::bounds::{Bounds, LEAST_EACH};
 use self::log::{Log, LogId, Stamp, Step};
 use self::recipients::{Recipients, Whom};
@@ -33,7 +35,7 @@ use crate::money::{Account, Amount, Charges, Facet, Line, Total};
 use crate::time::{Millis, Span};
 
 /// Of all that is signed for one slot, at most one ever takes effect.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Slot {
     /// The account.
     pub key: KeyId,
@@ -44,7 +46,7 @@ pub struct Slot {
 }
 
 /// What sets the signatures of one key on one chain apart.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum Place {
     /// The account's nonce: of all transactions and authorizations with it, one is ever mined.
     Nonce(u64),
@@ -53,7 +55,7 @@ pub enum Place {
 }
 
 /// Charges recorded, by slot and by account.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ledger {
     spans: BTreeSet<Span>,
     longest: Span,
@@ -68,6 +70,7 @@ pub struct Ledger {
     callers: BTreeMap<CallerId, CallerNumber>,
     last_log: LogId,
     faded: Option<Millis>,
+    #[serde(skip)]
     bounds: Bounds,
 }
 

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
+use serde::{Deserialize, Serialize};
 
 use super::bounds::Bounds;
 use super::log::{Log, LogId, Step};
@@ -16,7 +17,7 @@ use crate::money::Account;
 use crate::time::{Millis, Span};
 
 /// Whose sum it is.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub(super) enum Whom {
     /// One recipient's.
     One(Address),
@@ -29,7 +30,7 @@ pub(super) enum Whom {
 pub(super) type Owner = (KeyId, Account);
 
 /// All sums per recipient.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Recipients {
     logs: BTreeMap<Owner, BTreeMap<Whom, Log>>,
     /// How many have their own.

@@ -4,7 +4,11 @@
 //! each is kept as a string of bytes of about a hundred, and unpacked when it is asked for.
 //! Forgetting one is always safe: whatever is signed for it later is charged again.
 
+mod image;
+
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::log::{LogId, Stamp, Step};
 use super::{Place, Slot};
@@ -78,7 +82,7 @@ impl Charged {
 }
 
 /// All of them, by place and by age.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Slots {
     accounts: BTreeMap<(KeyId, ChainId), u32>,
     nonces: Table<u64>,
@@ -86,7 +90,8 @@ pub(super) struct Slots {
     bytes: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Vec<image::Row<P>>", bound = "P: Copy + Ord + Deserialize<'de>")]
 struct Table<P> {
     packed: BTreeMap<(u32, P), Box<[u8]>>,
     ages: BTreeMap<Sequence, (u32, P)>,

@@ -9,6 +9,7 @@ mod drill;
 mod people;
 mod request;
 mod rescue;
+mod snapshot;
 mod vault;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ pub use self::request::{
     SignedRecord, Suppressed, Withheld,
 };
 pub use self::rescue::{RescueDeed, RescueNote, SignedNote};
+pub use self::snapshot::Snapshot;
 pub use self::vault::{
     Absence, Actor, Adopted, DenialBurst, DestroyAnswered, Destruction, DrainEnded, Environment,
     FenceAnswered, FenceCause, FenceIntended, Frozen, Genesis, Grade, KeyCreated, KeyIntended,
@@ -81,6 +83,8 @@ pub enum Record {
     DrainEnded(DrainEnded),
     /// A drill of the stop is over.
     Drilled(Box<Drilled>),
+    /// Everything that is known up to a record was written to a file of its own.
+    Snapshot(Snapshot),
     /// A request was allowed, signed, verified, and allowed again.
     Signed(Box<SignedRecord>),
     /// A request was refused.
@@ -157,6 +161,7 @@ impl Record {
             | Self::DestroyAnswered(_)
             | Self::DrainEnded(_)
             | Self::Drilled(_)
+            | Self::Snapshot(_)
             | Self::Suppressed(_)
             | Self::Voted(_)
             | Self::Proposed(_)
@@ -191,6 +196,7 @@ impl Record {
             | Self::DestroyAnswered(_)
             | Self::DrainEnded(_)
             | Self::Drilled(_)
+            | Self::Snapshot(_)
             | Self::Suppressed(_)
             | Self::Voted(_)
             | Self::Proposed(_)
@@ -220,6 +226,7 @@ impl Record {
             Self::DestroyAnswered(_) => "destroy_answered",
             Self::DrainEnded(_) => "drain_ended",
             Self::Drilled(_) => "drilled",
+            Self::Snapshot(_) => "snapshot",
             Self::Signed(_) => "signed",
             Self::Denied(_) => "denied",
             Self::Parked(_) => "parked",

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use alloy_primitives::B128;
+use serde::{Deserialize, Serialize};
 
 use super::{State, Unfoldable};
 use crate::id::Sequence;
@@ -10,7 +11,7 @@ use crate::note::NoteKey;
 use crate::record::{CheckpointKeyIntended, CheckpointKeyMade, Entry};
 
 /// What the journal says of it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoints {
     /// Objects that were intended. All but the one that was made are left over from starts that did
     /// not end well.
@@ -20,7 +21,7 @@ pub struct Checkpoints {
 }
 
 /// A key that signs checkpoints.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointKey {
     /// Which object of the token.
     pub object: B128,

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{CANARY, State, Unfoldable};
 use crate::id::{KeyId, PersonId, Sequence};
 use crate::people::Role;
@@ -12,7 +14,7 @@ use crate::record::{Drilled, Entry};
 use crate::time::{Millis, Span};
 
 /// What is known of drills.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Drills {
     /// When the vault began: it owes its first drill from then on.
     since: Millis,
@@ -23,7 +25,7 @@ pub struct Drills {
 }
 
 /// A drill that was reported.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Drill {
     /// Its record.
     pub sequence: Sequence,

@@ -9,10 +9,12 @@ mod drains;
 mod drills;
 mod faults;
 mod fences;
+pub(crate) mod image;
 mod orders;
 mod outlook;
 mod recovery;
 mod removals;
+mod snapshots;
 mod suspensions;
 mod unsettled;
 mod votes;
@@ -21,11 +23,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B128, B256};
+use serde::{Deserialize, Serialize};
 
 pub use self::acts::CANARY;
 pub use self::checkpoints::{CheckpointKey, Checkpoints};
 pub use self::drills::{Drill, DrillFault, Drills};
 pub use self::faults::{ExecutionFault, ProposalFault, RecoveryFault};
+pub use self::image::{IMAGE_FORMAT, ImageFault};
 pub use self::orders::{OrderFault, Signatories};
 pub use self::outlook::{Outlook, Progress};
 pub use self::recovery::Announced;
@@ -61,7 +65,7 @@ use crate::tree::leaf_hash;
 use crate::unsettled::Unsettled;
 
 /// Everything a vault knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
     head: Sequence,
     at: Interval,
@@ -77,7 +81,9 @@ pub struct State {
     recovery: Option<Announced>,
     /// Recovery statements that were announced once, until they are no longer good.
     spent: BTreeSet<(Millis, B256)>,
+    #[serde(with = "image::book")]
     book: Arc<Book>,
+    #[serde(skip)]
     prepared: Option<Prepared>,
     adopted: Sequence,
     keys: BTreeMap<KeyId, Key>,
@@ -103,14 +109,17 @@ pub struct State {
     requests: Requests,
     pending: Pending,
     last_signed: BTreeMap<(KeyId, CallerId), (Sequence, Millis)>,
+    #[serde(skip)]
     open: Reservations,
     last_number: DecisionNumber,
     unreported: BTreeSet<DecisionNumber>,
     narrowed: Sequence,
+    /// How far the last snapshot goes that was recorded.
+    snapshot: Sequence,
 }
 
 /// A key, as the journal has it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Key {
     /// Its name in books.
     pub label: KeyLabel,
@@ -129,7 +138,7 @@ pub struct Key {
 }
 
 /// A key that was made.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Made {
     /// Its address.
     pub address: Address,
@@ -151,7 +160,8 @@ pub struct Prepared {
 }
 
 /// Which digest a caller's request id stands for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "Vec<image::Named>")]
 struct Requests {
     digests: BTreeMap<(CallerId, RequestId), Digest>,
     ages: BTreeMap<(Millis, Sequence), (CallerId, RequestId)>,
@@ -251,6 +261,9 @@ pub enum Unfoldable {
     /// A report of a drill that cannot have been.
     #[error("record {0}: {1}")]
     Drilled(Sequence, DrillFault),
+    /// A snapshot of what is not recorded yet, or no newer than the one before.
+    #[error("record {0}: a snapshot of no later records than the one before, or of its own")]
+    Snapshot(Sequence),
     /// An epoch that is not newer than the one before.
     #[error("record {0}: the epoch is not newer")]
     Epoch(Sequence),
@@ -287,6 +300,7 @@ impl Unfoldable {
             | Self::Destroyed(_)
             | Self::Drain(_)
             | Self::Drilled(..)
+            | Self::Snapshot(_)
             | Self::Epoch(_) => false,
         }
     }
@@ -354,6 +368,7 @@ impl State {
             last_number: DecisionNumber(0),
             unreported: BTreeSet::new(),
             narrowed: entry.seq,
+            snapshot: Sequence(0),
         })
     }
 
@@ -382,6 +397,7 @@ impl State {
             Record::DestroyAnswered(answered) => self.answer_removal(entry, answered)?,
             Record::DrainEnded(ended) => self.end_drain(entry, ended)?,
             Record::Drilled(drilled) => self.drill(entry, drilled)?,
+            Record::Snapshot(snapshot) => self.note_snapshot(entry, snapshot)?,
             Record::Signed(signed) => self.sign(entry, signed)?,
             Record::Parked(parked) => self.park(entry, parked)?,
             Record::Voted(voted) => self.vote(entry, voted)?,

@@ -1,6 +1,7 @@
 //! When the people or what they sign with are lost: announced, waited for, and carried out.
 
 use alloy_primitives::B256;
+use serde::{Deserialize, Serialize};
 
 use crate::credential::{Credential, Purpose};
 use crate::governance::Recovery;
@@ -17,7 +18,7 @@ use super::faults::RecoveryFault;
 use super::{State, Unfoldable};
 
 /// A recovery that was announced.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Announced {
     /// The record that announced it.
     pub begun: Sequence,

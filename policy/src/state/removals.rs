@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{State, Unfoldable};
 use crate::act::ActFault;
 use crate::id::{KeyId, Sequence};
 use crate::record::{DestroyAnswered, Destruction, Entry};
 
 /// What became of a key that is to be removed.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Tomb {
     /// The record in which people agreed to it.
     pub intent: Sequence,

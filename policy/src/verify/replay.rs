@@ -218,6 +218,7 @@ impl Replay<'_> {
                 | Record::KeyCreated(_)
                 | Record::CheckpointKeyIntended(_)
                 | Record::CheckpointKeyMade(_)
+                | Record::Snapshot(_)
                 | Record::Adopted(_)
                 | Record::Settled(_)
                 | Record::Priced(_)

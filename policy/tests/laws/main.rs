@@ -11,6 +11,7 @@
 )]
 
 mod books;
+mod images;
 #[path = "../support/mod.rs"]
 mod support;
 mod wishes;
@@ -306,6 +307,7 @@ proptest! {
                     | Record::KeyCreated(_)
                     | Record::CheckpointKeyIntended(_)
                     | Record::CheckpointKeyMade(_)
+                    | Record::Snapshot(_)
                     | Record::Adopted(_)
                     | Record::Priced(_)
                     | Record::Frozen(_)

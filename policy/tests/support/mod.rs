@@ -4,6 +4,7 @@
 // Allowed and not expected: compiled anew into each test, and which lints bite depends on the test.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses its own part")]
 
+pub mod images;
 pub mod parts;
 pub mod people;
 pub mod tx;
@@ -322,13 +323,20 @@ impl Vault {
 
     /// The process dies with whatever is under way, and another one folds the journal.
     pub fn restart(&mut self) {
-        let (first, rest) = self.entries.split_first().unwrap();
-        let mut state = State::genesis(first).unwrap();
-        rest.iter().for_each(|entry| state.apply(entry).unwrap());
+        images::hold(&self.entries);
+        let state = self.state_of_records();
         self.next = state.last_number().next();
         self.state = state;
         self.pending.clear();
         self.start();
+    }
+
+    /// What the records come to, without what is under way.
+    pub fn state_of_records(&self) -> State {
+        let (first, rest) = self.entries.split_first().unwrap();
+        let mut state = State::genesis(first).unwrap();
+        rest.iter().for_each(|entry| state.apply(entry).unwrap());
+        state
     }
 
     fn start(&mut self) {
@@ -360,7 +368,11 @@ impl Vault {
         let line = Entry { at: self.now, record, seq }.encode().unwrap();
         let entry = Entry::decode(&line).unwrap();
         self.state.apply(&entry).unwrap();
+        let worth = images::is_worth(&entry.record);
         self.entries.push(entry);
+        if worth {
+            images::hold(&self.entries);
+        }
         seq
     }
 
@@ -371,6 +383,7 @@ impl Vault {
 
     /// What an offline verifier makes of the journal.
     pub fn verify(&self) -> Report {
+        images::hold(&self.entries);
         verify(&self.entries, &self.attachments)
     }
 }

@@ -137,6 +137,7 @@ impl Gatherer {
             Record::Settled(_)
             | Record::Priced(_)
             | Record::CheckpointKeyIntended(_)
+            | Record::Snapshot(_)
             | Record::FenceIntended(_)
             | Record::FenceAnswered(_)
             | Record::Withdrawn(_) => {}

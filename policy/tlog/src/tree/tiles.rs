@@ -35,6 +35,24 @@ impl Tiles {
         count(&self.full).saturating_mul(TILE).saturating_add(count(&self.open))
     }
 
+    /// Roots of the full tiles, and leaves of the last one: [`Tiles::of_parts`] takes them again.
+    pub fn parts(&self) -> (&[B256], &[B256]) {
+        (&self.full, &self.open)
+    }
+
+    /// The tree again. `None` if the last tile is full.
+    pub fn of_parts(full: Vec<B256>, open: Vec<B256>) -> Option<Self> {
+        (count(&open) < TILE).then_some(Self { full, open })
+    }
+
+    /// What adds to it, and gives its root, and no more.
+    pub fn frontier(&self) -> Frontier {
+        let mut frontier: Frontier = self.full.iter().copied().collect();
+        frontier.add_beside(&self.open.iter().copied().collect());
+        frontier.size = self.size();
+        frontier
+    }
+
     /// That a leaf stands at its place in the tree of this size. `leaves` gives all leaves of one
     /// full tile, by its number.
     ///
@@ -149,6 +167,27 @@ mod tests {
             let read = slice(all, tile * TILE..(tile + 1) * TILE);
             Ok(read.expect("only full tiles are read").to_vec())
         }
+    }
+
+    #[test]
+    fn a_tree_that_was_taken_apart_goes_on_as_if_it_had_not_been() {
+        let all = some(2 * TILE + 5);
+        for size in [0, 1, 7, 255, 256, 257, 511, 512, 513] {
+            let (before, after) = all.split_at(size);
+            let (whole, now) = (tiles(before), before.iter().copied().collect::<Frontier>());
+            assert_eq!(whole.frontier(), now, "{size}");
+            let (full, open) = whole.parts();
+            let mut again = Tiles::of_parts(full.to_vec(), open.to_vec()).unwrap();
+            let (mut frontier, mut own) = (again.frontier(), now);
+            for leaf in after {
+                again.push(*leaf);
+                frontier.push(*leaf);
+                own.push(*leaf);
+            }
+            assert_eq!((&frontier, again.frontier()), (&own, own.clone()), "{size}");
+            assert_eq!(again.size(), count(&all));
+        }
+        assert!(Tiles::of_parts(Vec::new(), some(TILE)).is_none(), "a full tile is no open one");
     }
 
     #[test]
