@@ -12,6 +12,7 @@
 //! here.
 
 mod apart;
+mod base;
 mod batch;
 mod disk;
 mod durable;
@@ -35,6 +36,7 @@ use portcullis_policy::id::{Epoch, Sequence};
 use portcullis_policy::tree::empty_root;
 
 pub use apart::{Apart, ApartError};
+pub use base::Base;
 pub use batch::{Batch, ENTRY_BYTES_MAX, EntryTooLong, Urgency};
 pub use fault::{CreateError, Fault, OpenError, ReadError};
 pub use memory::Memory;

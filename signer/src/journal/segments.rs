@@ -12,6 +12,7 @@ use portcullis_policy::id::{Epoch, Sequence};
 use portcullis_policy::tree::Frontier;
 use tokio::sync::watch;
 
+use super::base::Base;
 use super::batch::{Batch, ENTRY_BYTES_MAX, Urgency};
 use super::disk::{Disk, Media, Os};
 use super::durable::{self, Folder};
@@ -102,7 +103,7 @@ impl Segments {
             return Err(CreateError::Exists { folder: folder.to_owned() });
         }
         locked.make_zeros(&segment_name(Sequence(1)), segment_bytes).map_err(io)?;
-        let verified = verify(&locked)?;
+        let verified = verify(&locked, None)?;
         Ok(Self::start(locked, verified)?)
     }
 
@@ -112,15 +113,22 @@ impl Segments {
     /// nothing has been changed then. Waits until two free segments are ready or the disk is full.
     pub fn open(folder: &Path) -> Result<(Self, Opened), OpenError> {
         let disk: Arc<dyn Disk> = Arc::new(Os);
-        Self::open_on(&disk, folder)
+        Self::open_on(&disk, folder, None)
+    }
+
+    /// The same from a base on: what lies before it is believed, and has to be read by somebody.
+    pub fn open_from(folder: &Path, base: &Base) -> Result<(Self, Opened), OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(Os);
+        Self::open_on(&disk, folder, Some(base))
     }
 
     pub(super) fn open_on(
         disk: &Arc<dyn Disk>,
         folder: &Path,
+        base: Option<&Base>,
     ) -> Result<(Self, Opened), OpenError> {
         let locked = lock(disk, folder)?;
-        let verified = verify(&locked)?;
+        let verified = verify(&locked, base)?;
         if verified.frontier.size() == 0 {
             return Err(OpenError::Unborn { folder: folder.to_owned() });
         }

@@ -23,6 +23,12 @@
 //! after it; bytes after the end. A batch that is complete but was never acknowledged stays: it
 //! was durable, and nobody was told otherwise.
 //!
+//! # From a base
+//!
+//! A journal can also be verified from a record on: then what lies before it is taken from a
+//! [`Base`], and only read by the way. Who opens it so has to know that the base is true, or that
+//! somebody will read the rest.
+//!
 //! What this cannot tell apart: a durable last batch of which someone set whole sectors to zero
 //! looks interrupted. A checkpoint over that batch tells.
 
@@ -32,6 +38,7 @@ use std::sync::Arc;
 use portcullis_policy::id::{Epoch, Sequence};
 use portcullis_policy::tree::{Frontier, leaf_hash};
 
+use super::base::Base;
 use super::durable::{Folder, first_nonzero};
 use super::fault::{Fault, OpenError};
 use super::frame::{First, SECTOR_BYTES, Sector, wide};
@@ -64,11 +71,14 @@ pub(super) struct Incomplete {
     pub(super) sound: u64,
 }
 
-/// Verifies all files of a journal's folder, changing nothing but unfinished free segments.
-pub(super) fn verify(folder: &Arc<Folder>) -> Result<Verified, OpenError> {
+/// Verifies all files of a journal's folder, changing nothing but unfinished free segments; or
+/// those from a base on.
+pub(super) fn verify(folder: &Arc<Folder>, base: Option<&Base>) -> Result<Verified, OpenError> {
     let (segments, spares) = list(folder)?;
-    let mut check = Check::new(folder, &segments)?;
-    for (place, first) in segments.iter().enumerate() {
+    let mut check = Check::new(folder, &segments, base)?;
+    let next = Sequence(check.frontier.size()).next();
+    let before = segments.partition_point(|first| *first <= next).saturating_sub(1);
+    for (place, first) in segments.iter().enumerate().skip(before) {
         let last = place.saturating_add(1) == segments.len();
         check.segment(*first, last)?;
     }
@@ -114,21 +124,28 @@ struct Check<'a> {
     segment_bytes: u64,
     frontier: Frontier,
     epoch: Epoch,
+    /// Whether the next segment to be read may begin before the record that comes next.
+    based: bool,
     last_batch: Option<(u64, Sequence)>,
     end: u64,
     incomplete: Incomplete,
 }
 
 impl<'a> Check<'a> {
-    fn new(folder: &'a Folder, segments: &[Sequence]) -> Result<Self, OpenError> {
+    fn new(
+        folder: &'a Folder,
+        segments: &[Sequence],
+        base: Option<&Base>,
+    ) -> Result<Self, OpenError> {
         let name = segment_name(*segments.first().unwrap_or(&Sequence(1)));
         let bytes = folder.open(&name).and_then(|file| file.bytes());
         Ok(Self {
             folder,
             segment_bytes: bytes
                 .map_err(|source| OpenError::Io { path: folder.file(&name), source })?,
-            frontier: Frontier::default(),
-            epoch: Epoch(0),
+            frontier: base.map_or_else(Frontier::default, |base| base.tree.clone()),
+            epoch: base.map_or(Epoch(0), |base| base.epoch),
+            based: base.is_some(),
             last_batch: None,
             end: 0,
             incomplete: Incomplete::default(),
@@ -138,7 +155,7 @@ impl<'a> Check<'a> {
     fn segment(&mut self, first: Sequence, last: bool) -> Result<(), OpenError> {
         let expected = Sequence(self.frontier.size()).next();
         let path = self.folder.file(&segment_name(first));
-        if first != expected {
+        if first != expected && !(self.based && first < expected) {
             let expected = self.folder.file(&segment_name(expected));
             return Err(OpenError::MissingSegment { expected, found: path });
         }
@@ -154,6 +171,9 @@ impl<'a> Check<'a> {
 
     fn walk(&mut self, walk: &mut Walk, last: bool) -> Result<(), WalkError> {
         self.last_batch = None;
+        if std::mem::take(&mut self.based) {
+            walk.skip_to(Sequence(self.frontier.size()).next(), self.segment_bytes)?;
+        }
         loop {
             match walk.read(self.segment_bytes) {
                 Ok(Some(frame)) => self.frame(&frame)?,
@@ -162,6 +182,11 @@ impl<'a> Check<'a> {
             }
         }
         self.end = walk.offset();
+        let (expected, found) = (Sequence(self.frontier.size()).next(), walk.next_sequence());
+        if expected != found {
+            let fault = Fault::Order { expected, found };
+            return Err(WalkError::Fault { position: self.end, fault });
+        }
         self.incomplete = interrupted(walk, self.segment_bytes)?;
         if self.incomplete.bytes > 0 && !last {
             return Err(WalkError::Fault { position: self.end, fault: Fault::Incomplete });
@@ -175,7 +200,8 @@ impl<'a> Check<'a> {
         if found < newest {
             return Err(fault(Fault::Epoch { newest, found }));
         }
-        for stored in &frame.records {
+        let known = self.frontier.size();
+        for stored in frame.records.iter().filter(|stored| stored.sequence.0 > known) {
             self.frontier.push(leaf_hash(&stored.record));
         }
         let (stated, found) = (frame.header.root, self.frontier.root());

@@ -160,7 +160,7 @@ impl Model {
             Err(CreateError::Exists { .. }) => {}
             Err(error) => return Err(format!("a journal was not made: {error}")),
         }
-        match Segments::open_on(&self.disk, Path::new(FOLDER)) {
+        match Segments::open_on(&self.disk, Path::new(FOLDER), None) {
             Ok((segments, opened)) => {
                 self.judge_records(&segments, &opened)?;
                 must!(!self.acknowledged.is_empty(), "a journal without records was opened");
@@ -179,7 +179,7 @@ impl Model {
 
     fn open(&mut self) -> Result<Option<Segments>, Violation> {
         let before = self.machine.machine().seen();
-        let (segments, opened) = match Segments::open_on(&self.disk, Path::new(FOLDER)) {
+        let (segments, opened) = match Segments::open_on(&self.disk, Path::new(FOLDER), None) {
             Ok(opened) => opened,
             Err(OpenError::Io { .. }) if self.was_struck() || self.was_evicted() => {
                 self.machine.machine().figures.count("starts that failed");
@@ -346,7 +346,7 @@ impl Model {
         let Some((name, at, old)) = self.machine.machine().rot() else { return Ok(()) };
         self.machine.new_life(Plan::default());
         let before = self.machine.machine().seen();
-        let opened = Segments::open_on(&self.disk, Path::new(FOLDER));
+        let opened = Segments::open_on(&self.disk, Path::new(FOLDER), None);
         match opened.map(|(_, opened)| opened) {
             Err(OpenError::Damaged { path, position, .. }) => {
                 let place = usize::try_from(position).unwrap() / SECTOR;
