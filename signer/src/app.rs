@@ -40,7 +40,7 @@ use crate::edge::{Loopback, LoopbackError, Probe, TrustError};
 use crate::fencer::Fencer;
 use crate::health::Health;
 use crate::hsm::{Hsm, HsmError};
-use crate::journal::{OpenError, Opened, PlacesError, Reader, Segments, Storage};
+use crate::journal::{OpenError, PlacesError, Storage};
 use crate::keys::Keys;
 use crate::marker::Marker;
 use crate::pipeline::Pipeline;
@@ -49,6 +49,7 @@ use crate::proofs::Proofs;
 use crate::remover::Remover;
 use crate::rescue;
 use crate::sequencer::{self, Fatal, Heard, Sequencer, StartError, Started};
+use crate::snapshot::{self, Chosen, Judged, Progress, Shadow, Trusted};
 use crate::throttle::{Acts, Throttle};
 use crate::witness::{Follower, Mode, OtherJournal, Remote};
 
@@ -139,10 +140,9 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let memory_locked = process::harden()?;
     // Before anything that takes long: until then the signal would end the process.
     let stops = signal(SignalKind::user_defined1()).map_err(AppError::Signals)?;
-    let opened = Segments::open(&config.data)?;
-    let (reader, proofs) = readers_of(&opened.0);
+    let opened = snapshot::open(&config.data)?;
     let hsm = Arc::new(Hsm::open(&config.hsm()?)?);
-    let (started, marker, attestor) = begin(config, opened, &hsm, &proofs).await?;
+    let (started, marker, attestor, (proofs, verified)) = begin(config, opened, &hsm).await?;
     let Started { sequencer, clock, writer, unfinished_keys, .. } = started;
     let fencer = Arc::new(Fencer::new(sequencer.clone(), hsm.clone()));
     let keys = Arc::new(Keys::new(sequencer.clone(), hsm.clone(), fencer.clone()));
@@ -168,6 +168,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         memory_locked,
         marker: marker.clone(),
         attestor: attestor.clone(),
+        verified,
         untaken_notes,
         clock: clock.clone(),
     });
@@ -176,6 +177,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     let throttle = Throttle::new(config.rate_per_second_max);
     let pipeline = Pipeline::new(sequencer.clone(), hsm.clone(), throttle, attestor.cover());
     chores.spawn(forget_signatures(pipeline.clone()));
+    let reader = proofs.reader().clone();
     let receipts = Receipts::new(sequencer.clone(), attestor.clone(), proofs);
     let signing = Signing::new(pipeline, sequencer.clone(), receipts.beside());
     let approvals = Approvals::new(sequencer.clone());
@@ -211,13 +213,6 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     leave(writer_ended, &marker, &attestor, &hsm).await
 }
 
-/// What reads beside the writer: all that is proved comes of one tree, which is read once.
-fn readers_of(storage: &Segments) -> (Reader, Proofs) {
-    let reader = storage.reader();
-    let proofs = Proofs::new(&reader);
-    (reader, proofs)
-}
-
 /// Tells when the writer has ended, and how.
 fn watched(writer: JoinHandle<Result<(), Fatal>>) -> oneshot::Receiver<Joined> {
     let (ended, writer_ended) = oneshot::channel();
@@ -246,16 +241,23 @@ async fn leave(
 /// of.
 async fn begin(
     config: &Config,
-    (storage, opened): (Segments, Opened),
+    journal: Chosen,
     token: &Arc<Hsm>,
-    proofs: &Proofs,
-) -> Result<(Started, Arc<Marker>, Arc<Attestor>), AppError> {
+) -> Result<(Started, Arc<Marker>, Arc<Attestor>, (Proofs, Arc<Progress>)), AppError> {
+    let Judged { storage, opened, trusted } = {
+        let prove = async |key| token.prove_checkpoint_key(key).await;
+        journal.judged(&config.data, prove).await?
+    };
     let vault = sequencer::vault_of(&storage).map_err(StartError::Read)?;
     let marked = Marker::read(token, vault.ok_or(StartError::Empty)?).await?;
     let (places, kept) = storage.places()?;
+    let (begun, tiles, claims) = trusted.map_or_else(Default::default, Trusted::parts);
+    let proofs = Proofs::from(&storage.reader(), tiles);
     let cut = opened.cut.as_ref().map_or(0, |cut| cut.bytes);
     let heard = Heard { marked, kept };
-    let started = sequencer::start(Box::new(storage), cut, &heard)?;
+    let started = sequencer::start_from(Box::new(storage), cut, &heard, begun)?;
+    let shadow = Shadow::of(&started, proofs.reader(), &config.data, claims.marked(marked));
+    let (verified, _) = shadow.spawn().map_err(StartError::Thread)?;
     let (sequencer, behind) = (started.sequencer.clone(), started.behind.clone());
     // Before a key for checkpoints is made: another journal gets none.
     config.pinned()?.map_or(Ok(()), |pinned| pinned.check(&sequencer.view()))?;
@@ -270,7 +272,7 @@ async fn begin(
     // Before anybody can ask for anything: if there is another journal, everything starts stopped.
     attestor.ask_once().await;
     let marker = Marker::new(sequencer, token.clone(), marked, behind);
-    Ok((started, Arc::new(marker), Arc::new(attestor)))
+    Ok((started, Arc::new(marker), Arc::new(attestor), (proofs, verified)))
 }
 
 /// Reads every key's attributes again from time to time: one that drifts while we serve is frozen.

@@ -16,6 +16,7 @@ use crate::hsm::Hsm;
 use crate::keys::Keys;
 use crate::marker::Marker;
 use crate::sequencer::Sequencer;
+use crate::snapshot::Progress;
 
 /// Looks at every part.
 pub struct Health {
@@ -35,6 +36,8 @@ pub struct Health {
     pub marker: Arc<Marker>,
     /// What signs checkpoints.
     pub attestor: Arc<Attestor>,
+    /// What reads the whole journal in the background.
+    pub verified: Arc<Progress>,
     /// Notes of rescues that were not taken in at the start, a line each.
     pub untaken_notes: Vec<String>,
     /// Time as the journal has it.
@@ -63,6 +66,7 @@ impl Health {
         }
         lines.extend(self.marker.troubles());
         lines.extend(self.attestor.troubles());
+        lines.extend(self.verified.troubles());
         lines.extend(self.untaken_notes.iter().cloned());
         if !self.memory_locked {
             lines.push("memory is not locked: raise the limit (LimitMEMLOCK=infinity)".into());
@@ -113,6 +117,7 @@ impl Health {
         let attested = self.attestor.newest().map_or(0, |newest| newest.checkpoint.size);
         let help = "Records under the newest signed checkpoint";
         metric(&mut text, "portcullis_checkpoint_size", "gauge", help, &attested.to_string());
+        self.verified_metrics(&mut text);
         let ready = u8::from(self.blocking().is_empty()).to_string();
         metric(&mut text, "portcullis_ready", "gauge", "Whether signatures can be made", &ready);
         self.drill_metric(&mut text);
@@ -125,6 +130,18 @@ impl Health {
             }
         }
         text
+    }
+
+    fn verified_metrics(&self, text: &mut String) {
+        let (name, help) =
+            ("portcullis_verified_sequence", "Last record verified in the background");
+        metric(text, name, "gauge", help, &self.verified.verified().to_string());
+        let (name, help) =
+            ("portcullis_snapshot_sequence", "Last record under a recorded snapshot");
+        metric(text, name, "gauge", help, &self.verified.snapshot().to_string());
+        let (name, help) = ("portcullis_journal_mismatch", "Whether the journal does not verify");
+        let mismatch = u8::from(self.verified.is_mismatch()).to_string();
+        metric(text, name, "gauge", help, &mismatch);
     }
 
     /// Absent as long as there was none: no number of seconds is right then.

@@ -29,6 +29,7 @@ pub mod rescue;
 pub mod roster;
 pub mod sequencer;
 pub mod signature;
+pub mod snapshot;
 pub mod throttle;
 pub mod witness;
 mod words;

@@ -1,7 +1,8 @@
 //! Proves that records stand under checkpoints, from the journal as it is read.
 //!
 //! Keeps one hash for each 256 records, and reads the journal on to where somebody asks: the first
-//! one to ask after a start waits until all of it was read once.
+//! one to ask after a start waits until all of it was read once, or what comes after the snapshot
+//! that the start began with.
 
 use std::sync::Arc;
 
@@ -28,9 +29,19 @@ struct Grown {
 impl Proofs {
     /// Over this journal.
     pub fn new(reader: &Reader) -> Self {
-        let records = reader.records_from(Sequence(1));
-        let grown = Grown { tiles: Tiles::default(), records };
+        Self::from(reader, Tiles::default())
+    }
+
+    /// The same, of which the beginning is known.
+    pub fn from(reader: &Reader, tiles: Tiles) -> Self {
+        let records = reader.records_from(Sequence(tiles.size()).next());
+        let grown = Grown { tiles, records };
         Self { reader: reader.clone(), grown: Arc::new(Mutex::new(grown)) }
+    }
+
+    /// Reads the journal that is proved.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// That a record stands at its place among the first `size`; `None` if it does not, or there

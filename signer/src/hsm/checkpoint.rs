@@ -68,6 +68,42 @@ impl Hsm {
     ) -> Result<Note, HsmError> {
         manage(&self.attesting, Repeat::Harmless, move |inside| sign(inside, &root, &key)).await
     }
+
+    /// Has the token sign a constant with a checkpoint key: whatever else claims to be the vault's,
+    /// this token has the private half of it.
+    ///
+    /// # Errors
+    ///
+    /// The token could not be asked, or would not, or has another key there.
+    pub async fn prove_checkpoint_key(&self, key: CheckpointKey) -> Result<ProvenKey, HsmError> {
+        let chore = move |inside: &Inside<'_>| {
+            let purpose = Purpose::CheckpointTest(CheckpointKind::of_key(&key.key));
+            signed(inside.session, find(inside, &key)?, &key.key, &purpose)?;
+            Ok(ProvenKey(key.key.clone()))
+        };
+        manage(&self.attesting, Repeat::Harmless, chore).await
+    }
+}
+
+/// A key for checkpoints that the token has just signed with.
+///
+/// Made only by [`Hsm::prove_checkpoint_key`]. A public object would prove nothing: PKCS#11 lets
+/// whoever reaches the token make one without the PIN (v2.40, section 2.4 of the usage guide:
+/// public sessions may write public objects).
+#[derive(Debug)]
+pub struct ProvenKey(NoteKey);
+
+impl ProvenKey {
+    /// The key.
+    pub fn key(&self) -> &NoteKey {
+        &self.0
+    }
+
+    /// As if a token had.
+    #[cfg(test)]
+    pub(crate) fn assume(key: NoteKey) -> Self {
+        Self(key)
+    }
 }
 
 /// The `CKA_ID` of a checkpoint key.

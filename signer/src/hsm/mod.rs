@@ -34,7 +34,7 @@ use std::time::Duration;
 use portcullis_policy::id::{KeyId, KeyLabel, VaultId};
 use portcullis_policy::record::Grade;
 
-pub use checkpoint::{CheckpointKind, checkpoint_id};
+pub use checkpoint::{CheckpointKind, ProvenKey, checkpoint_id};
 pub use config::{HsmConfig, TokenSelector};
 pub use conformance::{Case, Outcome, conformance};
 pub use destroy::{Doomed, Removal};

@@ -9,7 +9,7 @@ use portcullis_policy::fences::FenceOrder;
 use portcullis_policy::id::{BookHash, CallerId, DecisionNumber, KeyId, PersonId, Sequence};
 use portcullis_policy::record::{
     Adopted, DenialBurst, DestroyAnswered, Drilled, FenceAnswered, Frozen, KeyIntended, Matter,
-    Priced, RecoveryBegun, Settled, Suspended, Voted, Withdrawn,
+    Priced, RecoveryBegun, Settled, Snapshot, Suspended, Voted, Withdrawn,
 };
 use portcullis_policy::request::Request;
 use portcullis_policy::state::OrderFault;
@@ -21,6 +21,7 @@ use super::Charged;
 use super::checkpoints::CheckpointKeyStep;
 use super::people::{Announcement, Done, NewProposal};
 use super::proof::{Recorded, Signed};
+use super::snapshots::Noted;
 use super::standing::Standing;
 use crate::clock::Deadline;
 use crate::refusal::Refusal;
@@ -45,6 +46,7 @@ pub(super) enum Command {
     IntendKey(KeyIntended, Answer<()>),
     KeyCreated(KeyId, Arc<PublicPoint>, Answer<()>),
     CheckpointKey(CheckpointKeyStep, Answer<()>),
+    Snapshot(Snapshot, Answer<Noted>),
     DueFences(BTreeSet<KeyId>, Answer<Vec<FenceOrder>>),
     FencesAnswered(FenceAnswered, Answer<()>),
     RemovalAnswered(Box<DestroyAnswered>, Answer<()>),

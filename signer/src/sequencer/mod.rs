@@ -12,6 +12,7 @@ mod fences;
 mod flood;
 mod people;
 mod proof;
+mod snapshots;
 mod standing;
 mod start;
 #[cfg(test)]
@@ -50,8 +51,9 @@ pub use self::command::{Report, Uses};
 use self::people::NewProposal;
 pub use self::people::{Announcement, Done};
 pub use self::proof::{DurableRoot, Recorded, Reserved, Signed};
+pub use self::snapshots::{Begun, Noted};
 pub use self::standing::{Origin, Outline, Said, Standing};
-pub use self::start::{Heard, StartError, Started, start, vault_of};
+pub use self::start::{Heard, StartError, Started, start, start_from, vault_of};
 use self::turns::{Turn, Turns};
 use self::under_way::UnderWay;
 pub use self::view::{KeyView, View};

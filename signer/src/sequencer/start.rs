@@ -18,6 +18,7 @@ use super::Sequencer;
 use super::checkpoints::Held;
 use super::command::lanes;
 use super::flood::Flood;
+use super::snapshots::Begun;
 use super::triggers::Bursts;
 use super::turns::Turns;
 use super::view::View;
@@ -41,6 +42,8 @@ pub struct Started {
     /// Why the journal is not the one that the token has heard of, if it is not. Everything is
     /// stopped then.
     pub behind: Option<String>,
+    /// How far the last snapshot goes that is recorded.
+    pub snapshot: Sequence,
 }
 
 /// What others than the journal say of it.
@@ -111,7 +114,18 @@ pub enum StartError {
 /// Starts a sequencer on a journal. `cut` is how many bytes of an incomplete batch were cut off,
 /// `heard` is what others say of it.
 pub fn start(storage: Box<dyn Storage>, cut: u64, heard: &Heard) -> Result<Started, StartError> {
-    let (Folded { state, vault, .. }, behind) = folded(&*storage, heard)?;
+    start_from(storage, cut, heard, None)
+}
+
+/// The same from what somebody has made sure of, instead of from the first record.
+pub fn start_from(
+    storage: Box<dyn Storage>,
+    cut: u64,
+    heard: &Heard,
+    begun: Option<Begun>,
+) -> Result<Started, StartError> {
+    let (Folded { state, vault, .. }, behind) = folded(&*storage, heard, begun)?;
+    let snapshot = state.snapshot();
     let boot = clock::boot_name();
     let clock = Arc::new(Clock::resume(&state, &boot));
     let gate = gate(&state);
@@ -181,7 +195,7 @@ pub fn start(storage: Box<dyn Storage>, cut: u64, heard: &Heard) -> Result<Start
         checking,
         recovering,
     };
-    Ok(Started { sequencer, clock, writer, unfinished_keys, behind })
+    Ok(Started { sequencer, clock, writer, unfinished_keys, behind, snapshot })
 }
 
 /// A journal's name: the hash of its first record. `None` if it has none.
@@ -195,13 +209,24 @@ pub fn vault_of(storage: &dyn Storage) -> Result<Option<VaultId>, ReadError> {
 }
 
 /// The journal, held against what others say of it; and why everything is to be stopped, if it is.
-fn folded(storage: &dyn Storage, heard: &Heard) -> Result<(Folded, Option<String>), StartError> {
+fn folded(
+    storage: &dyn Storage,
+    heard: &Heard,
+    begun: Option<Begun>,
+) -> Result<(Folded, Option<String>), StartError> {
     let Heard { marked, kept } = heard;
     let held = Held::read(kept)?;
-    let folded = fold(storage, [marked.sequence().0, held.size()])?;
+    let unread = begun.as_ref().map_or(0, |begun| begun.tree.size());
+    let folded = fold(storage, [marked.sequence().0, held.size()], begun)?;
     let [marked_root, held_root] = folded.roots;
     held.check(&folded.state, held_root)?;
-    let behind = marked.contradicts(storage.head().sequence, marked_root);
+    let behind = match marked {
+        // The root there is only known once all was read: in the background.
+        Marked::At(mark) if mark.sequence.0 < unread => None,
+        Marked::At(_) | Marked::Nothing | Marked::Unreadable => {
+            marked.contradicts(storage.head().sequence, marked_root)
+        }
+    };
     // One that is empty although a start came after the key was made: emptied, not new.
     let made = folded.state.checkpoints().made.as_ref();
     let unheld = match kept {
@@ -221,11 +246,18 @@ struct Folded {
     roots: [Option<B256>; 2],
 }
 
-fn fold(storage: &dyn Storage, sizes: [u64; 2]) -> Result<Folded, StartError> {
-    let mut folded: Option<(State, VaultId)> = None;
-    let (mut tree, mut roots) = (Frontier::default(), [None; 2]);
+fn fold(
+    storage: &dyn Storage,
+    sizes: [u64; 2],
+    begun: Option<Begun>,
+) -> Result<Folded, StartError> {
+    let (mut folded, mut tree) = match begun {
+        Some(Begun { state, tree }) => (Some(state), tree),
+        None => (None, Frontier::default()),
+    };
+    let mut roots = sizes.map(|size| (size > 0 && tree.size() == size).then(|| tree.root()));
     let most = sizes.into_iter().max().unwrap_or_default();
-    for stored in storage.reader().records_from(Sequence(1)) {
+    for stored in storage.reader().records_from(Sequence(tree.size()).next()) {
         let Stored { sequence, record, .. } = stored?;
         let unreadable = |source| StartError::Entry { at: sequence, source };
         let entry = Entry::decode(&record).map_err(unreadable)?;
@@ -238,13 +270,13 @@ fn fold(storage: &dyn Storage, sizes: [u64; 2]) -> Result<Folded, StartError> {
             }
         }
         match &mut folded {
-            Some((state, _)) => state.apply(&entry)?,
-            None => folded = Some((State::genesis(&entry)?, VaultId(leaf_hash(&record)))),
+            Some(state) => state.apply(&entry)?,
+            None => folded = Some(State::genesis(&entry)?),
         }
     }
-    let (mut state, vault) = folded.ok_or(StartError::Empty)?;
+    let mut state = folded.ok_or(StartError::Empty)?;
     state.parse_proposed_books();
-    Ok(Folded { state, vault, roots })
+    Ok(Folded { vault: state.vault(), state, roots })
 }
 
 /// What is stopped stays so; and whatever was recorded for somebody may have been released by the

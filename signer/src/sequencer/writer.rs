@@ -158,6 +158,7 @@ impl Writer {
             Command::IntendKey(intended, answer) => self.intend_key(intended, answer)?,
             Command::KeyCreated(key, point, answer) => self.key_created(key, &point, answer)?,
             Command::CheckpointKey(step, answer) => self.checkpoint_key(step, answer)?,
+            Command::Snapshot(snapshot, answer) => self.snapshot(snapshot, answer)?,
             Command::DueFences(undone, answer) => self.due_fences(&undone, answer)?,
             Command::FencesAnswered(answered, answer) => self.fences_answered(answered, answer)?,
             Command::RemovalAnswered(answered, answer) => {
