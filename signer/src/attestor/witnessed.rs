@@ -45,8 +45,15 @@ impl Attestor {
         let Some(follower) = &self.follower else { return };
         let asking = async {
             self.attest().await?;
-            let Some(newest) = self.newest() else { return Ok(()) };
-            self.hand_over(follower, &newest).await.map(drop)
+            let turn = match self.newest() {
+                Some(newest) => Some(self.hand_over(follower, &newest).await?),
+                None => None,
+            };
+            // A token that signs no checkpoint, or a hold, must not hide another journal.
+            if let None | Some(Turn::Nothing) = turn {
+                follower.look(&self.sequencer.durable_root().checkpoint()).await;
+            }
+            Ok(())
         };
         match timeout(ONCE_MAX, asking).await {
             Ok(Ok(())) => {}

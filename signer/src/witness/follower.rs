@@ -267,6 +267,16 @@ impl Follower {
         }
     }
 
+    /// Looks at what the witness shows, also if it cosigns nothing or there is nothing to cosign:
+    /// what proves itself needs no answer.
+    pub async fn look(&self, durable: &Checkpoint) {
+        let Ok(note) = self.remote.kept(&durable.origin).await else { return };
+        let weighed = weigh(&note, durable, &self.sequencer, &self.proofs).await;
+        if let Weighed::Another(shown, reason) = weighed {
+            self.stop(&shown, reason).await;
+        }
+    }
+
     fn doubt(&self, doubt: &str, why: &str) -> Turn {
         let line = format!(
             "the witness contradicts this journal, and proves it not: {doubt}; {why}. Compare it \

@@ -316,6 +316,23 @@ async fn a_size_and_a_no_that_nobody_signed_stop_nothing_and_are_named_at_once()
 }
 
 #[tokio::test]
+async fn what_the_witness_shows_proves_itself_also_if_it_cosigns_nothing() {
+    let signer = Signer::on(&genesis()).await;
+    let key = Witness::new("w", secret().verifying_key().as_bytes()).unwrap().to_string();
+    let ours = signer.attested();
+    let longer = Checkpoint { size: 1_000, ..ours.checkpoint.clone() };
+    let held = || (403, "text/plain", "held\n".to_owned());
+    let longer = sign(&longer, &secret()).to_string();
+    for (shown, stops) in [(None, 0), (Some(ours.note.to_string()), 0), (Some(longer), 1)] {
+        let url = impostor(held(), shown).await;
+        let follower = signer.follower(&url, &key);
+        assert!(matches!(follower.cosigned(&ours).await, Turn::Nothing));
+        follower.look(&signer.sequencer.durable_root().checkpoint()).await;
+        assert_eq!(signer.stops().len(), stops);
+    }
+}
+
+#[tokio::test]
 async fn a_witness_that_has_forgotten_what_it_cosigned_is_named_for_good() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let signer = Signer::on(&genesis()).await;
