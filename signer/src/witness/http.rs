@@ -1,5 +1,5 @@
-//! The witness's listener: plain HTTP/1.1. What comes in is signed by the journal, and what goes out
-//! by the witness or the journal, so the connection keeps nothing secret and proves nothing.
+//! The witness's listener: plain HTTP/1.1. What comes in is signed by the journal, and what goes
+//! out by the witness or the journal, so the connection keeps nothing secret and proves nothing.
 //!
 //! Anybody can connect. So each peer has a few connections, each connection one request and little
 //! time, and what is worked on is counted by the work itself, also when whoever asked has gone.

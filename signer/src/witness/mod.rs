@@ -84,9 +84,10 @@ pub enum WitnessError {
     },
     /// What was cosigned of a journal is not known.
     #[error(
-        "what was cosigned of {origin} before is not known. If nothing ever was under this key, say \
-         so: `portcullis witness init --new {origin}`. If anything was, and its newest state cannot \
-         be had, this key is spent: make another witness, in another folder and with another name"
+        "what was cosigned of {origin} before is not known. If nothing ever was under this key, \
+         say so: `portcullis witness init --new {origin}`. If anything was, and its newest state \
+         cannot be had, this key is spent: make another witness, in another folder and with \
+         another name"
     )]
     State {
         /// The journal.
