@@ -216,7 +216,10 @@ fn judge(key: KeyId, error: Error) -> Miss {
     let error = HsmError::Sign { key, source: error };
     let verdict = error.verdict();
     let mut told = CallFault::discard(&error);
-    tracing::warn!(error = chain(&error), ?verdict, why, "the token did not sign");
+    // A fence does what it should, and a stop under load would fill the log with it.
+    if !fenced {
+        tracing::warn!(error = chain(&error), ?verdict, why, "the token did not sign");
+    }
     if verdict == Verdict::Refused {
         told.fault =
             if fenced { SignFault::KeyFenced { key } } else { SignFault::KeyRefused { key } };
