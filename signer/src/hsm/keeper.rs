@@ -110,9 +110,10 @@ fn not_begun(error: &HsmError) -> bool {
 
 /// What is no fault of the session: the token refused, or the key is not as it should be.
 fn keeps_the_session(error: &HsmError) -> bool {
-    match error {
-        HsmError::KeyExists { .. } | HsmError::Drifted { .. } => true,
-        HsmError::Checkpoint(fault) if fault.is_of_the_key() => true,
-        other => matches!(other.verdict(), Verdict::Refused | Verdict::FindAgain),
-    }
+    let of_the_key = if let HsmError::Checkpoint(fault) = error {
+        fault.is_of_the_key()
+    } else {
+        matches!(error, HsmError::KeyExists { .. } | HsmError::Drifted { .. })
+    };
+    of_the_key || matches!(error.verdict(), Verdict::Refused | Verdict::FindAgain)
 }

@@ -112,8 +112,7 @@ fn measure(
     let rate_over = |time: Duration| {
         let (from, at) = (load.signed.load(Ordering::Relaxed), Instant::now());
         std::thread::sleep(time);
-        let signed = load.signed.load(Ordering::Relaxed) - from;
-        f64::from(u32::try_from(signed).unwrap_or(u32::MAX)) / at.elapsed().as_secs_f64()
+        per_second(load.signed.load(Ordering::Relaxed).saturating_sub(from), at.elapsed())
     };
     let before = rate_over(each);
     faults.set(&[lines])?;
@@ -126,19 +125,25 @@ fn measure(
         std::thread::sleep(SAMPLE);
         let now = (ended.elapsed(), load.signed.load(Ordering::Relaxed));
         counts.push(now);
-        let good = counts.iter().find(|(at, _)| now.0 >= *at + STRETCH).filter(|(at, signed)| {
-            let signed = u32::try_from(now.1 - signed).unwrap_or(u32::MAX);
-            f64::from(signed) / (now.0 - *at).as_secs_f64() >= BACK * before
+        let is_whole = |at: &Duration| now.0.saturating_sub(*at) >= STRETCH;
+        let whole = counts.iter().find(|(at, _)| is_whole(at));
+        let good = whole.filter(|(at, signed)| {
+            let rate = per_second(now.1.saturating_sub(*signed), now.0.saturating_sub(*at));
+            rate >= BACK * before
         });
         if let Some((at, _)) = good {
             return Ok((before, u64::try_from(at.as_millis())?));
         }
         // Those that are older than a stretch had their chance.
-        counts.retain(|(at, _)| now.0 < *at + STRETCH);
+        counts.retain(|(at, _)| !is_whole(at));
         if ended.elapsed() > PATIENCE {
             return Err(format!("not back {PATIENCE:?} after {lines:?} ended").into());
         }
     }
+}
+
+fn per_second(count: u64, time: Duration) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / time.as_secs_f64()
 }
 
 fn say(line: &str) -> std::io::Result<()> {

@@ -14,7 +14,7 @@ pub(crate) struct Till {
     pub(crate) scene: Scene,
     pub(crate) payouts: Client,
     nonce: u64,
-    signed: u64,
+    signed: usize,
     pid: u32,
 }
 
@@ -46,7 +46,7 @@ impl Till {
     pub(crate) async fn ask(&mut self) -> String {
         let outcome = self.scene.outcome(&self.payouts, &payment(self.nonce, U256::from(1))).await;
         self.nonce += 1;
-        self.signed += u64::from(outcome == "signed");
+        self.signed += usize::from(outcome == "signed");
         outcome
     }
 
@@ -83,9 +83,9 @@ impl Till {
         assert_eq!(self.scene.server.pid(), self.pid);
         assert_eq!(self.scene.server.child().ended()?, None, "it was restarted");
         let journal = self.scene.journal().await?;
-        assert_eq!(journal.count("signed") as u64, self.signed + 1);
+        assert_eq!(journal.count("signed"), self.signed + 1);
         let held = self.scene.held();
-        assert_eq!(held.len() as u64, self.signed + 1);
+        assert_eq!(held.len(), self.signed + 1);
         assert!(held.iter().all(|signed| journal.knows(signed)));
         Ok(())
     }
