@@ -180,6 +180,7 @@ impl Health {
         let totals = [
             ("late", "Answers of the token that came too late and were wiped", counters.late),
             ("bad_signatures", "Signatures that did not verify", counters.bad_signatures),
+            ("reloads", "Times that the PKCS#11 module was loaded again", counters.reloads),
         ];
         for (name, help, value) in totals {
             let name = format!("portcullis_hsm_{name}_total");

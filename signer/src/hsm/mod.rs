@@ -89,6 +89,8 @@ pub struct HsmCounters {
     pub late: u64,
     /// Signatures that did not verify, wiped.
     pub bad_signatures: u64,
+    /// How often the module was loaded again.
+    pub reloads: u64,
 }
 
 impl Hsm {
@@ -284,6 +286,7 @@ impl Hsm {
             stuck: census.stuck,
             late: census.late,
             bad_signatures: bad.fold(0, u64::saturating_add),
+            reloads: self.token.reloads(),
         }
     }
 

@@ -114,6 +114,11 @@ impl Module {
         outcome
     }
 
+    /// How often it was loaded again, or tried to.
+    pub(super) fn reloads(&self) -> u64 {
+        self.door.lock().loading.saturating_sub(1)
+    }
+
     fn shut_when_empty(&self, patience: Duration) -> Result<(), HsmError> {
         let mut door = self.door.lock();
         if door.shut {

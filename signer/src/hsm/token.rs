@@ -126,6 +126,11 @@ impl Token {
         self.try_open(access)
     }
 
+    /// How often the module was loaded again.
+    pub(super) fn reloads(&self) -> u64 {
+        self.module.reloads()
+    }
+
     /// A call went well: while one does, the module is not loaded again.
     pub(super) fn works(&self) {
         self.recovery.calm();

@@ -12,7 +12,7 @@ impl Hsm {
     pub async fn hung(&self) {
         let mut since = None;
         loop {
-            tokio::time::sleep(LOOK_EVERY.min(self.hung_max)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
             since = self.is_hung().then(|| since.unwrap_or_else(monotonic));
             if since.is_some_and(|since| monotonic().saturating_sub(since) >= self.hung_max) {
                 return;
