@@ -31,6 +31,8 @@ mod markers;
 mod mission;
 #[path = "approvals/orders.rs"]
 mod orders;
+#[path = "approvals/released.rs"]
+mod released;
 #[path = "approvals/requests.rs"]
 mod requests;
 #[path = "approvals/rescues.rs"]
