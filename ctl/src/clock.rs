@@ -195,9 +195,8 @@ fn meaning(
     let late = clocks.behind().in_words();
     let mut lines = Vec::new();
     if !windows.is_empty() {
-        let line = format!("windows of {}: what was signed leaves them {late} late", {
-            windows.join(", ")
-        });
+        let spans = windows.join(", ");
+        let line = format!("windows of {spans}: what was signed leaves them {late} late");
         lines.push(("late", output.alarm(&line)));
     }
     if !delays.is_empty() {
@@ -222,7 +221,7 @@ fn windows(book: &str) -> Vec<String> {
     passing.map(ToString::to_string).collect()
 }
 
-/// Whether its votes must have an age before they count.
+/// Whether its votes may have to be of an age before they count.
 fn has_delay(approval: &Approval) -> bool {
     approval.proposal && words::is_live(approval)
 }
