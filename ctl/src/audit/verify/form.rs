@@ -116,7 +116,7 @@ mod tests {
             if let Kept(input) = line {
                 form.attachment(&[*input]);
             } else {
-                let (at, seq) = (Interval::default(), Sequence(form.size + 1));
+                let (at, seq) = (Interval::default(), Sequence(form.size.saturating_add(1)));
                 form.record(Some(&Entry { at, record: record(*line), seq }));
             }
         }
