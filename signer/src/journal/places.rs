@@ -254,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn the_text_from_before_stands_until_the_newest_lasts() {
+        let (_held, folder) = folder();
+        let (mut places, _) = Places::open(&folder).unwrap();
+        for (text, before) in [("two", "one"), ("four", "three")] {
+            places.write(before).unwrap();
+            places.write(text).unwrap();
+            let at = if places.second { wide(PLACE_BYTES) } else { 0 };
+            folder.open(CHECKPOINTS).unwrap().write_all_at(b"?", at).unwrap();
+            assert_eq!(kept(&folder), Kept::Text(before.into()));
+        }
+    }
+
+    #[test]
     fn two_spoiled_places_and_a_cut_file_are_damage() {
         let (held, folder) = folder();
         let (mut places, _) = Places::open(&folder).unwrap();
