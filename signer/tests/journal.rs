@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portcullis::journal::{
-    Batch, CreateError, Cut, Fault, Memory, OpenError, Opened, Segments, Space, Step, Storage,
-    StorageError, Stored,
+    Base, Batch, CreateError, Cut, Fault, Memory, OpenError, Opened, Segments, Space, Step,
+    Storage, StorageError, Stored,
 };
 use portcullis_policy::id::{Epoch, Sequence};
 use portcullis_policy::tree::{Frontier, leaf_hash};
@@ -266,6 +266,61 @@ fn everything_comes_back_across_many_segments() {
     // Free segments were made anew, and the records go on where they ended.
     let durable = segments.append_if_owner(Epoch(2), &ordinary(b"start")).unwrap();
     assert_eq!(durable.first(), head.sequence.next());
+}
+
+/// The tree over the first records, as somebody has it who knows them.
+fn base(entries: &[Entry], size: usize) -> Base {
+    let tree = entries[..size].iter().map(|(_, record)| leaf_hash(record)).collect();
+    Base { tree, epoch: Epoch(1) }
+}
+
+#[test]
+fn a_journal_that_is_opened_from_any_record_on_is_the_same_and_goes_on() {
+    let folder = folder();
+    let mut segments = Segments::create(folder.path(), SEGMENT).unwrap();
+    let mut all = Vec::new();
+    for n in 0..30_usize {
+        let entry = |m: usize| (Vec::new(), vec![b'r'; (n * 31 + m) % 600 + 1]);
+        let batch: Vec<Entry> = (0..=n % 4).map(entry).collect();
+        append(&mut segments, &batch);
+        all.extend(batch);
+    }
+    let head = segments.head();
+    drop(segments);
+    assert!(disk(folder.path()).len() > 3);
+    for size in 0..=all.len() {
+        let (segments, opened) = Segments::open_from(folder.path(), &base(&all, size)).unwrap();
+        assert_eq!(opened, Opened { head, cut: None }, "from record {size}");
+        assert_eq!(contents(&segments), all);
+    }
+    let based = Segments::open_from(folder.path(), &base(&all, all.len() / 2)).unwrap();
+    let mut segments = based.0;
+    append(&mut segments, &[(Vec::new(), b"more".to_vec())]);
+    let head = segments.head();
+    drop(segments);
+    assert_eq!(Segments::open(folder.path()).unwrap().1, Opened { head, cut: None });
+}
+
+#[test]
+fn a_base_of_other_records_or_of_more_than_there_are_opens_nothing() {
+    let folder = folder();
+    let mut segments = Segments::create(folder.path(), SEGMENT).unwrap();
+    let all: Vec<Entry> = (0..40_u8).map(|n| (Vec::new(), vec![n; 300])).collect();
+    all.iter().for_each(|entry| append(&mut segments, std::slice::from_ref(entry)));
+    drop(segments);
+    let mut other = all.clone();
+    other[3].1[0] ^= 1;
+    let wrong = Segments::open_from(folder.path(), &base(&other, 20));
+    let root = matches!(wrong, Err(OpenError::Damaged { fault: Fault::Root { .. }, .. }));
+    assert!(root, "{:?}", wrong.err());
+    let more = [all.clone(), all.clone()].concat();
+    for size in [41, 60] {
+        let far = Segments::open_from(folder.path(), &base(&more, size));
+        let short = matches!(far, Err(OpenError::Damaged { fault: Fault::Order { .. }, .. }));
+        assert!(short, "{size}: {:?}", far.err());
+    }
+    let whole = Segments::open(folder.path()).unwrap();
+    assert_eq!(contents(&whole.0), all, "nothing was changed by that");
 }
 
 #[test]

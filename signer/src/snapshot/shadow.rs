@@ -159,6 +159,8 @@ enum Halt {
 enum Unwritten {
     #[error("it cannot be written to the disk")]
     Disk(#[from] io::Error),
+    #[error("the state cannot be written down")]
+    Image(#[from] ImageFault),
     #[error("it cannot be recorded")]
     Record(#[from] Refusal),
     #[error("one of as many records is recorded already")]
@@ -169,11 +171,14 @@ impl Halt {
     /// Whether the journal is not what it must be; else it only could not be read just now.
     fn is_mismatch(&self) -> bool {
         match self {
-            Self::Entry { .. } | Self::Fold(_) | Self::Root { .. } | Self::Snapshot { .. } => true,
+            Self::Entry { .. }
+            | Self::Fold(_)
+            | Self::Root { .. }
+            | Self::Snapshot { .. }
+            | Self::Image(_) => true,
             Self::Read(ReadError::Damaged { .. }) => true,
             // A segment that was taken away.
             Self::Read(ReadError::Io { source, .. }) => source.kind() == io::ErrorKind::NotFound,
-            Self::Image(_) => false,
         }
     }
 }
@@ -283,7 +288,7 @@ impl Shadow {
             self.check(&claim)?;
         }
         if self.is_due() {
-            self.snapshot()?;
+            self.snapshot();
         }
         Ok(())
     }
@@ -316,23 +321,22 @@ impl Shadow {
     }
 
     /// Writes one down. What goes wrong with that only makes the next start slow.
-    fn snapshot(&self) -> Result<(), Halt> {
-        let Some(bytes) = self.encoded()? else { return Ok(()) };
+    fn snapshot(&self) {
         let upto = self.at();
-        match self.write(upto, &bytes) {
-            Ok(()) => tracing::info!(%upto, bytes = bytes.len(), "a snapshot was recorded"),
+        match self.write(upto) {
+            Ok(()) => tracing::info!(%upto, "a snapshot was recorded"),
             Err(error) => {
                 let why = causes(&error);
                 tracing::warn!(%upto, %why, "no snapshot was written");
             }
         }
-        Ok(())
     }
 
     /// The file first: a record that names none would be of no use.
-    fn write(&self, upto: Sequence, bytes: &[u8]) -> Result<(), Unwritten> {
-        self.folder.write(upto, bytes)?;
-        let snapshot = record::Snapshot { hash: sha256(bytes), upto };
+    fn write(&self, upto: Sequence) -> Result<(), Unwritten> {
+        let Some(bytes) = self.encoded()? else { return Ok(()) };
+        self.folder.write(upto, &bytes)?;
+        let snapshot = record::Snapshot { hash: sha256(&bytes), upto };
         let noted = self.runtime.block_on(self.sequencer.snapshot(snapshot));
         if !matches!(noted, Ok(Noted::Recorded)) {
             self.folder.remove(upto)?;

@@ -264,9 +264,9 @@ async fn two_snapshots_are_kept_for_their_owner_alone_and_each_is_named_by_a_rec
     let entries = records(folder.path());
     let entries = entries.iter().map(|stored| Entry::decode(&stored.record).unwrap());
     let named: Vec<record::Snapshot> = entries
-        .filter_map(|entry| match entry.record {
-            Record::Snapshot(snapshot) => Some(snapshot),
-            _ => None,
+        .filter_map(|entry| {
+            let Record::Snapshot(snapshot) = entry.record else { return None };
+            Some(snapshot)
         })
         .collect();
     for upto in all {
@@ -476,9 +476,13 @@ impl Running {
         assert!(troubles.iter().any(|line| line.contains(what)), "{troubles:?}");
         let records = self.reader.records_from(GOOD_FROM);
         let entries = records.filter_map(|stored| Entry::decode(&stored.ok()?.record).ok());
-        let said = entries.filter_map(|entry| match entry.record {
-            Record::Frozen(Frozen { by: Actor::Signer, reason, scope: Scope::All }) => Some(reason),
-            _ => None,
+        let said = entries.filter_map(|entry| {
+            let Record::Frozen(Frozen { by: Actor::Signer, reason, scope: Scope::All }) =
+                entry.record
+            else {
+                return None;
+            };
+            Some(reason)
         });
         let said: Vec<String> = said.collect();
         assert!(said.len() == 1 && said[0].contains(what), "{said:?}");
