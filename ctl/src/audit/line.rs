@@ -79,10 +79,7 @@ fn words(record: &Record, registry: &Registry) -> String {
         Record::CheckpointKeyMade(made) => {
             format!("checkpoints are signed from here on, with {} of the token", made.object)
         }
-        Record::Snapshot(snapshot) => {
-            let hash = hex::encode(snapshot.hash);
-            format!("all up to record {} was written to a snapshot ({hash})", snapshot.upto)
-        }
+        Record::Snapshot(snapshot) => format!("of everything up to record {}", snapshot.upto),
         Record::Adopted(adopted) => {
             format!("a book of {} bytes by {}", adopted.book.len(), adopted.by)
         }
