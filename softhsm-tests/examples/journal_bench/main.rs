@@ -20,6 +20,7 @@
 
 mod drive;
 mod rounds;
+mod snapshot;
 mod vault;
 mod whole;
 
@@ -80,7 +81,9 @@ fn main() {
 
     let measured = rounds::measure(folder.path(), &lines, rounds, Duration::from_millis(millis));
     let mut figures = serde_json::Map::new();
-    for (what, name, spread) in measured.into_iter().chain(whole::measure(folder.path(), &lines)) {
+    let whole = whole::measure(folder.path(), &lines);
+    let snapshot = snapshot::measure(folder.path(), &lines);
+    for (what, name, spread) in measured.into_iter().chain(whole).chain(snapshot) {
         let digits = usize::from(spread.median < 100.0) * 2;
         let Spread { median, least, most } = spread;
         println!("{what:<52}{median:>12.digits$}   ({least:.digits$} to {most:.digits$})");

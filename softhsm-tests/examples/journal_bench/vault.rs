@@ -3,13 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use alloy_primitives::{Address, B256, keccak256};
+use alloy_primitives::{Address, B128, B256, keccak256};
+use ed25519_dalek::SigningKey;
 use portcullis_policy::decide::{Decision, decide};
 use portcullis_policy::id::{ChainId, DecisionNumber, Epoch, KeyId, Sequence};
 use portcullis_policy::money::Amount;
+use portcullis_policy::note::NoteKey;
 use portcullis_policy::record::{
-    Asked, Entry, Environment, FORMAT, Genesis, KeyCreated, KeyIntended, Person, Record,
-    RecordedInput, Role, SignedRecord, Started,
+    Asked, CheckpointKeyIntended, CheckpointKeyMade, Entry, Environment, FORMAT, Genesis,
+    KeyCreated, KeyIntended, Person, Record, RecordedInput, Role, SignedRecord, Started,
 };
 use portcullis_policy::request::{Asker, Input, Request};
 use portcullis_policy::state::State;
@@ -52,6 +54,16 @@ pub(crate) fn lines(records: usize) -> Vec<Vec<u8>> {
         vault.transfer(number);
     }
     vault.lines
+}
+
+/// What signs checkpoints here.
+pub(crate) fn checkpoint_secret() -> SigningKey {
+    SigningKey::from_bytes(&[5; 32])
+}
+
+/// As the journal pins it.
+pub(crate) fn checkpoint_public() -> NoteKey {
+    NoteKey::ed25519(checkpoint_secret().verifying_key().as_bytes()).unwrap()
 }
 
 fn at(millis: u64) -> Interval {
@@ -115,6 +127,9 @@ impl Vault {
             review_by: Millis(DAWN + 365 * 86_400_000),
             tags: BTreeSet::new(),
         }));
+        let (object, pinned) = (B128::repeat_byte(3), checkpoint_public());
+        vault.write(Record::CheckpointKeyIntended(CheckpointKeyIntended { object }));
+        vault.write(Record::CheckpointKeyMade(CheckpointKeyMade { key: pinned, object }));
         let point = hex::encode(point());
         vault.write(Record::KeyCreated(KeyCreated { address: address(), key: key(), point }));
         vault
