@@ -51,7 +51,11 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     for entry in std::fs::read_dir(from)? {
         let path = entry?.path();
         let copied = to.join(path.file_name().ok_or("no name")?);
-        if path.is_dir() { copy(&path, &copied)? } else { drop(std::fs::copy(&path, copied)?) }
+        if path.is_dir() {
+            copy(&path, &copied)?;
+        } else {
+            std::fs::copy(&path, copied)?;
+        }
     }
     Ok(())
 }
@@ -124,7 +128,7 @@ async fn a_stop_that_comes_while_a_signature_waits_for_the_witness_withholds_it(
     let signed = "portcullis_signed_total";
     let before = scene.metric(signed)?;
     cosigner.signal("STOP")?;
-    let (client, key) = (payouts.clone(), scene.key.clone());
+    let (client, key) = (payouts.clone(), scene.key);
     let waiting: tokio::task::JoinHandle<Result<Answer, SignError>> = tokio::spawn(async move {
         client.sign_transaction(&key, &client.new_request_id(), &payment(0, ether(1))).await
     });
