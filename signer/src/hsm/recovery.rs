@@ -18,6 +18,8 @@ struct State {
     failures: u32,
     /// Not before this moment of the monotonic clock.
     not_before: Duration,
+    /// How many calls were inside the module when it should have been loaded again.
+    held_by: Option<usize>,
 }
 
 impl Recovery {
@@ -46,18 +48,30 @@ impl Recovery {
             return false;
         }
         // Whoever asks next, before this one is done, is not to do the same.
-        *state = State { failures: 0, not_before: now.saturating_add(PAUSE) };
+        (state.failures, state.not_before) = (0, now.saturating_add(PAUSE));
         true
     }
 
-    /// It was tried just now.
-    pub(super) fn tried(&self) {
-        self.0.lock().not_before = monotonic().saturating_add(PAUSE);
+    /// It was tried just now, with this outcome.
+    pub(super) fn tried(&self, outcome: &Result<(), HsmError>) {
+        let mut state = self.0.lock();
+        state.not_before = monotonic().saturating_add(PAUSE);
+        state.held_by = match outcome {
+            Err(HsmError::ModuleHeld { inside }) => Some(*inside),
+            Ok(()) | Err(_) => None,
+        };
+    }
+
+    /// What to say of a session that could not be opened: calls that keep the module from being
+    /// loaded again are the reason behind all others, for whoever is on call.
+    pub(super) fn explain(&self, error: HsmError) -> HsmError {
+        self.0.lock().held_by.map_or(error, |inside| HsmError::ModuleHeld { inside })
     }
 
     /// Something went well: a session that still works must not be lost to a reload.
     pub(super) fn calm(&self) {
-        self.0.lock().failures = 0;
+        let mut state = self.0.lock();
+        (state.failures, state.held_by) = (0, None);
     }
 }
 
@@ -149,7 +163,7 @@ mod tests {
         assert!(recovery.is_due(Verdict::Reload));
         assert!(!recovery.is_due(Verdict::Reload), "the one before is still at it");
         let recovery = Recovery::default();
-        recovery.tried();
+        recovery.tried(&Ok(()));
         assert!(!recovery.is_due(Verdict::Reload));
     }
 }

@@ -117,11 +117,11 @@ impl Token {
             Err(error) => error,
         };
         if !self.recovery.is_due(error.verdict()) {
-            return Err(error);
+            return Err(self.recovery.explain(error));
         }
         tracing::warn!(error = chain(&error), "the PKCS#11 module is loaded again");
         let reloaded = self.module.reload(self.login_patience);
-        self.recovery.tried();
+        self.recovery.tried(&reloaded);
         reloaded?;
         self.try_open(access)
     }

@@ -19,17 +19,19 @@ pub(crate) struct Till {
 }
 
 impl Till {
-    /// With this deadline of a call of the token, in milliseconds.
+    /// With this deadline of a call of the token, in milliseconds, and all the time in the world
+    /// before calls that hang end the process.
     pub(crate) async fn new(call_timeout_ms: u64) -> Result<Self, Failure> {
-        Self::of(Scene::with_timeout(Through::Faults, book(), call_timeout_ms).await?).await
+        let vault = Vault::with(Through::Faults, &book().to_string(), |settings| {
+            settings.hsm.call_timeout_ms = call_timeout_ms;
+            settings.hsm.hung_exit_ms = Some(3_600_000);
+        })?;
+        Self::on(vault).await
     }
 
     /// On a vault of one's own, with [`book`].
     pub(crate) async fn on(vault: Vault) -> Result<Self, Failure> {
-        Self::of(Scene::of(vault).await?).await
-    }
-
-    async fn of(scene: Scene) -> Result<Self, Failure> {
+        let scene = Scene::of(vault).await?;
         let payouts = scene.payouts().await?;
         let pid = scene.server.pid();
         let mut till = Self { scene, payouts, nonce: 0, signed: 0, pid };
