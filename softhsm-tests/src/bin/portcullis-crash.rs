@@ -1,5 +1,5 @@
-//! `portcullis-crash [--cycles N] [--seconds S] [--seed X]`: the crash experiment. The last line it
-//! prints is one JSON object; it fails if any promise was broken.
+//! `portcullis-crash [--cycles N] [--seconds S] [--seed X] [--instant]`: the crash experiment.
+//! The last line it prints is one JSON object; it fails if any promise was broken.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -22,13 +22,16 @@ struct Arguments {
     /// Of everything that is left to chance; by default another one each time.
     #[arg(long)]
     seed: Option<u64>,
+    /// With a token whose signatures cost nothing: more is under way at each kill.
+    #[arg(long)]
+    instant: bool,
 }
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
-    let Arguments { cycles, seconds, seed } = Arguments::parse();
+    let Arguments { cycles, seconds, seed, instant } = Arguments::parse();
     let seed = seed.unwrap_or_else(rand::random);
-    let plan = Plan { cycles, at_most: Duration::from_secs(seconds), seed };
+    let plan = Plan { cycles, at_most: Duration::from_secs(seconds), seed, instant };
     say(&format!("seed {seed}: killing the signer {cycles} times under load"))?;
     let figures = crash::run(plan, |line| drop(say(line))).await?;
     report(&figures)?;
