@@ -473,7 +473,7 @@ fn every_kind_of_record_is_read_back_as_it_was_written() {
         let named = format!("\"record\":{{\"{}\":", entry.record.kind());
         assert!(String::from_utf8(line).unwrap().contains(&named), "{named}");
     }
-    assert_eq!(kinds.len(), 26);
+    assert_eq!(kinds.len(), 27);
 }
 
 /// Checks the form without the code that wrote it.
