@@ -25,8 +25,8 @@ pub struct Chosen {
     pub candidate: Option<Candidate>,
 }
 
-/// A snapshot that the journal names, with the checkpoint over that: only the token can tell whether
-/// that one counts.
+/// A snapshot that the journal names, with the checkpoint over that: only the token can tell
+/// whether that one counts.
 #[derive(Debug)]
 pub struct Candidate {
     snapshot: Snapshot,
