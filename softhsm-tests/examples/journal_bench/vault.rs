@@ -42,6 +42,7 @@ struct Vault {
     state: State,
     lines: Vec<Vec<u8>>,
     now: Interval,
+    address: Address,
 }
 
 /// So many records, as they are stored.
@@ -84,9 +85,9 @@ fn key() -> KeyId {
 }
 
 fn point() -> [u8; 65] {
-    let mut point = [1; 65];
-    point[0] = 4;
-    point
+    let secret = k256::ecdsa::SigningKey::from_slice(&[9; 32]).unwrap();
+    let point = secret.verifying_key().to_encoded_point(false);
+    point.as_bytes().try_into().unwrap()
 }
 
 fn address() -> Address {
@@ -106,7 +107,7 @@ impl Vault {
         });
         let genesis = Entry { at: at(DAWN), record: genesis, seq: Sequence(1) };
         let (state, line) = (State::genesis(&genesis).unwrap(), genesis.encode().unwrap());
-        let mut vault = Self { state, lines: vec![line], now: at(DAWN) };
+        let mut vault = Self { state, lines: vec![line], now: at(DAWN), address: address() };
         vault.write(Record::Started(Started {
             boot: "b1".into(),
             boot_clock: Millis(0),
@@ -150,7 +151,7 @@ impl Vault {
         .preimage();
         let asker = Asker {
             caller: "spiffe://acme/payouts".parse().unwrap(),
-            expected: address(),
+            expected: self.address,
             key: key(),
             request: format!("payout-{number:08}").parse().unwrap(),
         };
