@@ -162,7 +162,12 @@ fn of_keys() -> [Record; 4] {
     [
         Record::CheckpointKeyIntended(CheckpointKeyIntended { object }),
         Record::CheckpointKeyMade(CheckpointKeyMade { key, object }),
-        Record::Snapshot(Snapshot { hash: B256::repeat_byte(8), upto: Sequence(3) }),
+        Record::Snapshot(Snapshot { code: None, hash: B256::repeat_byte(8), upto: Sequence(3) }),
+        Record::Snapshot(Snapshot {
+            code: Some(B256::repeat_byte(7)),
+            hash: B256::repeat_byte(8),
+            upto: Sequence(3),
+        }),
         Record::KeyCreated(KeyCreated {
             address: Address::repeat_byte(0xab),
             key: self::key(1),

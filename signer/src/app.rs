@@ -256,7 +256,10 @@ async fn begin(
     let cut = opened.cut.as_ref().map_or(0, |cut| cut.bytes);
     let heard = Heard { marked, kept };
     let started = sequencer::start_from(Box::new(storage), cut, &heard, begun)?;
-    let shadow = Shadow::of(&started, proofs.reader(), &config.data, claims.marked(marked));
+    // What is known to be another journal is stopped already, once.
+    let claims = if started.behind.is_some() { claims } else { claims.marked(marked) };
+    let place = (config.data.as_path(), snapshot::seal(token.clone()));
+    let shadow = Shadow::of(&started, proofs.reader(), place, claims);
     let (verified, _) = shadow.spawn().map_err(StartError::Thread)?;
     let (sequencer, behind) = (started.sequencer.clone(), started.behind.clone());
     // Before a key for checkpoints is made: another journal gets none.

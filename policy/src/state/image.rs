@@ -5,18 +5,26 @@
 
 use std::sync::Arc;
 
+use alloy_primitives::B256;
 use serde::ser::SerializeSeq as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{Requests, State};
 use crate::id::{CallerId, Digest, RequestId, Sequence};
 use crate::record::RecordedInput;
-use crate::request::{Asker, Request};
+use crate::request::{Asker, Request, sha256};
 use crate::time::Millis;
 
 /// Of what a version of this crate writes, and makes of records. Raised whenever the fold, or what
 /// it is written as, comes out otherwise than before: an image of another one is not used.
 pub const IMAGE_FORMAT: u32 = 1;
+
+/// The very code that writes an image and makes something of records: version, form and sources. An
+/// image by another one is not used, so that no upgrade takes a state for wrong that only is older.
+pub fn code() -> B256 {
+    let [version, sources] = [env!("CARGO_PKG_VERSION"), env!("POLICY_SOURCES_SHA256")];
+    sha256(format!("portcullis state\n{version}\n{IMAGE_FORMAT}\n{sources}\n").as_bytes())
+}
 
 /// An image that cannot be written or read.
 #[derive(Debug, thiserror::Error)]

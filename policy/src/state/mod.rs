@@ -29,7 +29,7 @@ pub use self::acts::CANARY;
 pub use self::checkpoints::{CheckpointKey, Checkpoints};
 pub use self::drills::{Drill, DrillFault, Drills};
 pub use self::faults::{ExecutionFault, ProposalFault, RecoveryFault};
-pub use self::image::{IMAGE_FORMAT, ImageFault};
+pub use self::image::{IMAGE_FORMAT, ImageFault, code};
 pub use self::orders::{OrderFault, Signatories};
 pub use self::outlook::{Outlook, Progress};
 pub use self::recovery::Announced;

@@ -32,7 +32,7 @@ fn varied() -> Vault {
             }
         }
         let upto = vault.state.head();
-        vault.write(Record::Snapshot(Snapshot { hash: sha256(b"some file"), upto }));
+        vault.write(Record::Snapshot(Snapshot { code: None, hash: sha256(b"some file"), upto }));
         happen(&mut vault, &Event::Restarted);
     }
     vault.suppress(9);
@@ -86,11 +86,11 @@ fn a_snapshot_goes_further_than_the_one_before_and_not_to_its_own_record() {
     let mut vault = varied();
     let (last, head) = (vault.state.snapshot(), vault.state.head());
     for upto in [Sequence(0), last, head.next()] {
-        let snapshot = Snapshot { hash: sha256(b""), upto };
+        let snapshot = Snapshot { code: None, hash: sha256(b""), upto };
         let refused = vault.try_write(Record::Snapshot(snapshot));
         assert!(matches!(refused, Err(Unfoldable::Snapshot(_))), "{upto}");
     }
-    let snapshot = Snapshot { hash: sha256(b""), upto: last.next() };
+    let snapshot = Snapshot { code: None, hash: sha256(b""), upto: last.next() };
     vault.write(Record::Snapshot(snapshot));
     assert_eq!(vault.state.snapshot(), last.next());
 }

@@ -21,6 +21,7 @@ use super::quirks::point_bytes;
 use super::session::{Purpose, c_sign, insist_on_login};
 use super::verdict::Verdict;
 use crate::sequencer::DurableRoot;
+use crate::snapshot::Folded;
 
 /// What checkpoints are signed with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,6 +68,23 @@ impl Hsm {
         key: CheckpointKey,
     ) -> Result<Note, HsmError> {
         manage(&self.attesting, Repeat::Harmless, move |inside| sign(inside, &root, &key)).await
+    }
+
+    /// Signs what the journal comes to, and verifies the answer against the pinned key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hsm::sign_checkpoint`].
+    pub async fn sign_snapshot(
+        &self,
+        folded: Folded,
+        key: CheckpointKey,
+    ) -> Result<Vec<u8>, HsmError> {
+        let chore = move |inside: &Inside<'_>| {
+            let purpose = Purpose::Snapshot(&folded, CheckpointKind::of_key(&key.key));
+            attested(inside, &key, &purpose)
+        };
+        manage(&self.attesting, Repeat::Harmless, chore).await
     }
 
     /// Has the token sign a constant with a checkpoint key: whatever else claims to be the vault's,
@@ -212,15 +230,24 @@ fn prove(
 fn sign(inside: &Inside<'_>, root: &DurableRoot, key: &CheckpointKey) -> Result<Note, HsmError> {
     let checkpoint = root.checkpoint();
     let purpose = Purpose::Checkpoint(root, CheckpointKind::of_key(&key.key));
-    let once = || signed(inside.session, find(inside, key)?, &key.key, &purpose);
-    let bytes = once().or_else(|error| {
-        // Nobody knows whether the handle is still the key's.
-        inside.checkpoint_key.set(None);
-        if error.verdict() == Verdict::FindAgain { once() } else { Err(error) }
-    })?;
+    let bytes = attested(inside, key, &purpose)?;
     let name = checkpoint.origin.clone();
     let signature = NoteSignature { id: key.key.id(&name), name, bytes };
     Ok(Note { text: checkpoint.text(), signatures: vec![signature] })
+}
+
+/// One signature with the vault's key.
+fn attested(
+    inside: &Inside<'_>,
+    key: &CheckpointKey,
+    purpose: &Purpose<'_>,
+) -> Result<Vec<u8>, HsmError> {
+    let once = || signed(inside.session, find(inside, key)?, &key.key, purpose);
+    once().or_else(|error| {
+        // Nobody knows whether the handle is still the key's.
+        inside.checkpoint_key.set(None);
+        if error.verdict() == Verdict::FindAgain { once() } else { Err(error) }
+    })
 }
 
 /// Where the session found the key before, or finds it now.
@@ -262,7 +289,9 @@ pub(super) fn drift(found: &TokenKey) -> Vec<Drift> {
     found.drift.iter().filter(differs).copied().collect()
 }
 
-/// A text that is no checkpoint, now or ever: those have three lines. The same for every vault.
+/// A text that is no checkpoint, now or ever: those have three lines and begin with their origin,
+/// `portcullis/`. Nor is it what is signed of a snapshot, which begins with `portcullis snapshot`.
+/// The same for every vault.
 pub(super) const TEST_TEXT: &str = "portcullis checkpoint key self-test v1\n";
 
 const PREFIX: &[u8] = b"ckpt";

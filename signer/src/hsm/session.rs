@@ -23,6 +23,7 @@ use super::token::{Access, Token};
 use super::verdict::{self, Verdict};
 use crate::sequencer::{DurableRoot, Reserved};
 use crate::signature::RawSignature;
+use crate::snapshot::Folded;
 
 /// What may be signed, and with which key. Closed: there is no variant for a bare digest.
 pub(super) enum Purpose<'a> {
@@ -32,6 +33,8 @@ pub(super) enum Purpose<'a> {
     SelfTest,
     /// What the journal durably is, with the checkpoint key.
     Checkpoint(&'a DurableRoot, CheckpointKind),
+    /// What the journal comes to, with the same key.
+    Snapshot(&'a Folded, CheckpointKind),
     /// A constant that is no checkpoint, with a checkpoint key that was just made.
     CheckpointTest(CheckpointKind),
 }
@@ -43,6 +46,7 @@ impl Purpose<'_> {
             Self::Permitted(reserved) => reserved.digest().to_vec(),
             Self::SelfTest => self_test_digest().to_vec(),
             Self::Checkpoint(root, _) => root.checkpoint().text().into_bytes(),
+            Self::Snapshot(folded, _) => folded.text().into_bytes(),
             Self::CheckpointTest(_) => checkpoint::TEST_TEXT.into(),
         }
     }
@@ -52,7 +56,7 @@ impl Purpose<'_> {
         let text = self.text();
         match self {
             Self::Permitted(_) | Self::SelfTest => (Mechanism::Ecdsa, text),
-            Self::Checkpoint(_, kind) | Self::CheckpointTest(kind) => {
+            Self::Checkpoint(_, kind) | Self::Snapshot(_, kind) | Self::CheckpointTest(kind) => {
                 let data = match kind {
                     CheckpointKind::Ed25519 => text,
                     CheckpointKind::P256 => sha256(&text).to_vec(),

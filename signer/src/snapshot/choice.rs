@@ -1,16 +1,16 @@
-//! Which snapshot a start begins from: the newest that the journal names under the checkpoint that
-//! was kept, if the token's own key signed that one. If there is none: from the first record.
+//! Which snapshot a start begins from: the newest under the checkpoint that was kept, if the token's
+//! own key signed both. If there is none: from the first record.
 
 use std::path::Path;
 
 use portcullis_policy::id::Sequence;
 use portcullis_policy::note::{Checkpoint, Note, NoteFault, Verifier, origin};
-use portcullis_policy::record::{Entry, Record};
 use portcullis_policy::state::{CheckpointKey, ImageFault, State};
 use portcullis_policy::tree::{Tiles, leaf_hash};
 
+use super::claims::{Claim, Claims};
 use super::file::{Folder, Snapshot};
-use super::shadow::{Claim, Claims};
+use super::shadow::text;
 use crate::hsm::{HsmError, ProvenKey, causes};
 use crate::journal::{Kept, OpenError, Opened, PlacesError, ReadError, Reader, Segments, Storage};
 use crate::sequencer::{Begun, vault_of};
@@ -21,12 +21,12 @@ pub struct Chosen {
     pub storage: Segments,
     /// What was found when it was opened.
     pub opened: Opened,
-    /// A snapshot that the journal itself says is good.
+    /// A snapshot that the journal goes on from.
     pub candidate: Option<Candidate>,
 }
 
-/// A snapshot that the journal names, with the checkpoint over that: only the token can tell
-/// whether that one counts.
+/// A snapshot that the journal goes on from up to its checkpoint: only the token can tell whether
+/// either counts.
 #[derive(Debug)]
 pub struct Candidate {
     snapshot: Snapshot,
@@ -62,7 +62,7 @@ pub enum Unusable {
     #[error("it cannot be read")]
     Disk(#[from] std::io::Error),
     /// The file.
-    #[error("it is cut, or of another version")]
+    #[error("it is cut, or other code wrote it")]
     Format,
     /// The journal does not go on from it.
     #[error("the journal does not go on from it")]
@@ -79,9 +79,9 @@ pub enum Unusable {
     /// The journal with it is another than the one that was signed.
     #[error("with it, the journal is not the one that its checkpoint was signed over")]
     Root,
-    /// Somebody wrote the file and not the record.
-    #[error("no record under the checkpoint names it")]
-    Unnamed,
+    /// Somebody wrote the file, and not the background.
+    #[error("the token's key did not sign it")]
+    Unsigned,
     /// The token.
     #[error("the token does not prove that it holds the key of the checkpoint")]
     Token(#[from] HsmError),
@@ -96,30 +96,37 @@ pub enum Unusable {
     Note(#[from] NoteFault),
 }
 
-/// Opens a journal, from the newest snapshot that it names itself; else it is read from its first
+/// Opens a journal, from the newest snapshot that it goes on from; else it is read from its first
 /// byte.
 ///
 /// # Errors
 ///
 /// As [`Segments::open`].
 pub fn open(data: &Path) -> Result<Chosen, OpenError> {
+    open_before(data, Sequence(u64::MAX), None)
+}
+
+/// From the newest one that goes less far.
+fn open_before(
+    data: &Path,
+    before: Sequence,
+    mut cut: Option<crate::journal::Cut>,
+) -> Result<Chosen, OpenError> {
     let folder = Folder::of(data);
-    let mut cut = None;
     let listed = folder.list().unwrap_or_else(|error| {
         tracing::warn!(why = %causes(&error), "snapshots cannot be listed");
         Vec::new()
     });
-    for upto in listed {
+    for upto in listed.into_iter().filter(|upto| *upto < before) {
         match open_from(data, &folder, upto, &mut cut) {
             Ok(mut chosen) => {
                 chosen.opened.cut = cut;
                 return Ok(chosen);
             }
+            // A disk that fails now is no fault of the snapshot: nothing is written to it again.
             Err(Unusable::Journal(
-                error @ (OpenError::Held { .. } | OpenError::Missing { .. }),
-            )) => {
-                return Err(error);
-            }
+                error @ (OpenError::Held { .. } | OpenError::Missing { .. } | OpenError::Io { .. }),
+            )) => return Err(error),
             Err(error) => unused(upto, &error),
         }
     }
@@ -151,8 +158,7 @@ fn unused(upto: Sequence, why: &Unusable) {
 }
 
 impl Candidate {
-    /// A snapshot that a record under the kept checkpoint names, in a journal of which that
-    /// checkpoint speaks.
+    /// A snapshot with which the journal is the one that the kept checkpoint speaks of.
     fn new(storage: &Segments, snapshot: Snapshot) -> Result<Self, Unusable> {
         let (_, Kept::Text(text)) = storage.places()? else { return Err(Unusable::NoCheckpoint) };
         let note = Note::parse(&text)?;
@@ -171,30 +177,15 @@ impl Candidate {
         if size <= upto.0 {
             return Err(Unusable::NoCheckpoint);
         }
-        let (mut tree, mut named) = (self.snapshot.tiles.frontier(), false);
+        let mut tree = self.snapshot.tiles.frontier();
         for stored in reader.records_from(upto.next()) {
-            let record = stored?.record;
-            tree.push(leaf_hash(&record));
-            named |= self.is_named_by(&record);
+            tree.push(leaf_hash(&stored?.record));
             if tree.size() == size {
                 break;
             }
         }
-        if tree.size() != size || tree.root() != self.checkpoint.root {
-            return Err(Unusable::Root);
-        }
-        if named { Ok(()) } else { Err(Unusable::Unnamed) }
-    }
-
-    fn is_named_by(&self, record: &[u8]) -> bool {
-        // Reading each record would take most of the time that a snapshot saves.
-        if !std::str::from_utf8(record).is_ok_and(|line| line.contains(SNAPSHOT)) {
-            return false;
-        }
-        let Ok(Entry { record: Record::Snapshot(named), .. }) = Entry::decode(record) else {
-            return false;
-        };
-        named.hash == self.snapshot.hash && named.upto == self.snapshot.upto()
+        let same = tree.size() == size && tree.root() == self.checkpoint.root;
+        if same { Ok(()) } else { Err(Unusable::Root) }
     }
 
     /// The state in it, and the key that its checkpoint must be signed with. Believe neither before
@@ -214,18 +205,23 @@ impl Candidate {
         }
     }
 
-    /// What the token's key signed may be started from.
+    /// What the token's key signed may be started from. The checkpoint is not enough: the token
+    /// signs one over whatever stands in the journal, and only of a snapshot what was folded.
     ///
     /// # Errors
     ///
-    /// The checkpoint is not by that key.
+    /// The checkpoint or the snapshot is not by that key.
     pub fn trusted(self, state: State, key: &ProvenKey) -> Result<Trusted, Unusable> {
         let name = origin(state.vault().0);
         self.note.check(&Verifier { name, key: key.key().clone() })?;
         let Self { snapshot, checkpoint, .. } = self;
+        let said = text(state.vault(), snapshot.upto(), snapshot.hash);
+        if !key.key().verifies(said.as_bytes(), &snapshot.signature) {
+            return Err(Unusable::Unsigned);
+        }
         let tree = snapshot.tiles.frontier();
         let (upto, root) = (snapshot.upto(), tree.root());
-        let mut claims = Claims::default();
+        let mut claims = Claims::after(upto);
         claims.claim(upto.0, Claim::Root { root, whose: "the snapshot that the start began with" });
         claims.claim(upto.0, Claim::Snapshot(snapshot.hash));
         let (root, whose) = (checkpoint.root, "the checkpoint beside the journal");
@@ -243,8 +239,8 @@ impl Trusted {
 
 impl Chosen {
     /// The journal with what it may be started from, now that the token can be asked. A candidate
-    /// that the token does not vouch for leaves the journal to be read from its first byte. `prove`
-    /// is [`Hsm::prove_checkpoint_key`](crate::hsm::Hsm::prove_checkpoint_key).
+    /// that the token does not vouch for leaves the one before, and that the first byte. `prove` is
+    /// [`Hsm::prove_checkpoint_key`](crate::hsm::Hsm::prove_checkpoint_key).
     ///
     /// # Errors
     ///
@@ -252,24 +248,26 @@ impl Chosen {
     pub async fn judged(
         self,
         data: &Path,
-        prove: impl AsyncFnOnce(CheckpointKey) -> Result<ProvenKey, HsmError>,
+        prove: impl AsyncFn(CheckpointKey) -> Result<ProvenKey, HsmError>,
     ) -> Result<Judged, OpenError> {
-        let Self { storage, opened, candidate } = self;
-        let Some(candidate) = candidate else {
-            return Ok(Judged { storage, opened, trusted: None });
-        };
-        let upto = candidate.snapshot.upto();
-        match vouched(candidate, prove).await {
-            Ok(trusted) => {
-                tracing::info!(%upto, "the start begins with a snapshot");
-                Ok(Judged { storage, opened, trusted: Some(trusted) })
-            }
-            Err(why) => {
-                unused(upto, &why);
-                // Its tree was believed.
-                drop(storage);
-                let Chosen { storage, opened, .. } = open_whole(data, opened.cut)?;
-                Ok(Judged { storage, opened, trusted: None })
+        let mut chosen = self;
+        loop {
+            let Self { storage, opened, candidate } = chosen;
+            let Some(candidate) = candidate else {
+                return Ok(Judged { storage, opened, trusted: None });
+            };
+            let upto = candidate.snapshot.upto();
+            match vouched(candidate, &prove).await {
+                Ok(trusted) => {
+                    tracing::info!(%upto, "the start begins with a snapshot");
+                    return Ok(Judged { storage, opened, trusted: Some(trusted) });
+                }
+                Err(why) => {
+                    unused(upto, &why);
+                    // Its tree was believed.
+                    drop(storage);
+                    chosen = open_before(data, upto, opened.cut)?;
+                }
             }
         }
     }
@@ -277,12 +275,9 @@ impl Chosen {
 
 async fn vouched(
     candidate: Candidate,
-    prove: impl AsyncFnOnce(CheckpointKey) -> Result<ProvenKey, HsmError>,
+    prove: &impl AsyncFn(CheckpointKey) -> Result<ProvenKey, HsmError>,
 ) -> Result<Trusted, Unusable> {
     let (state, key) = candidate.state()?;
     let proven = prove(key).await?;
     candidate.trusted(state, &proven)
 }
-
-/// How the record begins that names one, in canonical form.
-const SNAPSHOT: &str = "\"record\":{\"snapshot\":{";

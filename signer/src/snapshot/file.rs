@@ -1,11 +1,13 @@
 //! A snapshot as a file, and the folder that holds them.
 //!
 //! ```text
-//! file = "PCSS" · format of the file (4) · format of the state (4) · epoch (8)
+//! file = "PCSS" · format of the file (4) · bytes of the signature (4) · signature · body
+//! body = code (32) · epoch (8)
 //!      · full tiles (8) · root of each (32) · open leaves (8) · each of them (32) · state
 //! ```
 //!
-//! Numbers are big-endian. A file is written whole under another name, made durable, and only then
+//! Numbers are big-endian. The signature is the token's, over the body's hash among others
+//! ([`Folded`](super::Folded)); the code is what wrote the state ([`code`]). A file is written whole under another name, made durable, and only then
 //! takes its own: the number of the last record folded.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 use alloy_primitives::B256;
 use portcullis_policy::id::{Epoch, Sequence};
 use portcullis_policy::request::sha256;
-use portcullis_policy::state::IMAGE_FORMAT;
+use portcullis_policy::state::code;
 use portcullis_policy::tree::Tiles;
 
 use crate::journal::Base;
@@ -30,8 +32,10 @@ pub struct Snapshot {
     pub epoch: Epoch,
     /// The state, as policy writes it.
     pub image: Vec<u8>,
-    /// SHA-256 over the file.
+    /// SHA-256 over the body.
     pub hash: B256,
+    /// What the token signed of it.
+    pub signature: Vec<u8>,
 }
 
 impl Snapshot {
@@ -45,13 +49,11 @@ impl Snapshot {
         Base { tree: self.tiles.frontier(), epoch: self.epoch }
     }
 
-    /// The file's bytes.
-    pub fn encode(tiles: &Tiles, epoch: Epoch, image: &[u8]) -> Vec<u8> {
+    /// What is signed and recorded the hash of.
+    pub fn body(tiles: &Tiles, epoch: Epoch, image: &[u8]) -> Vec<u8> {
         let (full, open) = tiles.parts();
         let mut out = Vec::with_capacity(image.len());
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&FORMAT.to_be_bytes());
-        out.extend_from_slice(&IMAGE_FORMAT.to_be_bytes());
+        out.extend_from_slice(code().as_slice());
         out.extend_from_slice(&epoch.0.to_be_bytes());
         for hashes in [full, open] {
             let count = u64::try_from(hashes.len()).unwrap_or(u64::MAX);
@@ -62,20 +64,32 @@ impl Snapshot {
         out
     }
 
-    /// Reads a file's bytes; the state in it is not looked at. `None`: they are of another version,
-    /// cut, or no snapshot at all.
+    /// The file's bytes.
+    pub fn encode(signature: &[u8], body: &[u8]) -> Vec<u8> {
+        let bytes = u32::try_from(signature.len()).unwrap_or(u32::MAX).to_be_bytes();
+        [&MAGIC, &FORMAT.to_be_bytes(), &bytes, signature, body].concat()
+    }
+
+    /// Reads a file's bytes; neither the state in it nor the signature is looked at. `None`: it was
+    /// written by other code, is cut, or no snapshot at all.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
         let (magic, format): ([u8; 4], [u8; 4]) = (take(&mut rest)?, take(&mut rest)?);
-        let state: [u8; 4] = take(&mut rest)?;
-        let formats = [format, state].map(u32::from_be_bytes);
-        if magic != MAGIC || formats != [FORMAT, IMAGE_FORMAT] {
+        if magic != MAGIC || u32::from_be_bytes(format) != FORMAT {
+            return None;
+        }
+        let signature = usize::try_from(u32::from_be_bytes(take(&mut rest)?)).ok()?;
+        let (signature, body) = rest.split_at_checked(signature)?;
+        let (mut rest, hash) = (body, sha256(body));
+        let wrote: [u8; 32] = take(&mut rest)?;
+        if wrote != code().0 {
             return None;
         }
         let epoch = Epoch(u64::from_be_bytes(take(&mut rest)?));
         let (full, open) = (hashes(&mut rest)?, hashes(&mut rest)?);
         let tiles = Tiles::of_parts(full, open)?;
-        Some(Self { tiles, epoch, image: rest.to_vec(), hash: sha256(bytes) })
+        let signature = signature.to_vec();
+        Some(Self { tiles, epoch, image: rest.to_vec(), hash, signature })
     }
 }
 
@@ -186,5 +200,5 @@ const FOLDER: &str = "snapshots";
 const UNFINISHED: &str = "unfinished";
 const MAGIC: [u8; 4] = *b"PCSS";
 /// Of the file around the state.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const PIECE_BYTES: usize = 1 << 20;

@@ -3,18 +3,21 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use alloy_primitives::B128;
 use ed25519_dalek::{Signer as _, SigningKey};
 use portcullis_policy::id::{BookHash, Epoch, Sequence};
-use portcullis_policy::note::{Checkpoint, Note, NoteKey, NoteSignature, origin};
+use portcullis_policy::note::{Checkpoint, Note, NoteKey, NoteSignature};
 use portcullis_policy::record::{self, Actor, Entry, Environment, FORMAT, Frozen, Genesis, Record};
 use portcullis_policy::request::sha256;
-use portcullis_policy::state::{CheckpointKey, State};
+use portcullis_policy::state::{CheckpointKey, State, code};
 use portcullis_policy::stops::Scope;
 use portcullis_policy::tree::{Frontier, Tiles, leaf_hash};
 
+use super::shadow::text;
 use super::*;
 use crate::clock::Clock;
 use crate::hsm::{CheckpointFault, HsmError, ProvenKey};
@@ -23,10 +26,11 @@ use crate::marker::{Mark, Marked};
 use crate::sequencer::{CheckpointKeyStep, Fatal, Heard, Sequencer, Started, start_from, vault_of};
 
 const SEGMENT: u64 = 16 * 1024;
-const PACE: Pace = Pace { every: 16, step: 4 };
+const SOON: Duration = Duration::from_millis(5);
+const PACE: Pace = Pace { every: 16, step: 4, look: SOON, again_after: SOON };
 
 /// Writes none.
-const IDLE: Pace = Pace { every: u64::MAX, step: 1 };
+const IDLE: Pace = Pace { every: u64::MAX, step: 1, ..PACE };
 
 /// The token's own key, and that of somebody who has only the disk.
 const TOKEN: [u8; 32] = [5; 32];
@@ -43,6 +47,24 @@ async fn prove(key: CheckpointKey) -> Result<ProvenKey, HsmError> {
         return Ok(ProvenKey::assume(key.key));
     }
     Err(HsmError::Checkpoint(CheckpointFault::Objects(0)))
+}
+
+/// As a token does that has one of these keys.
+fn seal() -> Seal {
+    Box::new(|folded, key| {
+        let own = [TOKEN, THIEF].into_iter().find(|secret| key.key == public(*secret));
+        let own = own.ok_or(HsmError::Checkpoint(CheckpointFault::Objects(0)))?;
+        Ok(sign(&folded.text(), own))
+    })
+}
+
+/// As one does that is out of order.
+fn no_seal() -> Seal {
+    Box::new(|_, _| Err(HsmError::TimedOut))
+}
+
+fn sign(text: &str, secret: [u8; 32]) -> Vec<u8> {
+    SigningKey::from_bytes(&secret).sign(text.as_bytes()).to_bytes().to_vec()
 }
 
 fn make_journal(folder: &Path) {
@@ -87,8 +109,12 @@ impl Running {
         Self::start_paced(folder, Marked::Nothing, PACE).await
     }
 
-    /// As the app does.
     async fn start_paced(folder: &Path, marked: Marked, pace: Pace) -> Self {
+        Self::start_sealed(folder, marked, pace, seal()).await
+    }
+
+    /// As the app does.
+    async fn start_sealed(folder: &Path, marked: Marked, pace: Pace, seal: Seal) -> Self {
         let chosen = open(folder).unwrap();
         let Judged { storage, opened, trusted } = chosen.judged(folder, prove).await.unwrap();
         let (places, kept) = storage.places().unwrap();
@@ -99,7 +125,8 @@ impl Running {
         let heard = Heard { marked, kept };
         let started = start_from(Box::new(storage), cut, &heard, begun).unwrap();
         let head = started.sequencer.head().borrow().sequence;
-        let shadow = Shadow::of(&started, &reader, folder, claims.marked(marked)).paced(pace);
+        let claims = if started.behind.is_some() { claims } else { claims.marked(marked) };
+        let shadow = Shadow::of(&started, &reader, (folder, seal), claims).paced(pace);
         let (progress, shadow) = shadow.spawn().unwrap();
         let Started { sequencer, writer, .. } = started;
         let view = format!("{:?}", sequencer.view());
@@ -156,7 +183,7 @@ impl Running {
 }
 
 fn signed(text: &str, name: &str, secret: [u8; 32]) -> String {
-    let bytes = SigningKey::from_bytes(&secret).sign(text.as_bytes()).to_bytes().to_vec();
+    let bytes = sign(text, secret);
     let (id, name) = (public(secret).id(name), name.to_owned());
     let signatures = vec![NoteSignature { name, id, bytes }];
     Note { text: text.to_owned(), signatures }.to_string()
@@ -271,14 +298,14 @@ async fn two_snapshots_are_kept_for_their_owner_alone_and_each_is_named_by_a_rec
         .collect();
     for upto in all {
         let path = snapshot_path(folder.path(), upto);
-        let hash = sha256(&fs::read(&path).unwrap());
-        assert!(named.contains(&record::Snapshot { hash, upto }), "{upto}");
+        let hash = Folder::of(folder.path()).read(upto).unwrap().unwrap().hash;
+        assert!(named.contains(&record::Snapshot { code: Some(code()), hash, upto }), "{upto}");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }
 
 #[tokio::test]
-async fn a_snapshot_that_is_cut_or_that_no_record_names_is_not_used_and_the_one_before_is() {
+async fn a_snapshot_that_is_cut_or_changed_is_not_used_and_the_one_before_is() {
     let folder = settled(TOKEN).await;
     let all = Folder::of(folder.path()).list().unwrap();
     let path = snapshot_path(folder.path(), all[0]);
@@ -290,36 +317,43 @@ async fn a_snapshot_that_is_cut_or_that_no_record_names_is_not_used_and_the_one_
     assert_eq!(running.began, Some(all[1]));
     running.end();
 
-    // One that is whole, and says something else than what was recorded.
+    // One that is whole, and says something else than what was signed.
     let mut changed = bytes.clone();
     *changed.last_mut().unwrap() ^= 1;
     fs::write(&path, changed).unwrap();
-    let chosen = open(folder.path()).unwrap();
-    let Judged { trusted, .. } = chosen.judged(folder.path(), prove).await.unwrap();
-    assert_eq!(trusted.unwrap().begun.state.head(), all[1]);
+    let running = Running::start(folder.path()).await;
+    assert_eq!(running.began, Some(all[1]));
+    running.end();
 }
 
 #[tokio::test]
-async fn a_crash_between_file_and_record_leaves_a_file_that_is_not_used() {
+async fn a_snapshot_that_is_true_and_that_nobody_signed_is_not_used() {
     let folder = settled(TOKEN).await;
     let all = Folder::of(folder.path()).list().unwrap();
-    let entries = records(folder.path());
-    let mut state = None;
-    let (mut tiles, upto) = (Tiles::default(), all[0].0 + 1);
-    for stored in entries.iter().take(usize::try_from(upto).unwrap()) {
-        let entry = Entry::decode(&stored.record).unwrap();
-        match &mut state {
-            None => state = Some(State::genesis(&entry).unwrap()),
-            Some(state) => state.apply(&entry).unwrap(),
-        }
-        tiles.push(leaf_hash(&stored.record));
-    }
-    // All of it true.
-    let bytes = Snapshot::encode(&tiles, Epoch(1), &state.unwrap().image().unwrap());
-    Folder::of(folder.path()).write(Sequence(upto), &bytes).unwrap();
+    let upto = all[0].0 + 1;
+    let body = body(&records(folder.path())[..usize::try_from(upto).unwrap()], |_| {});
+    Folder::of(folder.path()).write(Sequence(upto), &Snapshot::encode(&[], &body)).unwrap();
     assert_eq!(newest(folder.path()), Sequence(upto));
     let running = Running::start(folder.path()).await;
     assert_eq!(running.began, Some(all[0]));
+    running.end();
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_sign_leaves_no_snapshot_until_it_does() {
+    let folder = settled(TOKEN).await;
+    fs::remove_dir_all(folder.path().join("snapshots")).unwrap();
+    let refused = Arc::new(AtomicBool::new(true));
+    let (refuses, seal) = (refused.clone(), seal());
+    let seal: Seal = Box::new(move |folded, key| {
+        if refuses.load(Ordering::SeqCst) { no_seal()(folded, key) } else { seal(folded, key) }
+    });
+    let running = Running::start_sealed(folder.path(), Marked::Nothing, PACE, seal).await;
+    running.verified().await;
+    assert_eq!(Folder::of(folder.path()).list().unwrap(), []);
+    refused.store(false, Ordering::SeqCst);
+    running.grow(running.progress.snapshot().0 + 1).await;
+    assert!(!Folder::of(folder.path()).list().unwrap().is_empty());
     running.end();
 }
 
@@ -355,72 +389,125 @@ async fn a_journal_with_a_snapshot_under_a_key_that_the_token_does_not_have_is_f
     running.end();
 }
 
-/// Writes a snapshot in which a stop is missing, a record that names it, and a checkpoint over both
-/// that is signed with `secret`.
-fn forge(folder: &Path, secret: [u8; 32]) -> Sequence {
-    let all = records(folder);
-    let upto = newest(folder);
-    let mut state = None;
-    let mut tiles = Tiles::default();
-    for stored in all.iter().take(usize::try_from(upto.0).unwrap()) {
+/// The fold of these records, each changed first, as a snapshot has it.
+fn body(of: &[Stored], change: impl Fn(&mut Record)) -> Vec<u8> {
+    let (mut state, mut tiles) = (None, Tiles::default());
+    for stored in of {
         let mut entry = Entry::decode(&stored.record).unwrap();
-        if let Record::Frozen(frozen) = &mut entry.record {
-            frozen.scope = Scope::Tag("harmless".parse().unwrap());
-        }
+        change(&mut entry.record);
         match &mut state {
             None => state = Some(State::genesis(&entry).unwrap()),
             Some(state) => state.apply(&entry).unwrap(),
         }
         tiles.push(leaf_hash(&stored.record));
     }
-    let bytes = Snapshot::encode(&tiles, all[0].epoch, &state.unwrap().image().unwrap());
-    fs::write(snapshot_path(folder, upto), &bytes).unwrap();
+    Snapshot::body(&tiles, of.last().unwrap().epoch, &state.unwrap().image().unwrap())
+}
 
-    let forged = rewritten(&all, |stored| {
-        let mut entry = Entry::decode(&stored.record).unwrap();
-        if let Record::Snapshot(snapshot) = &mut entry.record
-            && snapshot.upto == upto
-        {
-            snapshot.hash = sha256(&bytes);
+/// One in which no stop counts.
+fn thawed(of: &[Stored]) -> Vec<u8> {
+    body(of, |record| {
+        if let Record::Frozen(frozen) = record {
+            frozen.scope = Scope::Tag("harmless".parse().unwrap());
         }
-        entry.encode().unwrap()
-    });
-    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        if entry.file_name().to_string_lossy().ends_with(".journal") {
-            fs::remove_file(entry.path()).unwrap();
-        }
+    })
+}
+
+/// Adds a record at the journal's end, as whoever has the disk can.
+fn add(folder: &Path, record: Record) {
+    let (mut segments, opened) = Segments::open(folder).unwrap();
+    let seq = opened.head.sequence.next();
+    let last = segments.reader().records_from(opened.head.sequence).next().unwrap().unwrap();
+    let Entry { at, .. } = Entry::decode(&last.record).unwrap();
+    append(&mut segments, last.epoch, &Entry { at, record, seq }.encode().unwrap());
+}
+
+/// Adds records up to the next place of a snapshot.
+fn fill(folder: &Path) -> Sequence {
+    let len = u64::try_from(records(folder).len()).unwrap();
+    let upto = len.next_multiple_of(PACE.every);
+    for _ in len..upto {
+        let scope = Scope::Tag("harmless".parse().unwrap());
+        let reason = "a harmless one".to_owned();
+        add(folder, Record::Frozen(Frozen { by: Actor::Signer, reason, scope }));
     }
-    for entry in fs::read_dir(forged.path()).unwrap().map(Result::unwrap) {
-        if entry.file_name().to_string_lossy().ends_with(".journal") {
-            fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
-        }
-    }
-    let (segments, opened) = Segments::open(folder).unwrap();
+    Sequence(upto)
+}
+
+#[tokio::test]
+async fn a_record_that_names_a_forged_state_is_not_believed_when_the_token_signs_over_it_later() {
+    let folder = settled(TOKEN).await;
+    // Whoever has the disk has the tree, and a state of their own.
+    let upto = fill(folder.path());
+    let body = thawed(&records(folder.path()));
+    let named = record::Snapshot { code: None, hash: sha256(&body), upto };
+    add(folder.path(), Record::Snapshot(named));
+    let genuine = fs::read(snapshot_path(folder.path(), newest(folder.path()))).unwrap();
+    let signature = Snapshot::decode(&genuine).unwrap().signature;
+    fs::write(snapshot_path(folder.path(), upto), Snapshot::encode(&signature, &body)).unwrap();
+
+    // The first restart folds the record, and the token signs a checkpoint over it.
+    let running = Running::start_paced(folder.path(), Marked::Nothing, IDLE).await;
+    let checkpoint = running.sequencer.durable_root().checkpoint();
+    assert!(checkpoint.size > upto.0);
+    let Running { sequencer, writer, shadow, mut places, .. } = running;
+    places.write(&signed(&checkpoint.text(), &checkpoint.origin, TOKEN)).unwrap();
+    drop(places);
+    sequencer.finish();
+    writer.join().unwrap().unwrap();
+    shadow.join().unwrap();
+
+    // The second one has a root, a record and a key that all fit.
+    let chosen = open(folder.path()).unwrap();
+    assert_eq!(chosen.candidate.as_ref().unwrap().state().unwrap().0.head(), upto);
+    drop(chosen);
+    let running = Running::start(folder.path()).await;
+    assert_ne!(running.began, Some(upto), "only what the token signed itself is believed");
+    running.end();
+}
+
+#[tokio::test]
+async fn what_the_token_signs_of_one_snapshot_counts_for_no_other() {
+    let folder = settled(TOKEN).await;
+    let (all, upto) = (records(folder.path()), newest(folder.path()));
+    let path = snapshot_path(folder.path(), upto);
+    let signature = Snapshot::decode(&fs::read(&path).unwrap()).unwrap().signature;
+    let body = thawed(&all[..usize::try_from(upto.0).unwrap()]);
+    fs::write(&path, Snapshot::encode(&signature, &body)).unwrap();
+    let running = Running::start(folder.path()).await;
+    assert_ne!(running.began, Some(upto));
+    running.end();
+}
+
+/// A snapshot that says something else than the journal, as if the token had signed that.
+fn forge(folder: &Path) -> Sequence {
+    let (all, upto) = (records(folder), newest(folder));
+    let body = thawed(&all[..usize::try_from(upto.0).unwrap()]);
+    let (segments, _) = Segments::open(folder).unwrap();
     let vault = vault_of(&segments).unwrap().unwrap();
-    let origin = origin(vault.0);
-    let (size, root) = (opened.head.sequence.0, opened.head.root);
-    let text = Checkpoint { origin: origin.clone(), size, root }.text();
-    segments.places().unwrap().0.write(&signed(&text, &origin, secret)).unwrap();
+    let signature = sign(&text(vault, upto, sha256(&body)), TOKEN);
+    fs::write(snapshot_path(folder, upto), Snapshot::encode(&signature, &body)).unwrap();
     upto
 }
 
 #[tokio::test]
-async fn a_forged_snapshot_with_a_forged_record_is_not_used_without_the_tokens_signature() {
+async fn a_snapshot_that_the_token_signed_and_that_is_wrong_all_the_same_is_found_out() {
     let folder = settled(TOKEN).await;
-    let upto = forge(folder.path(), THIEF);
-    let chosen = open(folder.path()).unwrap();
-    assert_eq!(chosen.candidate.as_ref().unwrap().state().unwrap().0.head(), upto);
-    let Judged { trusted, storage, .. } = chosen.judged(folder.path(), prove).await.unwrap();
-    assert!(trusted.is_none(), "its checkpoint is not by the key that the journal names");
-    drop(storage);
-
-    // Whoever could have it signed is found out afterwards.
-    let folder = settled(TOKEN).await;
-    let upto = forge(folder.path(), TOKEN);
+    let upto = forge(folder.path());
     let running = Running::start(folder.path()).await;
     assert_eq!(running.began, Some(upto));
-    running.verified().await;
     running.shadow_found("it comes to something else than the snapshot").await;
+    running.end();
+}
+
+#[tokio::test]
+async fn a_record_that_names_a_snapshot_other_than_the_fold_stops_everything() {
+    let folder = settled(TOKEN).await;
+    let upto = fill(folder.path());
+    let hash = sha256(b"another state");
+    add(folder.path(), Record::Snapshot(record::Snapshot { code: Some(code()), hash, upto }));
+    let running = Running::start(folder.path()).await;
+    running.shadow_found("says something else than those records come to").await;
     running.end();
 }
 
@@ -437,7 +524,8 @@ async fn a_record_that_was_changed_below_the_snapshot_is_found_and_stops_everyth
     fs::copy(first_segment(changed.path()), first_segment(folder.path())).unwrap();
     let running = Running::start(folder.path()).await;
     assert!(running.began.is_some(), "nobody looks at it before the start");
-    running.shadow_found("it holds other records than the snapshot").await;
+    // The first record of a snapshot above it tells, if not the one that the start began with.
+    running.shadow_found("the journal does not verify").await;
     running.end();
 }
 

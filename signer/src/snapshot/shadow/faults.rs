@@ -1,0 +1,69 @@
+//! What may come out otherwise than it must, or not at all.
+
+use std::io;
+
+use portcullis_policy::id::Sequence;
+use portcullis_policy::record::UnreadableEntry;
+use portcullis_policy::state::{ImageFault, Unfoldable};
+
+use crate::hsm::HsmError;
+use crate::journal::ReadError;
+use crate::refusal::Refusal;
+
+/// Why the thread does not go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Halt {
+    #[error("record {at} cannot be understood")]
+    Entry {
+        at: Sequence,
+        #[source]
+        source: UnreadableEntry,
+    },
+    #[error("it does not fold")]
+    Fold(#[from] Unfoldable),
+    #[error("it cannot be read")]
+    Read(#[from] ReadError),
+    #[error("up to record {at} it holds other records than {whose} speaks of")]
+    Root { at: u64, whose: &'static str },
+    #[error("up to record {at} it comes to something else than the snapshot that was used says")]
+    Snapshot { at: u64 },
+    #[error(
+        "record {at} names a snapshot of everything up to record {upto} that says something else \
+         than those records come to"
+    )]
+    Named { at: Sequence, upto: Sequence },
+    #[error("the state cannot be written down")]
+    Image(#[from] ImageFault),
+}
+
+/// Why no snapshot was written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unwritten {
+    #[error("it cannot be written to the disk")]
+    Disk(#[from] io::Error),
+    #[error("it cannot be recorded")]
+    Record(#[from] Refusal),
+    #[error("the token did not sign it")]
+    Token(#[from] HsmError),
+    #[error("the journal was not read up to a place that the writer knows")]
+    Unheld,
+    #[error("one of as many records is recorded already")]
+    Older,
+}
+
+impl Halt {
+    /// Whether the journal is not what it must be; else it only could not be read just now.
+    pub(super) fn is_mismatch(&self) -> bool {
+        match self {
+            Self::Entry { .. }
+            | Self::Fold(_)
+            | Self::Root { .. }
+            | Self::Snapshot { .. }
+            | Self::Named { .. }
+            | Self::Image(_) => true,
+            Self::Read(ReadError::Damaged { .. }) => true,
+            // A segment that was taken away.
+            Self::Read(ReadError::Io { source, .. }) => source.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
