@@ -1,5 +1,5 @@
-//! Names the sources: an image of the state is only believed by the code that wrote it, and a number
-//! that somebody has to raise by hand is forgotten one day.
+//! Names the sources: an image of the state is only believed by the code that wrote it, and a
+//! number that somebody has to raise by hand is forgotten one day.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use parking_lot::{Condvar, MutexGuard};
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 
 use super::spares::State;
 
@@ -104,7 +104,13 @@ impl Disk for Os {
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn Media>> {
-        Ok(Box::new(File::open(path)?))
+        // Whoever has the disk may have put a pipe there, and opening that would never end.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        if file.metadata()?.is_file() {
+            return Ok(Box::new(file));
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one rename; every caller syncs the folder")]

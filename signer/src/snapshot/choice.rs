@@ -1,5 +1,5 @@
-//! Which snapshot a start begins from: the newest under the checkpoint that was kept, if the token's
-//! own key signed both. If there is none: from the first record.
+//! Which snapshot a start begins from: the newest under the checkpoint that was kept, if the
+//! token's own key signed both. If there is none: from the first record.
 
 use std::path::Path;
 

@@ -16,6 +16,7 @@ use portcullis_policy::request::sha256;
 use portcullis_policy::state::{CheckpointKey, State, code};
 use portcullis_policy::stops::Scope;
 use portcullis_policy::tree::{Frontier, Tiles, leaf_hash};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::shadow::text;
 use super::*;
@@ -191,12 +192,17 @@ fn signed(text: &str, name: &str, secret: [u8; 32]) -> String {
 
 /// A folder whose journal has two snapshots under a checkpoint, and ends some records behind.
 async fn settled(secret: [u8; 32]) -> tempfile::TempDir {
+    settled_at(secret, 32).await
+}
+
+/// The same, with the first of the two so far or farther.
+async fn settled_at(secret: [u8; 32], upto: u64) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     make_journal(folder.path());
     let mut running = Running::start(folder.path()).await;
     assert_eq!(running.began, None);
     running.make_key(secret).await;
-    running.grow(32).await;
+    running.grow(upto).await;
     running.grow(running.progress.snapshot().0 + 1).await;
     assert!(!running.is_all_stopped(), "{:?}", running.progress.troubles());
     running.sequencer.finish();
@@ -511,9 +517,6 @@ async fn a_record_that_names_a_snapshot_other_than_the_fold_stops_everything() {
     running.end();
 }
 
-/// What comes from here on no test damages.
-const GOOD_FROM: Sequence = Sequence(40);
-
 #[tokio::test]
 async fn a_record_that_was_changed_below_the_snapshot_is_found_and_stops_everything() {
     let folder = settled(TOKEN).await;
@@ -552,7 +555,113 @@ async fn a_marker_below_the_snapshot_that_speaks_of_other_records_stops_everythi
     running.end();
 }
 
+/// The segment that comes second: a start from a snapshot does not look into it.
+fn second_segment(folder: &Path) -> std::path::PathBuf {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "journal")).collect();
+    all.sort();
+    assert!(all.len() > 3, "{all:?}");
+    all.swap_remove(1)
+}
+
+#[tokio::test]
+async fn what_was_taken_on_trust_and_cannot_be_read_stops_everything() {
+    let in_its_place: [fn(&Path); 2] = [
+        |path| fs::create_dir(path).unwrap(),
+        |path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap(),
+    ];
+    let settled = settled_at(TOKEN, 240).await;
+    for put in in_its_place {
+        let folder = copy(settled.path());
+        let path = second_segment(folder.path());
+        fs::remove_file(&path).unwrap();
+        put(&path);
+        let running = Running::start(folder.path()).await;
+        assert!(running.began.is_some());
+        running.shadow_found("it cannot be read").await;
+        running.end();
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_read_for_a_while_is_read_once_it_can() {
+    let folder = settled_at(TOKEN, 240).await;
+    let path = second_segment(folder.path());
+    let aside = folder.path().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    fs::create_dir(&path).unwrap();
+    let pace = Pace { again_after: Duration::from_millis(300), ..PACE };
+    let running = Running::start_paced(folder.path(), Marked::Nothing, pace).await;
+    while running.progress.troubles().is_empty() {
+        tokio::time::sleep(SOON).await;
+    }
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    // Nothing more is recorded meanwhile.
+    while running.progress.verified() < running.head {
+        assert!(!running.progress.is_mismatch(), "{:?}", running.progress.troubles());
+        tokio::time::sleep(SOON).await;
+    }
+    assert!(!running.is_all_stopped());
+    running.end();
+}
+
+#[tokio::test]
+async fn a_panic_in_the_background_stops_everything() {
+    let folder = settled(TOKEN).await;
+    fs::remove_dir_all(folder.path().join("snapshots")).unwrap();
+    let seal: Seal = Box::new(|_, _| panic!("on purpose"));
+    let running = Running::start_sealed(folder.path(), Marked::Nothing, PACE, seal).await;
+    running.shadow_found("panicked").await;
+    running.end();
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_lost_is_written_again_at_the_next_start() {
+    let folder = settled(TOKEN).await;
+    let upto = newest(folder.path());
+    fs::remove_dir_all(folder.path().join("snapshots")).unwrap();
+    let pace = Pace { step: u64::MAX, ..PACE };
+    let running = Running::start_paced(folder.path(), Marked::Nothing, pace).await;
+    assert_eq!(running.began, None);
+    let is_there = || {
+        let recorded = running.progress.snapshot();
+        Folder::of(folder.path()).list().unwrap().iter().any(|upto| *upto <= recorded)
+    };
+    while !is_there() {
+        tokio::time::sleep(SOON).await;
+    }
+    running.end();
+    assert!(newest(folder.path()) >= upto);
+    assert!(Running::start_paced(folder.path(), Marked::Nothing, IDLE).await.ended_from(upto));
+}
+
+#[tokio::test]
+async fn a_journal_that_was_found_to_be_an_older_one_at_the_start_is_stopped_once() {
+    let folder = settled(TOKEN).await;
+    let head = u64::try_from(records(folder.path()).len()).unwrap();
+    // Soon reached, by other records than those that were lost.
+    let (sequence, root) = (Sequence(head + 4), BookHash::of("lost").0);
+    let marked = Marked::At(Mark { sequence, root });
+    let running = Running::start_paced(folder.path(), marked, PACE).await;
+    assert!(running.is_all_stopped());
+    for number in 0..24 {
+        running.stop(number).await;
+    }
+    running.verified().await;
+    assert!(!running.progress.is_mismatch(), "{:?}", running.progress.troubles());
+    running.end();
+}
+
 impl Running {
+    /// Ends it, and says whether it began so far or farther.
+    fn ended_from(self, upto: Sequence) -> bool {
+        let began = self.began;
+        self.end();
+        began >= Some(upto)
+    }
+
     /// Waits until everything is stopped, by a record that says this.
     async fn shadow_found(&self, what: &str) {
         let mut changes = self.sequencer.changes();
@@ -561,7 +670,8 @@ impl Running {
         }
         let troubles = self.progress.troubles();
         assert!(troubles.iter().any(|line| line.contains(what)), "{troubles:?}");
-        let records = self.reader.records_from(GOOD_FROM);
+        // What comes from here on no test damages.
+        let records = self.reader.records_from(self.head);
         let entries = records.filter_map(|stored| Entry::decode(&stored.ok()?.record).ok());
         let said = entries.filter_map(|entry| {
             let Record::Frozen(Frozen { by: Actor::Signer, reason, scope: Scope::All }) =
