@@ -3,12 +3,14 @@
 
 use portcullis_policy::record::{Record, Snapshot};
 use portcullis_policy::state::State;
-use portcullis_policy::tree::Frontier;
+use portcullis_policy::tree::Tiles;
 
 use super::Sequencer;
 use super::command::{Answer, Command, reply};
 use super::writer::{Fatal, Writer, done};
-use crate::journal::Space;
+use crate::journal::{ReadError, Reader, Space};
+use crate::marker::Mark;
+use crate::proofs::Proofs;
 use crate::refusal::Refusal;
 
 /// What a start begins with, if not with the first record: the fold of all records up to one, and
@@ -17,8 +19,23 @@ use crate::refusal::Refusal;
 pub struct Begun {
     /// The fold.
     pub state: State,
-    /// The tree.
-    pub tree: Frontier,
+    /// The tree, of which any beginning can be told with a few records more.
+    pub tiles: Tiles,
+}
+
+impl Begun {
+    /// Whether the tree has the marker's as its beginning. The state would be served before the
+    /// background has read as far, and the marker that tells of a fork would be written over.
+    ///
+    /// # Errors
+    ///
+    /// The journal cannot be read there.
+    pub(super) fn follows(&self, mark: &Mark, reader: &Reader) -> Result<bool, ReadError> {
+        let proofs = Proofs::from(reader, self.tiles.clone());
+        let proof = proofs.consistency(mark.sequence.0, self.tiles.size())?;
+        let root = self.tiles.frontier().root();
+        Ok(proof.is_some_and(|proof| proof.proves(mark.root, root)))
+    }
 }
 
 /// What became of a snapshot.

@@ -216,17 +216,17 @@ fn folded(
 ) -> Result<(Folded, Option<String>), StartError> {
     let Heard { marked, kept } = heard;
     let held = Held::read(kept)?;
-    let unread = begun.as_ref().map_or(0, |begun| begun.tree.size());
+    // What the snapshot was made of is not read now.
+    let below = match (&begun, marked) {
+        (Some(begun), Marked::At(mark)) if mark.sequence.0 < begun.tiles.size() => {
+            begun.follows(mark, &storage.reader())?.then_some(mark.root)
+        }
+        (Some(_) | None, Marked::At(_) | Marked::Nothing | Marked::Unreadable) => None,
+    };
     let folded = fold(storage, [marked.sequence().0, held.size()], begun)?;
     let [marked_root, held_root] = folded.roots;
     held.check(&folded.state, held_root)?;
-    let behind = match marked {
-        // The root there is only known once all was read: in the background.
-        Marked::At(mark) if mark.sequence.0 < unread => None,
-        Marked::At(_) | Marked::Nothing | Marked::Unreadable => {
-            marked.contradicts(storage.head().sequence, marked_root)
-        }
-    };
+    let behind = marked.contradicts(storage.head().sequence, marked_root.or(below));
     // One that is empty although a start came after the key was made: emptied, not new.
     let made = folded.state.checkpoints().made.as_ref();
     let unheld = match kept {
@@ -252,7 +252,7 @@ fn fold(
     begun: Option<Begun>,
 ) -> Result<Folded, StartError> {
     let (mut folded, mut tree) = match begun {
-        Some(Begun { state, tree }) => (Some(state), tree),
+        Some(Begun { state, tiles }) => (Some(state), tiles.frontier()),
         None => (None, Frontier::default()),
     };
     let mut roots = sizes.map(|size| (size > 0 && tree.size() == size).then(|| tree.root()));

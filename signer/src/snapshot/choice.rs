@@ -39,8 +39,6 @@ pub struct Candidate {
 pub struct Trusted {
     /// What a start begins with.
     pub begun: Begun,
-    /// The tree over its records, for proofs.
-    pub tiles: Tiles,
     /// What is still to be found true.
     pub claims: Claims,
 }
@@ -219,21 +217,22 @@ impl Candidate {
         if !key.key().verifies(said.as_bytes(), &snapshot.signature) {
             return Err(Unusable::Unsigned);
         }
-        let tree = snapshot.tiles.frontier();
-        let (upto, root) = (snapshot.upto(), tree.root());
+        let tiles = snapshot.tiles;
+        let (upto, root) = (Sequence(tiles.size()), tiles.frontier().root());
         let mut claims = Claims::after(upto);
         claims.claim(upto.0, Claim::Root { root, whose: "the snapshot that the start began with" });
         claims.claim(upto.0, Claim::Snapshot(snapshot.hash));
         let (root, whose) = (checkpoint.root, "the checkpoint beside the journal");
         claims.claim(checkpoint.size, Claim::Root { root, whose });
-        Ok(Trusted { begun: Begun { state, tree }, tiles: snapshot.tiles, claims })
+        Ok(Trusted { begun: Begun { state, tiles }, claims })
     }
 }
 
 impl Trusted {
     /// Its parts, as those of a start from the first record would be.
     pub fn parts(self) -> (Option<Begun>, Tiles, Claims) {
-        (Some(self.begun), self.tiles, self.claims)
+        let tiles = self.begun.tiles.clone();
+        (Some(self.begun), tiles, self.claims)
     }
 }
 

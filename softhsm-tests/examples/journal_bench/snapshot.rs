@@ -43,10 +43,10 @@ pub(crate) fn measure(folder: &Path, lines: &[Vec<u8>]) -> Vec<Row> {
 
         let (_, kept) = chosen.storage.places().unwrap();
         let heard = Heard { kept, ..Heard::default() };
-        let tree = Folder::of(&place).read(upto).unwrap().unwrap().tiles.frontier();
+        let tiles = Folder::of(&place).read(upto).unwrap().unwrap().tiles;
         let begun = Instant::now();
         let started =
-            start_from(Box::new(chosen.storage), 0, &heard, Some(Begun { state, tree })).unwrap();
+            start_from(Box::new(chosen.storage), 0, &heard, Some(Begun { state, tiles })).unwrap();
         folded.push(begun.elapsed().as_secs_f64());
         started.sequencer.finish();
         started.writer.join().unwrap().unwrap();
