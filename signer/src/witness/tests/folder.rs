@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::witness::evidence::EVIDENCE;
+use crate::witness::exhibits::EVIDENCE;
 use crate::witness::holds::HOLDS;
 
 fn chmod(path: &Path, mode: u32) {

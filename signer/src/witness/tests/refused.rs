@@ -1,7 +1,7 @@
 //! What does not fit, and what is kept of it; and what the specification wants taken.
 
 use super::*;
-use crate::witness::evidence::EVIDENCE;
+use crate::witness::exhibits::EVIDENCE;
 
 /// What is kept of one kind: the note that was known, and the one that was refused.
 fn evidence(config: &WitnessConfig, kind: &str) -> Option<(Note, Note)> {
