@@ -13,6 +13,7 @@ use cryptoki::session::Session;
 use portcullis_policy::id::KeyId;
 
 use super::error::{HsmError, chain};
+use super::module::Inside;
 use super::session::{find_private, insist_on_login};
 
 /// What the token answered, key by key.
@@ -28,16 +29,17 @@ pub struct FenceAnswer {
 ///
 /// # Errors
 ///
-/// The token could not be asked: then nothing is known of any of them.
+/// The token could not be asked, or nobody waits for it any more: then nothing is known of any.
 pub(super) fn set(
-    session: &Session,
+    inside: &Inside<'_>,
     keys: &BTreeSet<KeyId>,
     up: bool,
 ) -> Result<FenceAnswer, HsmError> {
+    let session = inside.session;
     insist_on_login(session)?;
     let mut answer = FenceAnswer::default();
     for key in keys {
-        match set_one(session, key, up)? {
+        match set_one(inside, key, up)? {
             None => drop(answer.done.insert(*key)),
             Some(why) => drop(answer.refused.insert(*key, why)),
         }
@@ -48,7 +50,8 @@ pub(super) fn set(
 }
 
 /// `None` if it is so now, or why it is not.
-fn set_one(session: &Session, key: &KeyId, up: bool) -> Result<Option<String>, HsmError> {
+fn set_one(inside: &Inside<'_>, key: &KeyId, up: bool) -> Result<Option<String>, HsmError> {
+    let session = inside.session;
     let handles = find_private(session, key).map_err(HsmError::Read)?;
     match handles.as_slice() {
         [] => return Ok(Some("it is not on the token".into())),
@@ -57,6 +60,8 @@ fn set_one(session: &Session, key: &KeyId, up: bool) -> Result<Option<String>, H
         [..] => {}
     }
     for handle in handles {
+        // A key that was let sign since is not fenced by a call that comes late, nor the reverse.
+        inside.still_wanted()?;
         if let Err(source) = write(session, handle, !up) {
             let refused = is_refusal(&source);
             let error = HsmError::Fence { key: *key, source };

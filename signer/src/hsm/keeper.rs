@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::error::{HsmError, chain};
 use super::module::{Held, Inside};
-use super::pool::{After, Pool, PoolFault};
+use super::pool::{After, Pool, PoolFault, Turn};
 use super::token::{Access, Token};
 use super::verdict::Verdict;
 
@@ -34,17 +34,23 @@ impl Keeper {
         Ok(Self { token, held })
     }
 
-    fn attend<R>(
+    /// Does a chore, and once more if a fresh session may help and somebody still waits for it.
+    pub(super) fn attend<R>(
         &mut self,
         repeat: Repeat,
+        turn: &Turn,
         chore: impl Fn(&Inside<'_>) -> Result<R, HsmError>,
     ) -> Result<R, HsmError> {
-        let once = |held: &Held| chore(&held.enter()?);
+        let once = |held: &Held| chore(&held.enter_for(turn)?);
         let error = match once(&self.held) {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
         if !is_cured_by_a_session(&error) || !(repeat == Repeat::Harmless || not_begun(&error)) {
+            return Err(error);
+        }
+        // What nobody waits for is not done late: the opposite may have been done meanwhile.
+        if turn.is_over() {
             return Err(error);
         }
         self.held = self.token.open(Access::Manage)?;
@@ -62,8 +68,8 @@ pub(super) async fn manage<R: Send + 'static>(
     repeat: Repeat,
     chore: impl Fn(&Inside<'_>) -> Result<R, HsmError> + Send + 'static,
 ) -> Result<R, HsmError> {
-    let answer = pool.run(move |keeper| {
-        let result = keeper.attend(repeat, chore);
+    let answer = pool.run_in_turn(move |keeper, turn| {
+        let result = keeper.attend(repeat, turn, chore);
         let after = match &result {
             Err(error) if !keeps_the_session(error) => After::Discard(chain(error)),
             Ok(_) | Err(_) => After::Keep,

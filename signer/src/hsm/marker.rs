@@ -10,6 +10,7 @@ use portcullis_policy::id::VaultId;
 
 use super::error::HsmError;
 use super::fence::is_refusal;
+use super::module::Inside;
 use super::session::insist_on_login;
 
 /// The texts of this vault's markers: more than one only after a crash.
@@ -36,8 +37,10 @@ pub(super) fn read(session: &Session, vault: &VaultId) -> Result<Vec<Vec<u8>>, H
 ///
 /// # Errors
 ///
-/// The token would not, or could not be asked: the text from before is there still.
-pub(super) fn write(session: &Session, vault: &VaultId, text: &[u8]) -> Result<(), HsmError> {
+/// The token would not, could not be asked, or answered too late: the text from before is there
+/// still.
+pub(super) fn write(inside: &Inside<'_>, vault: &VaultId, text: &[u8]) -> Result<(), HsmError> {
+    let session = inside.session;
     insist_on_login(session)?;
     let before = find(session, vault).map_err(HsmError::Marker)?;
     let template = [
@@ -47,7 +50,13 @@ pub(super) fn write(session: &Session, vault: &VaultId, text: &[u8]) -> Result<(
         Attribute::Label(label(vault)),
         Attribute::Value(text.to_vec()),
     ];
+    inside.still_wanted()?;
     let new = session.create_object(&template).map_err(HsmError::Marker)?;
+    // A later text may be there by now, and this one must not outlive it.
+    if let Err(too_late) = inside.still_wanted() {
+        session.destroy_object(new).map_err(HsmError::Marker)?;
+        return Err(too_late);
+    }
     for marker in before {
         if let Err(refused) = session.destroy_object(marker) {
             // Else each try would leave one more, until the token is full.

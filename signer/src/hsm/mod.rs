@@ -144,9 +144,9 @@ impl Hsm {
     /// a signature exist that we do not have.
     pub async fn sign(&self, reserved: Reserved) -> Result<Signed, SignFault> {
         let alarms = self.admit(reserved.key())?;
-        let answer = self.signing.run(move |session| {
+        let answer = self.signing.run_in_turn(move |session, turn| {
             let key = *reserved.key();
-            let signed = session.sign(&reserved);
+            let signed = session.sign(&reserved, turn);
             let (outcome, after) = verified(key, signed, |raw| reserved.attach(raw));
             if matches!(outcome, Err(SignFault::BadSignature { .. })) {
                 alarms.raise(key);
@@ -166,8 +166,8 @@ impl Hsm {
     pub async fn self_test(&self, key: &KeyId, point: &Arc<PublicPoint>) -> Result<(), SignFault> {
         self.admit(key)?;
         let (key, point) = (*key, Arc::clone(point));
-        let answer = self.signing.run(move |session| {
-            let signed = session.self_test(&key);
+        let answer = self.signing.run_in_turn(move |session, turn| {
+            let signed = session.self_test(&key, turn);
             verified(key, signed, |raw| {
                 verify_and_recover(&point, &self_test_digest(), &raw).map(drop)
             })
@@ -204,7 +204,7 @@ impl Hsm {
     ///
     /// The token could not be asked. After [`HsmError::TimedOut`] it may have done it.
     pub async fn fence(&self, keys: BTreeSet<KeyId>, up: bool) -> Result<FenceAnswer, HsmError> {
-        let chore = move |inside: &Inside<'_>| fence::set(inside.session, &keys, up);
+        let chore = move |inside: &Inside<'_>| fence::set(inside, &keys, up);
         manage(&self.fencing, Repeat::Harmless, chore).await
     }
 
@@ -239,7 +239,7 @@ impl Hsm {
     ///
     /// The token would not, or could not be asked.
     pub async fn mark(&self, vault: VaultId, text: Vec<u8>) -> Result<(), HsmError> {
-        let chore = move |inside: &Inside<'_>| marker::write(inside.session, &vault, &text);
+        let chore = move |inside: &Inside<'_>| marker::write(inside, &vault, &text);
         manage(&self.keeping, Repeat::Harmless, chore).await
     }
 

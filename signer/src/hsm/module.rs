@@ -18,6 +18,7 @@ use cryptoki::session::Session;
 use parking_lot::{Condvar, Mutex};
 
 use super::error::HsmError;
+use super::pool::Turn;
 
 /// The one loaded module, kept for the life of the process: dropping the last handle would unload
 /// code that a stuck thread may still be in.
@@ -180,7 +181,29 @@ pub(super) struct Inside<'a> {
     pub(super) session: &'a Session,
     /// Where the session found the checkpoint key of this id.
     pub(super) checkpoint_key: &'a Cell<Option<(B128, ObjectHandle)>>,
+    /// The job that it is used for. `None`: nobody gives it up.
+    turn: Option<&'a Turn>,
     _visit: Visit<'a>,
+}
+
+impl Inside<'_> {
+    /// As if its job were given up, or not, in the midst of it.
+    #[cfg(test)]
+    pub(super) fn given_up<'a>(self, turn: &'a Turn) -> Inside<'a>
+    where
+        Self: 'a,
+    {
+        Inside { turn: Some(turn), ..self }
+    }
+
+    /// To be asked right before whatever changes the token or signs.
+    ///
+    /// # Errors
+    ///
+    /// The job was given up, and what it was to do may have been done otherwise since.
+    pub(super) fn still_wanted(&self) -> Result<(), HsmError> {
+        if self.turn.is_some_and(Turn::is_over) { Err(HsmError::TimedOut) } else { Ok(()) }
+    }
 }
 
 impl Held {
@@ -204,7 +227,18 @@ impl Held {
     pub(super) fn enter(&self) -> Result<Inside<'_>, HsmError> {
         let visit = self.module.enter_in(self.loading)?;
         let session = self.session.as_ref().ok_or(HsmError::Reloaded)?;
-        Ok(Inside { session, checkpoint_key: &self.checkpoint_key, _visit: visit })
+        Ok(Inside { session, checkpoint_key: &self.checkpoint_key, turn: None, _visit: visit })
+    }
+
+    /// The same, for a job.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::enter`], or the job was given up.
+    pub(super) fn enter_for<'a>(&'a self, turn: &'a Turn) -> Result<Inside<'a>, HsmError> {
+        let inside = Inside { turn: Some(turn), ..self.enter()? };
+        inside.still_wanted()?;
+        Ok(inside)
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use desk::{Job, Shared};
+pub(super) use ticket::Turn;
 use ticket::{Given, Ticket};
 
 use super::error::HsmError;
@@ -101,6 +102,18 @@ impl<S: Send + 'static> Pool<S> {
         Ok(pool)
     }
 
+    /// Runs `job`, which has no need to know whether it was given up, as [`Self::run_in_turn`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(super) async fn run<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut S) -> (R, After) + Send + 'static,
+    ) -> Result<R, PoolFault> {
+        self.run_in_turn(move |session, _| job(session)).await
+    }
+
     /// Runs `job` on some session and brings back its answer.
     ///
     /// Dropping the future does not stop a job that has begun: its answer is dropped, and its
@@ -109,16 +122,16 @@ impl<S: Send + 'static> Pool<S> {
     /// # Errors
     ///
     /// [`PoolFault`]; only after [`PoolFault::TimedOut`] may the job have had an effect.
-    pub(super) async fn run<R: Send + 'static>(
+    pub(super) async fn run_in_turn<R: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut S) -> (R, After) + Send + 'static,
+        job: impl FnOnce(&mut S, &Turn) -> (R, After) + Send + 'static,
     ) -> Result<R, PoolFault> {
         let ticket = Arc::new(Ticket::new(self.deadline));
         let (answer, mut answered) = oneshot::channel();
         let work = {
             let ticket = Arc::clone(&ticket);
             Box::new(move |session: &mut S| {
-                let (value, after) = job(session);
+                let (value, after) = job(session, &Turn::of(&ticket));
                 if ticket.answer() {
                     // A caller that went away leaves its answer to be dropped here.
                     drop(answer.send(value));

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::checkpoint::{self, CheckpointKind};
 use super::error::{HsmError, SignFault, chain};
 use super::module::Held;
-use super::pool::After;
+use super::pool::{After, Turn};
 use super::token::{Access, Token};
 use super::verdict::{self, Verdict};
 use crate::sequencer::{DurableRoot, Reserved};
@@ -126,23 +126,37 @@ impl SigningSession {
     }
 
     /// Asks the token for what the sequencer permitted, unverified.
-    pub(super) fn sign(&mut self, reserved: &Reserved) -> Result<RawSignature, CallFault> {
-        self.sign_with(*reserved.key(), &Purpose::Permitted(reserved))
+    pub(super) fn sign(
+        &mut self,
+        reserved: &Reserved,
+        turn: &Turn,
+    ) -> Result<RawSignature, CallFault> {
+        self.sign_with(*reserved.key(), &Purpose::Permitted(reserved), turn)
     }
 
     /// Asks the token for the constant, unverified.
-    pub(super) fn self_test(&mut self, key: &KeyId) -> Result<RawSignature, CallFault> {
-        self.sign_with(*key, &Purpose::SelfTest)
+    pub(super) fn self_test(
+        &mut self,
+        key: &KeyId,
+        turn: &Turn,
+    ) -> Result<RawSignature, CallFault> {
+        self.sign_with(*key, &Purpose::SelfTest, turn)
     }
 
     /// At most twice. The second signature is of the same digest under the same charge, so that
-    /// nothing is lost if the first was made all the same.
-    fn sign_with(&mut self, key: KeyId, purpose: &Purpose<'_>) -> Result<RawSignature, CallFault> {
-        let signed = match self.try_once(key, purpose) {
+    /// nothing is lost if the first was made all the same. Once given up, the charge is too.
+    fn sign_with(
+        &mut self,
+        key: KeyId,
+        purpose: &Purpose<'_>,
+        turn: &Turn,
+    ) -> Result<RawSignature, CallFault> {
+        let signed = match self.try_once(key, purpose, turn) {
             Ok(signed) => signed,
+            Err(miss) if turn.is_over() => return Err(miss.told),
             Err(miss) => {
                 self.mend(key, miss)?;
-                self.try_once(key, purpose).map_err(|miss| miss.told)?
+                self.try_once(key, purpose, turn).map_err(|miss| miss.told)?
             }
         };
         self.token.works();
@@ -171,10 +185,16 @@ impl SigningSession {
         }
     }
 
-    fn try_once(&mut self, key: KeyId, purpose: &Purpose<'_>) -> Result<Zeroizing<Vec<u8>>, Miss> {
+    fn try_once(
+        &mut self,
+        key: KeyId,
+        purpose: &Purpose<'_>,
+        turn: &Turn,
+    ) -> Result<Zeroizing<Vec<u8>>, Miss> {
         let Self { held, handles, .. } = self;
-        let inside = held.enter()?;
+        let inside = held.enter_for(turn)?;
         let handle = find(inside.session, handles, key)?;
+        inside.still_wanted()?;
         c_sign(inside.session, handle, purpose).map_err(|error| judge(key, error))
     }
 }

@@ -7,6 +7,8 @@ use cryptoki::context::Pkcs11;
 use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
 
 use super::testing::{PIN, SOFTHSM, SPY, Tokens, in_own_process, raw_session, sessions};
+mod late;
+
 use super::*;
 use crate::pin::PinSource;
 

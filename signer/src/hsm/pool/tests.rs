@@ -345,3 +345,20 @@ async fn an_opening_that_panics_is_tried_again() {
     until(|| panicked.load(Ordering::SeqCst) && pool.census().usable == 1).await;
     assert_eq!(pool.run(|fake| (fake.0, After::Keep)).await, Ok(1));
 }
+
+#[tokio::test]
+async fn a_job_sees_that_it_was_given_up_and_not_before() {
+    let (pool, _factory) = start(&sizes(1, SHORT));
+    let (release, released) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let job = move |_: &mut Fake, turn: &Turn| {
+        tell.send(turn.is_over()).unwrap();
+        released.recv().unwrap();
+        tell.send(turn.is_over()).unwrap();
+        ((), After::Keep)
+    };
+    assert_eq!(pool.run_in_turn(job).await, Err(PoolFault::TimedOut));
+    release.send(()).unwrap();
+    until(|| pool.census().late == 1).await;
+    assert_eq!(told.iter().collect::<Vec<_>>(), [false, true]);
+}

@@ -3,6 +3,7 @@
 //! A job is as patient with its turn as with its call, one after the other: what it waited in the
 //! queue never counts against the call, or a busy token would be taken for a stuck one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -13,6 +14,29 @@ use crate::clock::monotonic;
 pub(super) struct Ticket {
     patience: Duration,
     stage: Mutex<Stage>,
+}
+
+/// A job's own look at its ticket: one that was given up has no business with the token any more,
+/// because what it was to do may have been done again, or undone, since.
+pub(in crate::hsm) struct Turn(Arc<Ticket>);
+
+impl Turn {
+    pub(super) fn of(ticket: &Arc<Ticket>) -> Self {
+        Self(Arc::clone(ticket))
+    }
+
+    /// Whether nobody waits for the job any more.
+    pub(in crate::hsm) fn is_over(&self) -> bool {
+        self.0.was_given_up()
+    }
+
+    /// One that is over, or is not.
+    #[cfg(test)]
+    pub(in crate::hsm) fn fake(over: bool) -> Self {
+        let ticket = Arc::new(Ticket::new(if over { Duration::ZERO } else { Duration::MAX }));
+        assert_eq!(ticket.start(), !over);
+        Self(ticket)
+    }
 }
 
 #[derive(Clone, Copy)]
