@@ -102,7 +102,10 @@ fn offers(found: &Survey, tell: &mut impl FnMut(Finding)) {
 fn pin(state: PinState) -> (Finding, bool) {
     let found = state.to_string();
     match state {
-        PinState::Fine => (Finding::ok("PIN", found), true),
+        PinState::Fine => {
+            let found = format!("{found}; if ours is wrong, this run's login costs an attempt");
+            (Finding::ok("PIN", found), true)
+        }
         PinState::WrongOneGiven => {
             let remedy = "find out who tries: the next right one sets the count back";
             (Finding::look("PIN", found, remedy), true)

@@ -192,13 +192,18 @@ pub enum HsmError {
     /// The PIN could not be read.
     #[error("the PIN could not be read")]
     Pin(#[source] PinError),
-    /// The token refused the PIN. The same one is never sent again in the life of the process,
-    /// because a token locks itself after a few.
+    /// The token refused the PIN. None that it refused is sent again before one is right.
     #[error(
         "the token refused the PIN; it is not sent again: write the right one into the PIN's \
-         file, where it is tried once, or restart"
+         file, where it is tried once, or, if it was refused before, restart"
     )]
     WrongPin,
+    /// `CKF_USER_PIN_FINAL_TRY`: nothing is sent, because a wrong PIN would lock the token.
+    #[error(
+        "one more wrong PIN locks the token, so none is sent: log in once with the token's own \
+         tools, which sets its count back"
+    )]
+    PinFinalTry,
     /// The token has locked the PIN.
     #[error(
         "the token refused the PIN and has locked it: have its security officer unlock it and set \

@@ -1,7 +1,8 @@
 //! Whether a PIN may be sent to the token, which locks itself after a few wrong ones.
 //!
-//! Never sends a PIN that was refused a second time: the operator writes another one into its file,
-//! and that one is tried once. Remembers no PIN that the token took.
+//! Never sends a PIN that was refused a second time, whatever was tried in between: the operator
+//! writes another one into its file, and that one is tried once. Once the token took one, all that
+//! was refused before is forgotten: the token has set its count back too.
 
 use cryptoki::error::{Error, RvError};
 
@@ -9,26 +10,15 @@ use super::error::HsmError;
 use super::verdict::{self, Verdict};
 use crate::pin::{Pin, PinSource};
 
-/// What the last login says of the next.
+/// What the logins so far say of the next.
 #[derive(Default)]
 pub(super) struct Login {
     /// A login went well in the life of this process: the PIN was right then.
     went_well: bool,
-    bad: Option<Bad>,
-}
-
-/// A PIN that is not sent again, or only so often.
-struct Bad {
-    pin: Pin,
-    why: Why,
-}
-
-#[derive(Clone, Copy)]
-enum Why {
-    /// The token said that it is wrong, locked or expired.
-    Wrong,
-    /// The token said nothing of it, so many times in a row.
-    Unclear(u32),
+    /// Those that the token said are wrong, locked or expired, since one went well.
+    refused: Vec<Pin>,
+    /// One of which the token said nothing, so many times in a row.
+    unclear: Option<(Pin, u32)>,
 }
 
 impl Login {
@@ -38,37 +28,41 @@ impl Login {
     ///
     /// The PIN in its file is the one that was refused, or cannot be read.
     pub(super) fn has_hope(&self, source: &PinSource) -> Result<(), HsmError> {
-        match &self.bad {
-            Some(_) => self.admit(&source.read().map_err(HsmError::Pin)?),
-            None => Ok(()),
+        if self.refused.is_empty() && self.unclear.is_none() {
+            return Ok(());
         }
+        self.admit(&source.read().map_err(HsmError::Pin)?)
     }
 
     /// Whether this PIN may be sent.
     ///
     /// # Errors
     ///
-    /// It was refused before.
+    /// It was refused before, or so many were that no other one is tried.
     pub(super) fn admit(&self, pin: &Pin) -> Result<(), HsmError> {
-        match &self.bad {
-            Some(bad) if bad.pin.is(pin) => match bad.why {
-                Why::Wrong => Err(HsmError::WrongPin),
-                Why::Unclear(times) if self.went_well && times < UNCLEAR_MAX => Ok(()),
-                Why::Unclear(_) => Err(HsmError::LoginRefused),
-            },
-            Some(_) | None => Ok(()),
+        if self.refused.len() >= REFUSED_MAX || self.refused.iter().any(|one| one.is(pin)) {
+            return Err(HsmError::WrongPin);
         }
+        match self.times_unclear(pin) {
+            0 => Ok(()),
+            times if self.went_well && times < UNCLEAR_MAX => Ok(()),
+            _ => Err(HsmError::LoginRefused),
+        }
+    }
+
+    fn times_unclear(&self, pin: &Pin) -> u32 {
+        self.unclear.as_ref().filter(|(same, _)| same.is(pin)).map_or(0, |(_, times)| *times)
     }
 
     /// Whether this PIN may have cost an attempt already, so that the token's own word on how many
     /// are left is to be heard first.
     pub(super) fn is_in_doubt(&self, pin: &Pin) -> bool {
-        self.bad.as_ref().is_some_and(|bad| bad.pin.is(pin))
+        self.times_unclear(pin) > 0
     }
 
     /// The token says that somebody used up attempts: this PIN is not sent again.
     pub(super) fn condemn(&mut self, pin: Pin) -> HsmError {
-        self.bad = Some(Bad { pin, why: Why::Wrong });
+        self.refused.push(pin);
         HsmError::WrongPin
     }
 
@@ -92,25 +86,25 @@ impl Login {
                 let code = if let Error::Pkcs11(code, _) = &error { Some(*code) } else { None };
                 let locked = matches!(code, Some(RvError::PinLocked));
                 tracing::error!(?code, "the token refused the PIN: it is not sent again");
-                self.bad = Some(Bad { pin, why: Why::Wrong });
+                self.refused.push(pin);
                 Err(if locked { HsmError::PinLocked } else { HsmError::WrongPin })
             }
             Verdict::Unclear => {
-                let before = match &self.bad {
-                    Some(Bad { pin: same, why: Why::Unclear(times) }) if same.is(&pin) => *times,
-                    Some(_) | None => 0,
-                };
-                let times = before.saturating_add(1);
+                let times = self.times_unclear(&pin).saturating_add(1);
                 tracing::error!(%error, times, "the token refused the login, and says not why");
-                self.bad = Some(Bad { pin, why: Why::Unclear(times) });
                 let again = self.went_well && times < UNCLEAR_MAX;
+                // Another one's turn would begin this one's count anew.
+                match self.unclear.replace((pin, times)) {
+                    Some((other, _)) if times == 1 => self.refused.push(other),
+                    Some(_) | None => {}
+                }
                 Err(if again { HsmError::Login(error) } else { HsmError::LoginRefused })
             }
         }
     }
 
     fn well(&mut self) -> Result<(), HsmError> {
-        *self = Self { went_well: true, bad: None };
+        *self = Self { went_well: true, ..Self::default() };
         Ok(())
     }
 }
@@ -118,6 +112,9 @@ impl Login {
 /// Tokens lock after three at the least (FIPS 140 asks for a bound, vendors choose 3 to 10). These
 /// are of a PIN that was right before, and only while the token does not say that one was wasted.
 const UNCLEAR_MAX: u32 = 3;
+
+/// Far more than anybody writes into the file by mistake, and than tokens take before they lock.
+const REFUSED_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -143,6 +140,33 @@ mod tests {
             login.learn(pin("5678"), Ok(())).unwrap();
             assert!(login.admit(&pin("1234")).is_ok(), "nothing is remembered after a good one");
         }
+    }
+
+    #[test]
+    fn a_pin_that_was_refused_is_not_sent_after_others_were_and_after_eight_none_is() {
+        let mut login = Login::default();
+        assert!(login.learn(pin("0"), failed(RvError::PinIncorrect)).is_err());
+        assert!(login.learn(pin("u"), failed(RvError::DeviceError)).is_err());
+        for text in ["1", "2", "3", "4", "5", "6"] {
+            assert!(login.admit(&pin(text)).is_ok());
+            assert!(login.learn(pin(text), failed(RvError::PinIncorrect)).is_err());
+            assert!(matches!(login.admit(&pin("0")), Err(HsmError::WrongPin)), "after {text}");
+            assert!(matches!(login.admit(&pin("u")), Err(HsmError::LoginRefused)));
+        }
+        assert!(login.admit(&pin("fresh")).is_ok());
+        assert!(login.learn(pin("7"), failed(RvError::PinIncorrect)).is_err());
+        assert!(matches!(login.admit(&pin("fresh")), Err(HsmError::WrongPin)));
+    }
+
+    #[test]
+    fn two_pins_of_which_the_token_says_nothing_are_not_sent_in_turns() {
+        let mut login = Login::default();
+        login.learn(pin("1234"), Ok(())).unwrap();
+        for text in ["1234", "5678"] {
+            assert!(login.learn(pin(text), failed(RvError::DeviceError)).is_err());
+        }
+        assert!(matches!(login.admit(&pin("1234")), Err(HsmError::WrongPin)));
+        assert!(login.admit(&pin("5678")).is_ok());
     }
 
     #[test]

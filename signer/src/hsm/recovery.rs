@@ -95,7 +95,7 @@ impl HsmError {
             Self::Initialise { .. } => Verdict::Reload,
             Self::LoginLost => Verdict::LogIn,
             Self::Reloaded => Verdict::NewSession,
-            Self::WrongPin | Self::PinLocked => Verdict::Pin,
+            Self::WrongPin | Self::PinLocked | Self::PinFinalTry => Verdict::Pin,
             Self::LoginRefused => Verdict::Unclear,
             Self::Module { .. }
             | Self::SecondModule { .. }

@@ -153,6 +153,17 @@ fn troubles(info: &TokenInfo) -> Vec<String> {
 }
 
 impl PinState {
+    /// What it says of the attempts that are left, and of nothing else.
+    pub(super) fn attempts(info: &TokenInfo) -> Self {
+        let flags = [
+            (info.user_pin_locked(), Self::Locked),
+            (info.user_pin_final_try(), Self::FinalTry),
+            (info.user_pin_count_low(), Self::WrongOneGiven),
+        ];
+        let first = flags.into_iter().find(|(set, _)| *set);
+        first.map_or(Self::Fine, |(_, state)| state)
+    }
+
     fn of(info: &TokenInfo) -> Self {
         let flags = [
             (!info.user_pin_initialized(), Self::NotSet),

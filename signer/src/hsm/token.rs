@@ -17,6 +17,7 @@ use super::login::Login;
 use super::module::{self, Held, Module, Visit};
 use super::quirks;
 use super::recovery::Recovery;
+use super::survey::PinState;
 use crate::pin::PinSource;
 
 /// A token we may open sessions on.
@@ -199,19 +200,33 @@ impl Token {
         }
         let pin = self.pin.read().map_err(HsmError::Pin)?;
         login.admit(&pin)?;
-        if login.is_in_doubt(&pin) && self.attempts_were_wasted(visit)? {
+        let says = self.attempts(visit)?;
+        if login.is_in_doubt(&pin) && says != PinState::Fine {
             return Err(login.condemn(pin));
         }
+        may_try(says)?;
         let answer = session.login(UserType::User, Some(&pin.for_login()));
         login.learn(pin, answer)
     }
 
-    /// What the token says itself: since the last good login, somebody gave a wrong PIN
-    /// (`CKF_USER_PIN_COUNT_LOW`), or only one attempt is left, or none.
-    fn attempts_were_wasted(&self, visit: &Visit<'_>) -> Result<bool, HsmError> {
+    /// What the token says itself of its PIN, before it is sent: whoever used up attempts, this
+    /// process from before its restart or somebody else, is not known here.
+    fn attempts(&self, visit: &Visit<'_>) -> Result<PinState, HsmError> {
         let slot = *self.slot.lock();
         let info = visit.library().get_token_info(slot).map_err(HsmError::Slots)?;
-        Ok(info.user_pin_count_low() || info.user_pin_final_try() || info.user_pin_locked())
+        self.is_ours(&info)?;
+        Ok(PinState::attempts(&info))
+    }
+}
+
+/// A PIN is not sent where it could be the one that locks the token, or cannot be right.
+fn may_try(says: PinState) -> Result<(), HsmError> {
+    match says {
+        PinState::Locked => Err(HsmError::PinLocked),
+        PinState::FinalTry => Err(HsmError::PinFinalTry),
+        PinState::Fine | PinState::WrongOneGiven | PinState::ToBeChanged | PinState::NotSet => {
+            Ok(())
+        }
     }
 }
 
@@ -271,6 +286,13 @@ impl From<&TokenInfo> for TokenFacts {
 mod tests {
     use super::super::testing::{PIN, SOFTHSM, in_own_process};
     use super::*;
+
+    #[test]
+    fn no_pin_is_sent_that_could_be_the_one_that_locks_the_token() {
+        assert!(matches!(may_try(PinState::FinalTry), Err(HsmError::PinFinalTry)));
+        assert!(matches!(may_try(PinState::Locked), Err(HsmError::PinLocked)));
+        assert!(may_try(PinState::WrongOneGiven).is_ok() && may_try(PinState::Fine).is_ok());
+    }
 
     #[test]
     fn a_login_that_does_not_end_holds_up_only_what_needs_one() {
