@@ -120,6 +120,11 @@ impl Module {
         self.door.lock().loading.saturating_sub(1)
     }
 
+    /// Whether it is being loaded again at this moment.
+    pub(super) fn is_reloading(&self) -> bool {
+        self.door.lock().shut
+    }
+
     fn shut_when_empty(&self, patience: Duration) -> Result<(), HsmError> {
         let mut door = self.door.lock();
         if door.shut {

@@ -162,9 +162,9 @@ impl<S: Send + 'static> Pool<S> {
         self.shared.census()
     }
 
-    /// Whether a job would be taken, were there room.
-    pub(super) fn admits(&self) -> bool {
-        self.shared.admits()
+    /// Whether no job is taken because of calls that hang, and for no other reason.
+    pub(super) fn is_hung(&self) -> bool {
+        self.shared.is_hung()
     }
 
     /// Takes no more jobs; what is queued is still done.

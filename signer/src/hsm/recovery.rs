@@ -129,6 +129,21 @@ impl HsmError {
     }
 }
 
+impl HsmError {
+    /// Whether a session was not opened because of a call that does not come back, ours or another
+    /// one's; the module itself if it hangs while it is loaded again.
+    pub(super) fn is_of_a_hang(&self) -> bool {
+        matches!(
+            self,
+            Self::OpeningTimedOut
+                | Self::TooManyStuck
+                | Self::ModuleHeld { .. }
+                | Self::LoginBusy
+                | Self::Reloading
+        )
+    }
+}
+
 /// One may be chance, and two sessions that were lost together fail together.
 const FAILURES_MIN: u32 = 3;
 

@@ -132,6 +132,18 @@ impl Token {
         self.module.reloads()
     }
 
+    /// Whether the module is being loaded again at this moment.
+    pub(super) fn is_reloading(&self) -> bool {
+        self.module.is_reloading()
+    }
+
+    /// Whether the PIN in its file was refused, or cannot be read. Of a login that hangs nobody
+    /// knows; a fresh process asks the token first how many attempts are left.
+    pub(super) fn has_a_refused_pin(&self) -> bool {
+        let login = self.login.try_lock();
+        login.is_some_and(|login| login.has_hope(&self.pin).is_err())
+    }
+
     /// A call went well: while one does, the module is not loaded again.
     pub(super) fn works(&self) {
         self.recovery.calm();

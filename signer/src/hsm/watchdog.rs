@@ -1,4 +1,4 @@
-//! Tells when calls that do not come out of the module have kept everybody from signing for so long
+//! Tells when calls that do not come out of the module have kept somebody from the token for so long
 //! that only a fresh process helps: a thread inside foreign code cannot be stopped, and the module
 //! cannot be loaded again around it.
 
@@ -8,23 +8,38 @@ use super::Hsm;
 use crate::clock::monotonic;
 
 impl Hsm {
-    /// Comes back once nothing could be signed for `hung_max`, because of calls that hang.
+    /// Comes back once one and the same thing could not be done for `hung_max`, because of calls
+    /// that hang, and a fresh process would not send a PIN that was refused.
     pub async fn hung(&self) {
-        let mut since = None;
+        let mut since = [None; 5];
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            since = self.is_hung().then(|| since.unwrap_or_else(monotonic));
-            if since.is_some_and(|since| monotonic().saturating_sub(since) >= self.hung_max) {
+            let now = monotonic();
+            for (since, hangs) in since.iter_mut().zip(self.what_hangs()) {
+                *since = hangs.then(|| since.unwrap_or(now));
+            }
+            let longest = since.iter().flatten().map(|since| now.saturating_sub(*since)).max();
+            if longest.is_some_and(|time| time >= self.hung_max) && self.may_start_anew() {
                 return;
             }
         }
     }
 
-    /// A token that is gone is not hung: it may come back, and the process can wait for it.
-    fn is_hung(&self) -> bool {
-        let pools = [&self.keeping, &self.fencing, &self.attesting].map(|pool| pool.census().stuck);
-        let stuck = pools.iter().any(|stuck| *stuck > 0) || self.signing.census().stuck > 0;
-        stuck && !self.signing.admits()
+    /// Each pool for itself, and the module. A token that is gone does not hang: it may come back,
+    /// and the process can wait for it.
+    fn what_hangs(&self) -> [bool; 5] {
+        [
+            self.signing.is_hung(),
+            self.keeping.is_hung(),
+            self.fencing.is_hung(),
+            self.attesting.is_hung(),
+            self.token.is_reloading(),
+        ]
+    }
+
+    /// A process that starts sends the PIN in its file, whatever this one knows of it.
+    fn may_start_anew(&self) -> bool {
+        !self.token.has_a_refused_pin()
     }
 }
 

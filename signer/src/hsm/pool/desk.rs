@@ -36,6 +36,8 @@ pub(super) struct Shared<S> {
 struct State<S> {
     queue: VecDeque<Job<S>>,
     census: Census,
+    /// A call that hangs is why a session was lost or not opened, last.
+    hangs: bool,
     closed: bool,
 }
 
@@ -50,7 +52,12 @@ impl<S: Send + 'static> Shared<S> {
     pub(super) fn new(sizes: &Sizes, open: Open<S>) -> Arc<Self> {
         let census = Census { wanted: sizes.workers, ..Census::default() };
         Arc::new(Self {
-            state: Mutex::new(State { queue: VecDeque::new(), census, closed: false }),
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                census,
+                hangs: false,
+                closed: false,
+            }),
             news: Condvar::new(),
             open,
             name: sizes.name,
@@ -100,9 +107,11 @@ impl<S: Send + 'static> Shared<S> {
         Ok(())
     }
 
-    /// Whether a job would be taken, were there room.
-    pub(super) fn admits(&self) -> bool {
-        self.has_hands(&self.state.lock())
+    /// Whether no job is taken because of calls that hang: too many of ours, or those that keep
+    /// every session from being opened, whosever they are.
+    pub(super) fn is_hung(&self) -> bool {
+        let state = self.state.lock();
+        state.census.stuck > self.stuck_max || (state.census.usable == 0 && state.hangs)
     }
 
     /// A session is there, and not so many calls are stuck that more would only join them.
@@ -124,6 +133,7 @@ impl<S: Send + 'static> Shared<S> {
     fn set_aside(&self) -> bool {
         let mut state = self.state.lock();
         let closed = state.closed;
+        state.hangs = true;
         let census = &mut state.census;
         census.usable = census.usable.saturating_sub(1);
         census.workers = census.workers.saturating_sub(1);
@@ -240,9 +250,10 @@ impl<S: Send + 'static> Shared<S> {
 
     fn lose(&self, reason: String) {
         tracing::warn!(pool = self.name, reason, "a session is discarded");
-        let census = &mut self.state.lock().census;
-        census.usable = census.usable.saturating_sub(1);
-        census.trouble = Some(reason);
+        let mut state = self.state.lock();
+        state.hangs = false;
+        state.census.usable = state.census.usable.saturating_sub(1);
+        state.census.trouble = Some(reason);
     }
 
     /// Opens a session, at ever longer intervals; `None` once the pool is closed.
@@ -261,7 +272,9 @@ impl<S: Send + 'static> Shared<S> {
                     *strikes = strikes.saturating_add(1);
                     let reason = chain(&error);
                     tracing::warn!(pool = shared.name, reason, "no session could be opened");
-                    shared.state.lock().census.trouble = Some(reason);
+                    let mut state = shared.state.lock();
+                    state.hangs = error.is_of_a_hang();
+                    state.census.trouble = Some(reason);
                 }
             }
         }

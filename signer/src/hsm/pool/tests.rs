@@ -16,6 +16,7 @@ struct Fake(usize);
 struct Factory {
     opened: Arc<AtomicUsize>,
     broken: Arc<AtomicBool>,
+    held: Arc<AtomicBool>,
     hanging: Arc<AtomicBool>,
 }
 
@@ -23,6 +24,9 @@ impl Factory {
     fn open(&self) -> Result<Fake, HsmError> {
         while self.hanging.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
+        }
+        if self.held.load(Ordering::SeqCst) {
+            return Err(HsmError::ModuleHeld { inside: 1 });
         }
         if self.broken.load(Ordering::SeqCst) {
             return Err(HsmError::Unavailable);
@@ -361,4 +365,36 @@ async fn a_job_sees_that_it_was_given_up_and_not_before() {
     release.send(()).unwrap();
     until(|| pool.census().late == 1).await;
     assert_eq!(told.iter().collect::<Vec<_>>(), [false, true]);
+}
+
+#[tokio::test]
+async fn a_pool_is_hung_by_its_own_stuck_calls_or_a_held_module_and_by_nothing_else() {
+    let (pool, factory) = start(&sizes(1, SHORT));
+    let (first, _begun, release_first) = hang();
+    assert_eq!(pool.run(first).await, Err(PoolFault::TimedOut));
+    until(|| pool.census().usable == 1).await;
+    assert!(!pool.is_hung(), "its thread was replaced");
+
+    // A call is stuck and no session is to be had, for another reason: the wrong PIN, say.
+    factory.broken.store(true, Ordering::SeqCst);
+    let lost = pool.run(|_| ((), After::Discard("gone".to_owned()))).await;
+    assert_eq!(lost, Ok(()));
+    let refused = HsmError::Unavailable.to_string();
+    until(|| pool.census().trouble.as_ref() == Some(&refused)).await;
+    assert!(pool.census().stuck == 1 && pool.census().usable == 0 && !pool.is_hung());
+
+    factory.held.store(true, Ordering::SeqCst);
+    until(|| pool.is_hung()).await;
+    factory.held.store(false, Ordering::SeqCst);
+    factory.broken.store(false, Ordering::SeqCst);
+    until(|| pool.census().usable == 1).await;
+    assert!(!pool.is_hung());
+
+    let (second, _begun, release_second) = hang();
+    assert_eq!(pool.run(second).await, Err(PoolFault::TimedOut));
+    assert!(pool.is_hung(), "more are stuck than are replaced");
+    release_first.send(()).unwrap();
+    release_second.send(()).unwrap();
+    until(|| pool.census().stuck == 0 && pool.census().usable == 1).await;
+    assert!(!pool.is_hung());
 }
