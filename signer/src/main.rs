@@ -24,8 +24,8 @@ use self::witness_verb::{WitnessFault, WitnessVerb};
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 ok; 64 usage; 65 journal; 69 token; 70 token hangs; 74 I/O; \
-    75 genesis waits for signatures; 78 configuration.
+    after_help = "Exit codes: 0 ok; 64 usage; 65 journal; 69 token; 70 token hangs; \
+    71 token cannot be reached; 74 I/O; 75 genesis waits for signatures; 78 configuration.
     Start with deploy/quickstart, which sets everything up."
 )]
 struct Arguments {
@@ -96,9 +96,6 @@ fn main() -> ExitCode {
         Err(failure) => {
             let chain = chain(&failure);
             tracing::error!("{chain}");
-            if matches!(failure, Failure::App(AppError::TokenHung)) {
-                process::end_within(LEFT_AFTER);
-            }
             ExitCode::from(failure.exit_code())
         }
     }
@@ -147,7 +144,8 @@ impl Failure {
                 AppError::Hsm(HsmError::Pin(_)) | AppError::Config(_) | AppError::Trust { .. } => {
                     78
                 }
-                AppError::Hsm(_) => 69,
+                AppError::Hsm(error) if error.needs_a_person() => 69,
+                AppError::Hsm(_) => 71,
                 AppError::TokenHung => 70,
                 AppError::Process(_)
                 | AppError::Listen { .. }
@@ -191,6 +189,8 @@ fn run(verb: Verb) -> Result<(), Failure> {
             let served = runtime.block_on(app::serve(&config));
             // Whatever still reads the journal for somebody is not waited for.
             runtime.shutdown_timeout(LEFT_AFTER);
+            // A thread may still be inside the token's module, however this ended.
+            process::end_within(LEFT_AFTER);
             Ok(served?)
         }
     }

@@ -152,7 +152,7 @@ fn a_missing_module_and_a_missing_token_end_the_start_and_are_named() {
     settings.hsm.token = "another-label".into();
     vault.installation.configure(&settings).unwrap();
     let (code, said) = fails_to_start(&vault);
-    assert_eq!(code, 69, "{said}");
+    assert_eq!(code, 71, "{said}");
     assert!(said.contains("another-label"), "{said}");
 
     let mut settings = vault.settings.clone();

@@ -130,6 +130,52 @@ impl HsmError {
 }
 
 impl HsmError {
+    /// Whether a start that ended so would end so again until somebody has done something, or would
+    /// cost an attempt of the PIN. All else, a token that is gone or hangs, may be over by itself.
+    pub fn needs_a_person(&self) -> bool {
+        match self {
+            Self::WrongPin
+            | Self::PinLocked
+            | Self::PinFinalTry
+            | Self::LoginRefused
+            | Self::Pin(_)
+            | Self::TokenExchanged { .. }
+            | Self::TokenAmbiguous { .. }
+            | Self::Module { .. }
+            | Self::SecondModule { .. }
+            | Self::Mechanism { .. }
+            | Self::KeyExists { .. }
+            | Self::Drifted { .. }
+            | Self::PointMissing { .. }
+            | Self::Point { .. } => true,
+            Self::Checkpoint(fault) => fault.is_of_the_key(),
+            Self::Initialise { .. }
+            | Self::Slots(_)
+            | Self::TokenMissing { .. }
+            | Self::Session(_)
+            | Self::OpeningTimedOut
+            | Self::TooManyStuck
+            | Self::Login(_)
+            | Self::LoginBusy
+            | Self::LoginLost
+            | Self::Sign { .. }
+            | Self::BadSignature { .. }
+            | Self::Panicked
+            | Self::Reloading
+            | Self::Reloaded
+            | Self::ModuleHeld { .. }
+            | Self::TimedOut
+            | Self::Unavailable
+            | Self::Thread(_)
+            | Self::Generate { .. }
+            | Self::Read(_)
+            | Self::Fence { .. }
+            | Self::Marker(_)
+            | Self::Destroy { .. }
+            | Self::SelfTest { .. } => false,
+        }
+    }
+
     /// Whether a session was not opened because of a call that does not come back, ours or another
     /// one's; the module itself if it hangs while it is loaded again.
     pub(super) fn is_of_a_hang(&self) -> bool {

@@ -300,6 +300,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn it_says_whether_a_fresh_process_would_send_a_refused_pin() {
+        in_own_process(
+            module_path!(),
+            "it_says_whether_a_fresh_process_would_send_a_refused_pin",
+            |tokens| {
+                tokens.make("vault");
+                let label = TokenSelector::Label("vault".to_owned());
+                let pin = PinSource::File(tokens.pin_file("000000"));
+                let token = Token::find(&HsmConfig::new(SOFTHSM.into(), label, pin)).unwrap();
+                assert!(!token.has_a_refused_pin());
+                assert!(matches!(token.open(Access::Sign), Err(HsmError::WrongPin)));
+                assert!(token.has_a_refused_pin());
+                tokens.pin_file(PIN);
+                assert!(!token.has_a_refused_pin(), "that one was not refused");
+            },
+        );
+    }
+
+    #[test]
     fn no_pin_is_sent_that_could_be_the_one_that_locks_the_token() {
         assert!(matches!(may_try(PinState::FinalTry), Err(HsmError::PinFinalTry)));
         assert!(matches!(may_try(PinState::Locked), Err(HsmError::PinLocked)));

@@ -107,5 +107,19 @@ async fn a_module_that_is_held_for_good_ends_the_process_with_a_code_of_its_own(
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_without_the_token_ends_with_a_code_after_which_it_is_started_again()
+-> Result<(), Failure> {
+    let vault = Vault::new(Through::Faults, &book().to_string())?;
+    // Gone, and not to be spoken to.
+    for line in ["TOKEN removed", "C_OpenSession error 0x30"] {
+        vault.token.faults()?.set(&[line])?;
+        let (ended, said) = tokio::task::block_in_place(|| vault.installation.serve_in_vain())?;
+        assert_eq!(ended.code(), Some(71), "{line}: {said}");
+    }
+    assert_eq!(vault.token.faults()?.calls("C_Login")?, 0, "a restart must cost no attempt");
+    Ok(())
+}
+
 /// Answers that were dropped.
 const LATE: &str = "portcullis_hsm_late_total";
