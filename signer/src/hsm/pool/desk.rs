@@ -44,7 +44,8 @@ struct State<S> {
 /// Why a thread stops using its session.
 enum End {
     Discard(String),
-    Superseded,
+    /// A call on it passed its deadline, and came back.
+    Late,
     Closed,
 }
 
@@ -174,11 +175,23 @@ impl<S: Send + 'static> Shared<S> {
 
     /// One thread's life.
     fn work(shared: &Arc<Self>, mut first: Option<S>) {
-        let mut strikes = 0;
-        while let Some(mut session) = first.take().or_else(|| Self::session(shared, &mut strikes)) {
+        let (mut strikes, mut lost) = (0, None);
+        while let Some(mut session) =
+            first.take().or_else(|| Self::session(shared, &mut strikes, &mut lost))
+        {
             match shared.serve(&mut session, &mut strikes) {
-                End::Discard(reason) => shared.lose(reason),
-                End::Superseded => return,
+                End::Discard(reason) => {
+                    shared.lose(reason);
+                    lost = Some(session);
+                }
+                End::Late => {
+                    // Closing may hang as well, and is counted as long as its call is.
+                    drop(session);
+                    if !shared.come_back() {
+                        return;
+                    }
+                    shared.lose(LATE.to_owned());
+                }
                 End::Closed => {
                     let census = &mut shared.state.lock().census;
                     census.usable = census.usable.saturating_sub(1);
@@ -199,8 +212,7 @@ impl<S: Send + 'static> Shared<S> {
                 .unwrap_or_else(|_| After::Discard(HsmError::Panicked.to_string()));
             if ticket.was_given_up() {
                 // The session was stuck once: it is not trusted again.
-                let stays = self.come_back();
-                return if stays { End::Discard(LATE.to_owned()) } else { End::Superseded };
+                return End::Late;
             }
             match after {
                 After::Keep => *strikes = 0,
@@ -256,13 +268,14 @@ impl<S: Send + 'static> Shared<S> {
         state.census.trouble = Some(reason);
     }
 
-    /// Opens a session, at ever longer intervals; `None` once the pool is closed.
-    fn session(shared: &Arc<Self>, strikes: &mut u32) -> Option<S> {
+    /// Opens a session in the place of a lost one, at ever longer intervals; `None` once the pool is
+    /// closed.
+    fn session(shared: &Arc<Self>, strikes: &mut u32, lost: &mut Option<S>) -> Option<S> {
         loop {
             if !shared.rest(back_off(*strikes)) {
                 return None;
             }
-            match Self::open_in_time(shared) {
+            match Self::open_in_time(shared, lost) {
                 Ok(session) => {
                     let census = &mut shared.state.lock().census;
                     census.usable = census.usable.saturating_add(1);

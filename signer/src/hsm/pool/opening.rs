@@ -1,4 +1,5 @@
-//! Opens a session on a thread of its own, because opening can hang like any other call.
+//! Opens a session on a thread of its own, because opening can hang like any other call, and so
+//! can the closing of the one before it.
 //!
 //! A thread that hangs here is counted and set aside like one that hangs in a job; the one that
 //! wanted the session tries again, or ends with the pool.
@@ -13,24 +14,28 @@ use super::ticket::{Given, Ticket};
 use crate::hsm::error::HsmError;
 
 impl<S: Send + 'static> Shared<S> {
-    /// A fresh session, within the deadline of a job. One that comes later is not used.
+    /// A fresh session, within the deadline of a job, once the lost one is closed: some tokens have
+    /// no place for both. One that comes later is not used.
     ///
     /// # Errors
     ///
     /// It could not be opened, or not in time; or as many calls are stuck as may be.
-    pub(super) fn open_in_time(shared: &Arc<Self>) -> Result<S, HsmError> {
+    pub(super) fn open_in_time(shared: &Arc<Self>, lost: &mut Option<S>) -> Result<S, HsmError> {
         if shared.is_too_stuck() {
             return Err(HsmError::TooManyStuck);
         }
         let ticket = Arc::new(Ticket::new(shared.deadline));
         let (done, opened) = mpsc::channel();
         let opener = {
-            let (shared, ticket) = (Arc::clone(shared), Arc::clone(&ticket));
+            let (shared, ticket, lost) = (Arc::clone(shared), Arc::clone(&ticket), lost.take());
             move || {
                 ticket.start();
                 // As in a job: foreign code must not leave a thread counted as stuck for ever.
-                let session = catch_unwind(AssertUnwindSafe(|| shared.open()))
-                    .unwrap_or(Err(HsmError::Panicked));
+                let session = catch_unwind(AssertUnwindSafe(|| {
+                    drop(lost);
+                    shared.open()
+                }))
+                .unwrap_or(Err(HsmError::Panicked));
                 if ticket.answer() {
                     // A pool that closed leaves its session to be dropped here.
                     drop(done.send(session));

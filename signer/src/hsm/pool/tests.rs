@@ -8,8 +8,16 @@ use std::time::Duration;
 
 use super::*;
 
-/// A session that only knows how many were opened before it.
-struct Fake(usize);
+/// A session that only knows how many were opened before it, and hangs while it is closed if told.
+struct Fake(usize, Option<Arc<AtomicBool>>);
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        while self.1.as_ref().is_some_and(|hanging| hanging.load(Ordering::SeqCst)) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
 
 /// Opens fakes, or refuses to.
 #[derive(Clone, Default)]
@@ -31,7 +39,7 @@ impl Factory {
         if self.broken.load(Ordering::SeqCst) {
             return Err(HsmError::Unavailable);
         }
-        Ok(Fake(self.opened.fetch_add(1, Ordering::SeqCst)))
+        Ok(Fake(self.opened.fetch_add(1, Ordering::SeqCst), None))
     }
 }
 
@@ -338,11 +346,11 @@ async fn a_pool_whose_opening_hangs_ends_all_the_same() {
 
 #[tokio::test]
 async fn an_opening_that_panics_is_tried_again() {
-    let (first, panicked) = (Fake(0), Arc::new(AtomicBool::new(false)));
+    let (first, panicked) = (Fake(0, None), Arc::new(AtomicBool::new(false)));
     let once = Arc::clone(&panicked);
     let open = move || {
         assert!(once.swap(true, Ordering::SeqCst), "foreign code");
-        Ok(Fake(1))
+        Ok(Fake(1, None))
     };
     let pool = Pool::start(&sizes(1, LONG), first, open).unwrap();
     assert_eq!(pool.run(|_| ((), After::Discard("gone".to_owned()))).await, Ok(()));
@@ -397,4 +405,36 @@ async fn a_pool_is_hung_by_its_own_stuck_calls_or_a_held_module_and_by_nothing_e
     release_second.send(()).unwrap();
     until(|| pool.census().stuck == 0 && pool.census().usable == 1).await;
     assert!(!pool.is_hung());
+}
+
+#[tokio::test]
+async fn a_session_whose_closing_hangs_is_counted_and_another_one_takes_its_place() {
+    let (pool, factory) = start(&sizes(1, SHORT));
+    let hanging = Arc::new(AtomicBool::new(true));
+    let closing = Arc::clone(&hanging);
+    let lose = move |fake: &mut Fake| {
+        fake.1 = Some(closing);
+        ((), After::Discard("gone".to_owned()))
+    };
+    assert_eq!(pool.run(lose).await, Ok(()));
+    until(|| pool.census().stuck == 1 && pool.census().usable == 1).await;
+    assert_eq!(pool.run(|_| ((), After::Keep)).await, Ok(()));
+
+    // One that comes back late is not closed uncounted either.
+    let (job, _begun, release) = hang();
+    let closing = Arc::clone(&hanging);
+    let late = move |fake: &mut Fake| {
+        fake.1 = Some(closing);
+        job(fake)
+    };
+    assert_eq!(pool.run(late).await, Err(PoolFault::TimedOut));
+    let opened = factory.opened.load(Ordering::SeqCst);
+    release.send(()).unwrap();
+    tokio::time::sleep(SHORT).await;
+    assert_eq!(pool.census().stuck, 2, "it is in its closing");
+
+    hanging.store(false, Ordering::SeqCst);
+    until(|| pool.census().stuck == 0 && pool.census().usable == 1).await;
+    assert_eq!(pool.census().late, 1);
+    assert!(factory.opened.load(Ordering::SeqCst) > opened, "a session that was stuck is trusted");
 }
