@@ -153,12 +153,10 @@ impl Token {
         let visit = self.module.enter()?;
         self.patient_login()?.has_hope(&self.pin)?;
         let slot = *self.slot.lock();
-        let session = match self.open_at(&visit, slot, access) {
-            Ok(session) => session,
+        let held = match self.open_at(&visit, slot, access) {
+            Ok(held) => held,
             Err(_) => self.open_at(&visit, self.find_again(&visit)?, access)?,
         };
-        let closes = quirks::sessions_may_close(&self.facts.manufacturer);
-        let held = Held::new(session, &self.module, &visit, closes);
         self.ensure_login(&visit, held.enter()?.session)?;
         self.works();
         Ok(held)
@@ -166,12 +164,15 @@ impl Token {
 
     /// A session on our token and no other. Asked before, so that none is opened elsewhere, and
     /// again after: a token that leaves takes its sessions with it, so this one is ours for good.
-    fn open_at(&self, visit: &Visit<'_>, slot: Slot, access: Access) -> Result<Session, HsmError> {
+    fn open_at(&self, visit: &Visit<'_>, slot: Slot, access: Access) -> Result<Held, HsmError> {
         let library = visit.library();
         self.is_ours(&library.get_token_info(slot).map_err(HsmError::Slots)?)?;
         let session = quirks::open(library, slot, access).map_err(HsmError::Session)?;
+        let closes = quirks::sessions_may_close(&self.facts.manufacturer);
+        // Held before the second look, which closes it if it fails: else the token would run out.
+        let held = Held::new(session, &self.module, visit, closes);
         self.is_ours(&library.get_token_info(slot).map_err(HsmError::Slots)?)?;
-        Ok(session)
+        Ok(held)
     }
 
     /// The PIN is for the token we started with: another in its place must never see it.
