@@ -32,7 +32,8 @@ use portcullis::journal::{Batch, Kept, Memory, Reader, Segments, Storage};
 use portcullis::keys::{KeyOrder, Keys};
 use portcullis::pin::PinSource;
 use portcullis::proofs::Proofs;
-use portcullis::sequencer::{self, CheckpointKeyStep, Sequencer};
+use portcullis::sequencer::{self, CheckpointKeyStep, Sequencer, Started};
+use portcullis::snapshot::{Claims, Folder, Pace, Shadow, seal};
 use portcullis::witness::{self, Cosigner, Follower, Holds, Mode, Remote, Server, WitnessConfig};
 use portcullis_policy::id::{BookHash, ChainId, Epoch, KeyId, PersonId, Sequence};
 use portcullis_policy::note::{Checkpoint, Note, Verifier, origin};
@@ -50,6 +51,7 @@ struct Vault {
     hsm: Arc<Hsm>,
     keys: Keys,
     reader: Reader,
+    started: Started,
 }
 
 /// A vault on a token of its own, without keys.
@@ -88,8 +90,9 @@ impl Vault {
         let mut memory = Memory::default();
         let _durable = memory.append_if_owner(Epoch(0), &batch).unwrap();
         let reader = memory.reader();
-        let sequencer =
-            sequencer::start(Box::new(memory), 0, &sequencer::Heard::default()).unwrap().sequencer;
+        let heard = sequencer::Heard::default();
+        let started = sequencer::start(Box::new(memory), 0, &heard).unwrap();
+        let sequencer = started.sequencer.clone();
 
         let pin = PinSource::File(tokens.pin_file(PIN));
         let token = TokenSelector::Label("vault".to_owned());
@@ -98,7 +101,7 @@ impl Vault {
         let hsm = Arc::new(hsm);
         let fencer = Arc::new(Fencer::new(sequencer.clone(), hsm.clone()));
         let keys = Keys::new(sequencer.clone(), hsm.clone(), fencer);
-        Self { sequencer, hsm, keys, reader }
+        Self { sequencer, hsm, keys, reader, started }
     }
 
     async fn make(&self, label: &str) -> KeyId {
@@ -436,6 +439,39 @@ fn an_ed25519_key_signs_checkpoints_and_is_no_stranger() {
 #[test]
 fn a_p256_key_signs_checkpoints_and_is_no_stranger() {
     signs_checkpoints("a_p256_key_signs_checkpoints_and_is_no_stranger", CheckpointKind::P256);
+}
+
+fn signs_snapshots(test: &str, kind: CheckpointKind) {
+    opened(test, async |vault| {
+        let made = make_checkpoint_key(vault, kind).await;
+        let folder = tempfile::tempdir().unwrap();
+        let place = (folder.path(), seal(vault.hsm.clone()));
+        let soon = Duration::from_millis(5);
+        let pace = Pace { every: 2, step: 1, look: soon, again_after: soon };
+        let shadow = Shadow::of(&vault.started, &vault.reader, place, Claims::default());
+        let (progress, _) = shadow.paced(pace).spawn().unwrap();
+        while progress.snapshot() == Sequence(0) {
+            assert_eq!(progress.troubles(), Vec::<String>::new());
+            tokio::time::sleep(soon).await;
+        }
+        let files = Folder::of(folder.path());
+        let upto = files.list().unwrap()[0];
+        let snapshot = files.read(upto).unwrap().unwrap();
+        let [id, hash] = [vault.sequencer.view().vault.0, snapshot.hash].map(hex::encode);
+        let said = format!("portcullis snapshot v1\n{id}\n{upto}\n{hash}\n");
+        assert!(made.key.verifies(said.as_bytes(), &snapshot.signature));
+        assert!(Checkpoint::parse(&said).is_err());
+    });
+}
+
+#[test]
+fn an_ed25519_key_signs_snapshots() {
+    signs_snapshots("an_ed25519_key_signs_snapshots", CheckpointKind::Ed25519);
+}
+
+#[test]
+fn a_p256_key_signs_snapshots() {
+    signs_snapshots("a_p256_key_signs_snapshots", CheckpointKind::P256);
 }
 
 #[test]
