@@ -114,8 +114,12 @@ fn not_begun(error: &HsmError) -> bool {
     matches!(error, HsmError::Session(_) | HsmError::LoginLost | HsmError::Reloaded)
 }
 
-/// What is no fault of the session: the token refused, or the key is not as it should be.
+/// What is no fault of the session: the token refused, the key is not as it should be, or the door
+/// was shut and the session not asked.
 fn keeps_the_session(error: &HsmError) -> bool {
+    if matches!(error, HsmError::Reloading) {
+        return true;
+    }
     let of_the_key = if let HsmError::Checkpoint(fault) = error {
         fault.is_of_the_key()
     } else {

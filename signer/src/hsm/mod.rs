@@ -260,6 +260,7 @@ impl Hsm {
         let mut troubles = sick("signing", &self.signing.census());
         troubles.extend(sick("key-keeping", &self.keeping.census()));
         troubles.extend(sick("fencing", &self.fencing.census()));
+        troubles.extend(self.token.is_reloading().then(|| HsmError::Reloading.to_string()));
         let label = &self.token.facts().label;
         troubles.into_iter().map(|trouble| format!("token {label:?}: {trouble}")).collect()
     }

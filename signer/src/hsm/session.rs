@@ -112,7 +112,13 @@ impl Miss {
 
 impl From<HsmError> for Miss {
     fn from(error: HsmError) -> Self {
-        Self { verdict: error.verdict(), told: CallFault::discard(&error) }
+        // Whoever finds the door shut has not asked its session, which may be good after it.
+        let told = if matches!(error, HsmError::Reloading) {
+            CallFault::keep(SignFault::Unavailable)
+        } else {
+            CallFault::discard(&error)
+        };
+        Self { verdict: error.verdict(), told }
     }
 }
 
