@@ -105,14 +105,25 @@ impl Module {
     /// # Errors
     ///
     /// Somebody did not come out in time, somebody else does the same, or the module refuses: then
-    /// it is not initialised, and every call says so.
+    /// it is not initialised, and every call says so, or it is still what it was.
     pub(super) fn reload(&self, patience: Duration) -> Result<(), HsmError> {
         self.shut_when_empty(patience)?;
-        let outcome = self.finalize_and_initialize();
+        // Most often that it is not initialised, which is why we are here.
+        let finalized = self
+            .library
+            .clone()
+            .finalize()
+            .inspect_err(|error| tracing::warn!(%error, "the module was not finalised"));
+        let begun = begun_anew(finalized, self.start());
         let mut door = self.door.lock();
-        door.loading = door.loading.saturating_add(1);
         door.shut = false;
-        outcome
+        match begun {
+            Begun::Anew(outcome) => {
+                door.loading = door.loading.saturating_add(1);
+                outcome.map_err(|source| self.not_initialised(source))
+            }
+            Begun::Not(refusal) => Err(self.not_initialised(refusal)),
+        }
     }
 
     /// How often it was loaded again, or tried to.
@@ -139,20 +150,43 @@ impl Module {
         Ok(())
     }
 
-    fn finalize_and_initialize(&self) -> Result<(), HsmError> {
-        if let Err(error) = self.library.clone().finalize() {
-            // Most often that it is not initialised, which is why we are here.
-            tracing::warn!(%error, "the module was not finalised");
+    fn initialize(&self) -> Result<(), HsmError> {
+        match self.start() {
+            Ok(()) => Ok(()),
+            Err(error) if is_initialised_already(&error) => Ok(()),
+            Err(source) => Err(self.not_initialised(source)),
         }
-        self.initialize()
     }
 
-    fn initialize(&self) -> Result<(), HsmError> {
-        match self.library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
-            Err(source) => Err(HsmError::Initialise { path: self.path.clone(), source }),
-        }
+    fn start(&self) -> Result<(), Error> {
+        self.library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
     }
+
+    fn not_initialised(&self, source: Error) -> HsmError {
+        HsmError::Initialise { path: self.path.clone(), source }
+    }
+}
+
+/// What finalising and initialising came to.
+#[derive(Debug)]
+enum Begun {
+    /// What was opened before is gone, and the module is initialised, or is not.
+    Anew(Result<(), Error>),
+    /// It would not be finalised, for this reason, and is what it was, with all its sessions: those
+    /// that count as lost would never be closed, and a token has few.
+    Not(Error),
+}
+
+fn begun_anew(finalized: Result<(), Error>, initialized: Result<(), Error>) -> Begun {
+    match (finalized, initialized) {
+        (Err(refusal), Err(error)) if is_initialised_already(&error) => Begun::Not(refusal),
+        (Ok(()), Err(error)) if is_initialised_already(&error) => Begun::Anew(Ok(())),
+        (_, initialized) => Begun::Anew(initialized),
+    }
+}
+
+fn is_initialised_already(error: &Error) -> bool {
+    matches!(error, Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _))
 }
 
 impl Visit<'_> {
@@ -260,7 +294,13 @@ impl Drop for Held {
 
 #[cfg(test)]
 mod tests {
+    use cryptoki::context::Function;
+    use portcullis_policy::id::KeyId;
+
     use super::super::config::{HsmConfig, TokenSelector};
+    use super::super::error::SignFault;
+    use super::super::pool::After;
+    use super::super::session::SigningSession;
     use super::super::testing::{PIN, SOFTHSM, in_own_process};
     use super::super::token::{Access, Token};
     use super::*;
@@ -293,6 +333,50 @@ mod tests {
                 held.closes = true;
                 drop(held);
                 assert!(fresh.enter().unwrap().session.get_session_info().is_ok());
+            },
+        );
+    }
+
+    #[test]
+    fn sessions_are_from_before_only_if_the_module_has_ended_in_between() {
+        let fails = |code, function| Err(Error::Pkcs11(code, function));
+        let refused = || fails(RvError::FunctionFailed, Function::Finalize);
+        let already = || fails(RvError::CryptokiAlreadyInitialized, Function::Initialize);
+        let broken = || fails(RvError::GeneralError, Function::Initialize);
+        let untouched = begun_anew(refused(), already());
+        let Begun::Not(Error::Pkcs11(RvError::FunctionFailed, _)) = untouched else {
+            panic!("{untouched:?}")
+        };
+        for (finalized, initialized, well) in [
+            (Ok(()), Ok(()), true),
+            (Ok(()), already(), true),
+            (refused(), Ok(()), true),
+            (Ok(()), broken(), false),
+            (refused(), broken(), false),
+        ] {
+            let begun = begun_anew(finalized, initialized);
+            let Begun::Anew(outcome) = begun else { panic!("{begun:?}") };
+            assert_eq!(outcome.is_ok(), well, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_outlives_the_time_in_which_the_module_is_loaded_again() {
+        in_own_process(
+            module_path!(),
+            "a_session_outlives_the_time_in_which_the_module_is_loaded_again",
+            |tokens| {
+                tokens.make("vault");
+                let label = TokenSelector::Label("vault".to_owned());
+                let pin = PinSource::File(tokens.pin_file(PIN));
+                let token = Token::find(&HsmConfig::new(SOFTHSM.into(), label, pin)).unwrap();
+                let mut session = SigningSession::open(token).unwrap();
+                let module = load(SOFTHSM.as_ref()).unwrap();
+                module.door.lock().shut = true;
+                let turn = Turn::fake(false);
+                let turned_away = session.self_test(&KeyId::from_bytes([7; 16]), &turn);
+                let told = turned_away.err().unwrap();
+                assert_eq!((told.fault, told.after), (SignFault::Unavailable, After::Keep));
             },
         );
     }
