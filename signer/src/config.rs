@@ -202,6 +202,12 @@ pub enum ConfigError {
          characters"
     )]
     Backups,
+    /// A time in which no token answers, or for which nobody waits.
+    #[error(
+        "[hsm] call_timeout_ms is 100 to 600000 (ten minutes), and hung_exit_ms 1000 to 3600000 \
+         (an hour); left out, they are 5000 and 20000"
+    )]
+    TokenTimes,
     /// The PIN's source is not named, or named twice.
     #[error("[hsm] must name the PIN's source in exactly one way: pin_file or pin_credential")]
     Pin,
@@ -305,13 +311,31 @@ impl Config {
         };
         let mut config = HsmConfig::new(module, selector, pin);
         config.sessions = self.hsm.sessions.unwrap_or(config.sessions);
-        let deadline = self.hsm.call_timeout_ms.map(Duration::from_millis);
-        config.deadline = deadline.unwrap_or(config.deadline);
-        let hung_max = self.hsm.hung_exit_ms.map(Duration::from_millis);
-        config.hung_max = hung_max.unwrap_or(config.hung_max);
+        let Hsm { call_timeout_ms, hung_exit_ms, .. } = self.hsm;
+        config.deadline = bounded(call_timeout_ms, CALL_TIMEOUT, config.deadline)?;
+        config.hung_max = bounded(hung_exit_ms, HUNG_EXIT, config.hung_max)?;
         Ok(config)
     }
 }
+
+/// A time of the token's, or what it is if nobody says.
+fn bounded(
+    given: Option<u64>,
+    (least, most): (u64, u64),
+    absent: Duration,
+) -> Result<Duration, ConfigError> {
+    match given {
+        None => Ok(absent),
+        Some(given) if (least..=most).contains(&given) => Ok(Duration::from_millis(given)),
+        Some(_) => Err(ConfigError::TokenTimes),
+    }
+}
+
+/// With less, a token that is well counts as stuck; with more, callers have long gone.
+const CALL_TIMEOUT: (u64, u64) = (100, 600_000);
+
+/// Looked at once a second; after an hour somebody has restarted it by hand.
+const HUNG_EXIT: (u64, u64) = (1_000, 3_600_000);
 
 impl Listener {
     /// Certificates and keys.
@@ -332,6 +356,34 @@ mod tests {
     fn mode(words: &str) -> Result<Mode, ConfigError> {
         let text = format!("url = \"http://w\"\nkey = \"k\"\n{words}");
         toml::from_str::<Witness>(&text).unwrap().mode()
+    }
+
+    #[test]
+    fn times_in_which_no_token_answers_or_for_which_nobody_waits_are_refused() {
+        let absent = Duration::from_secs(7);
+        for (given, bounds) in [(99, CALL_TIMEOUT), (600_001, CALL_TIMEOUT), (999, HUNG_EXIT)] {
+            let refused = bounded(Some(given), bounds, absent);
+            assert!(matches!(refused, Err(ConfigError::TokenTimes)), "{given}");
+        }
+        assert_eq!(bounded(Some(100), CALL_TIMEOUT, absent).unwrap().as_millis(), 100);
+        assert_eq!(bounded(None, CALL_TIMEOUT, absent).unwrap(), absent);
+        let hsm = |words: &str| {
+            let listener = "listen = \"127.0.0.1:0\"\ncertificate = \"c\"\nprivate_key = \"k\"\n\
+                            client_ca = \"a\"\n";
+            let text = format!(
+                "data = \"d\"\n[hsm]\nmodule = \"m\"\ntoken = \"t\"\npin_file = \"p\"\n{words}\n\
+                 [data_plane]\n{listener}[control_plane]\n{listener}\
+                 [loopback]\nlisten = \"127.0.0.1:0\"\n"
+            );
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("signer.toml");
+            std::fs::write(&path, text).unwrap();
+            Config::read(&path).map(drop)
+        };
+        assert!(hsm("").is_ok(), "{:?}", hsm(""));
+        for zero in ["call_timeout_ms = 0", "hung_exit_ms = 0"] {
+            assert!(matches!(hsm(zero), Err(ConfigError::TokenTimes)), "{zero}");
+        }
     }
 
     #[test]
