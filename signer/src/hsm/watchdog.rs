@@ -1,6 +1,6 @@
-//! Tells when calls that do not come out of the module have kept somebody from the token for so long
-//! that only a fresh process helps: a thread inside foreign code cannot be stopped, and the module
-//! cannot be loaded again around it.
+//! Tells when calls that do not come out of the module have kept somebody from the token for so
+//! long that only a fresh process helps: a thread inside foreign code cannot be stopped, and the
+//! module cannot be loaded again around it.
 
 use std::time::Duration;
 

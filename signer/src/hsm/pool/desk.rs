@@ -268,8 +268,8 @@ impl<S: Send + 'static> Shared<S> {
         state.census.trouble = Some(reason);
     }
 
-    /// Opens a session in the place of a lost one, at ever longer intervals; `None` once the pool is
-    /// closed.
+    /// Opens a session in the place of a lost one, at ever longer intervals; `None` once the pool
+    /// is closed.
     fn session(shared: &Arc<Self>, strikes: &mut u32, lost: &mut Option<S>) -> Option<S> {
         loop {
             if !shared.rest(back_off(*strikes)) {
