@@ -156,7 +156,8 @@ impl Attestor {
             let grown = async {
                 match (troubled, is_fenced) {
                     (true, _) => {
-                        tokio::time::sleep(AGAIN_AFTER).await;
+                        let pause = if is_fenced { FENCED_AGAIN_AFTER } else { AGAIN_AFTER };
+                        tokio::time::sleep(pause).await;
                         return Ok(());
                     }
                     (false, false) => tokio::time::sleep(ABOUT_EVERY).await,
@@ -188,14 +189,13 @@ impl Attestor {
         let root = self.sequencer.durable_root();
         let checkpoint = root.checkpoint();
         if self.newest.borrow().as_ref().is_some_and(|newest| newest.checkpoint == checkpoint) {
+            self.cover.unsigned(false);
             return Ok(());
         }
         let note = match self.token.sign_checkpoint(root, key).await {
             Ok(note) => note,
             Err(error) => {
-                let why = causes(&error);
-                tracing::warn!(%why, "no checkpoint was signed");
-                *self.trouble.lock() = Some(format!("no checkpoint is signed: {why}"));
+                self.troubled(format!("no checkpoint is signed: {}", causes(&error)));
                 return Ok(());
             }
         };
@@ -208,14 +208,25 @@ impl Attestor {
         match tokio::task::block_in_place(|| places.write(&attested.note.to_string())) {
             // No fault of the disk: stops are taken all the same, and it is tried again.
             Err(error @ (StorageError::NoSpace | StorageError::TooLarge { .. })) => {
-                *self.trouble.lock() = Some(format!("no checkpoint can be kept: {error}"));
+                self.troubled(format!("no checkpoint can be kept: {error}"));
                 return Ok(());
             }
             written => written?,
         }
         *self.trouble.lock() = None;
+        self.cover.unsigned(false);
         self.newest.send_replace(Some(Arc::new(attested)));
         Ok(())
+    }
+
+    /// What is recorded now waits for a checkpoint that is not there. Asked often, it says so once.
+    fn troubled(&self, line: String) {
+        self.cover.unsigned(true);
+        let mut trouble = self.trouble.lock();
+        if trouble.as_ref() != Some(&line) {
+            tracing::warn!("{line}");
+        }
+        *trouble = Some(line);
     }
 
     /// The newest one that was kept since the start; `None`: there is none yet.
@@ -270,6 +281,9 @@ const ABOUT_EVERY: Duration = Duration::from_secs(1);
 
 /// After the token would not.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// The same where nothing is signed meanwhile.
+const FENCED_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// However often something changes.
 const AT_MOST_EVERY: Duration = Duration::from_millis(20);

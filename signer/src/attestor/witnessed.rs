@@ -14,6 +14,13 @@ impl Attestor {
     /// Hands what is kept to the witness: each time there is something new, and from time to time.
     pub(super) async fn be_witnessed(&self) -> StorageError {
         let Some(follower) = &self.follower else { return pending().await };
+        tokio::select! {
+            error = self.hand_over_each(follower) => error,
+            never = follower.watch_growth() => match never {},
+        }
+    }
+
+    async fn hand_over_each(&self, follower: &Follower) -> StorageError {
         let mut kept = self.newest.subscribe();
         loop {
             let newest = kept.borrow_and_update().clone();

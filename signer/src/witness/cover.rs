@@ -6,11 +6,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use portcullis_policy::id::Sequence;
 use portcullis_policy::time::{Millis, Span};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::growth::Growth;
 use crate::clock::{self, Deadline};
 use crate::sequencer::Recorded;
 
@@ -34,9 +36,15 @@ pub enum Unwitnessed {
     /// In lag.
     #[error("the witness's newest cosignature is older than {0}")]
     Old(Span),
+    /// A cosignature that is young covers nothing that came after its checkpoint.
+    #[error("records that are older than {0} are in no checkpoint that the witness cosigned")]
+    Uncovered(Span),
     /// In fence: what is signed now could not be released.
     #[error("the witness did not cosign when it was asked last")]
     Away,
+    /// In fence: there is nothing that the witness could cosign.
+    #[error("no checkpoint of the newest records could be signed and kept")]
+    Unsigned,
     /// It need not be true, but somebody has to look.
     #[error("the witness says that it knows of another journal than this one")]
     Contradicted,
@@ -49,7 +57,8 @@ impl Unwitnessed {
     /// The stable code, as in `ErrorInfo.reason`.
     pub fn code(self) -> &'static str {
         match self {
-            Self::NotYet | Self::Old(_) | Self::Away => "WITNESS_LAG",
+            Self::NotYet | Self::Old(_) | Self::Uncovered(_) => "WITNESS_LAG",
+            Self::Away | Self::Unsigned => "WITNESS_LAG",
             Self::Contradicted => "WITNESS_CONTRADICTS",
             Self::Late => "WITNESS_LATE",
         }
@@ -58,7 +67,8 @@ impl Unwitnessed {
     /// Whether it may end by itself at any moment.
     pub fn may_pass(self) -> bool {
         match self {
-            Self::NotYet | Self::Old(_) | Self::Away | Self::Late => true,
+            Self::NotYet | Self::Old(_) | Self::Uncovered(_) => true,
+            Self::Away | Self::Unsigned | Self::Late => true,
             Self::Contradicted => false,
         }
     }
@@ -82,6 +92,7 @@ impl Covered {
 pub struct Cover {
     mode: Mode,
     heard: watch::Sender<Heard>,
+    growth: Mutex<Growth>,
     refused: AtomicU64,
 }
 
@@ -90,6 +101,17 @@ pub struct Cover {
 struct Heard {
     newest: Option<Newest>,
     last: Last,
+    /// Whether the token would not sign the newest checkpoint, or the disk not keep it.
+    unsigned: bool,
+}
+
+/// When it is looked at.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// On the boot clock.
+    now: Millis,
+    /// For how long the first record waits that is covered by no cosignature.
+    waits: Span,
 }
 
 /// The newest cosignature.
@@ -112,7 +134,7 @@ enum Last {
 
 impl Heard {
     /// Whether anything may be signed now.
-    fn admits(self, mode: Mode, now: Millis) -> Result<(), Unwitnessed> {
+    fn admits(self, mode: Mode, at: Moment) -> Result<(), Unwitnessed> {
         if mode == Mode::Off {
             return Ok(());
         }
@@ -121,14 +143,17 @@ impl Heard {
         }
         let newest = self.newest.ok_or(Unwitnessed::NotYet)?;
         match mode {
-            Mode::Lag(max) if newest.age(now) > max => Err(Unwitnessed::Old(max)),
+            Mode::Lag(max) if newest.age(at.now) > max => Err(Unwitnessed::Old(max)),
+            Mode::Lag(max) if at.waits > max => Err(Unwitnessed::Uncovered(max)),
             Mode::Fence if self.last == Last::Away => Err(Unwitnessed::Away),
+            Mode::Fence if self.unsigned => Err(Unwitnessed::Unsigned),
+            Mode::Fence if at.waits > FENCED_MAX => Err(Unwitnessed::Uncovered(FENCED_MAX)),
             Mode::Off | Mode::Lag(_) | Mode::Fence => Ok(()),
         }
     }
 
     /// Whether what is recorded there may be released now; `None`: not yet.
-    fn releases(self, mode: Mode, at: Sequence, now: Millis) -> Option<Result<(), Unwitnessed>> {
+    fn releases(self, mode: Mode, at: Sequence, now: Moment) -> Option<Result<(), Unwitnessed>> {
         let is_covered = self.newest.is_some_and(|newest| newest.size >= at.0);
         match mode {
             Mode::Off | Mode::Lag(_) => Some(self.admits(mode, now)),
@@ -148,7 +173,8 @@ impl Newest {
 impl Cover {
     /// With nothing heard yet.
     pub fn new(mode: Mode) -> Self {
-        Self { mode, heard: watch::Sender::default(), refused: AtomicU64::new(0) }
+        let (heard, growth) = (watch::Sender::default(), Mutex::default());
+        Self { mode, heard, growth, refused: AtomicU64::new(0) }
     }
 
     /// What signatures wait for.
@@ -171,7 +197,17 @@ impl Cover {
     ///
     /// [`Unwitnessed`].
     pub fn ready(&self) -> Result<(), Unwitnessed> {
-        self.heard.borrow().admits(self.mode, clock::boot())
+        self.heard.borrow().admits(self.mode, self.moment())
+    }
+
+    fn moment(&self) -> Moment {
+        let now = clock::boot();
+        Moment { now, waits: self.waits(now) }
+    }
+
+    /// For how long the first record waits that is covered by no cosignature.
+    pub(super) fn waits(&self, now: Millis) -> Span {
+        self.growth.lock().waits(now)
     }
 
     fn count(&self) {
@@ -196,6 +232,7 @@ impl Cover {
         deadline: Option<Deadline>,
     ) -> Result<Covered, Unwitnessed> {
         let at = recorded.sequence();
+        self.grown(at.0);
         let waited = timeout(patience(deadline), self.released(at)).await;
         waited.unwrap_or(Err(Unwitnessed::Late)).inspect_err(|_| self.count())?;
         Ok(Covered(recorded))
@@ -205,7 +242,7 @@ impl Cover {
         let mut heard = self.heard.subscribe();
         loop {
             let now = *heard.borrow_and_update();
-            if let Some(said) = now.releases(self.mode, at, clock::boot()) {
+            if let Some(said) = now.releases(self.mode, at, self.moment()) {
                 return said;
             }
             heard.changed().await.map_err(|_| Unwitnessed::Late)?;
@@ -214,7 +251,21 @@ impl Cover {
 
     /// It cosigned so many records when it was asked at this time.
     pub(super) fn cosigned(&self, size: u64, asked: Millis) {
-        self.heard.send_replace(Heard { newest: Some(Newest { size, asked }), last: Last::Good });
+        self.growth.lock().cosigned(size);
+        self.heard.send_modify(|heard| {
+            (heard.newest, heard.last) = (Some(Newest { size, asked }), Last::Good);
+        });
+    }
+
+    /// So many records are durable.
+    pub(super) fn grown(&self, head: u64) {
+        self.growth.lock().grown(head, clock::boot());
+    }
+
+    /// Whether the newest checkpoint could not be signed and kept: nothing else can be cosigned.
+    pub fn unsigned(&self, unsigned: bool) {
+        self.heard
+            .send_if_modified(|heard| std::mem::replace(&mut heard.unsigned, unsigned) != unsigned);
     }
 
     /// It cosigned what it cosigned before, and perhaps not now.
@@ -250,6 +301,9 @@ fn patience(deadline: Option<Deadline>) -> Duration {
 /// However long a caller waits: it holds a place.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// In fence: twice as long as a witness may take to answer, so that a slow one is waited for.
+const FENCED_MAX: Span = Span(10_000);
+
 /// For the way back.
 const MARGIN_MAX: Duration = Duration::from_millis(500);
 
@@ -261,7 +315,12 @@ mod tests {
     const LAG: Mode = Mode::Lag(Span(30_000));
 
     fn heard(size: u64, age: u64, last: Last) -> Heard {
-        Heard { newest: Some(Newest { size, asked: Millis(NOW.0.saturating_sub(age)) }), last }
+        let asked = Millis(NOW.0.saturating_sub(age));
+        Heard { newest: Some(Newest { size, asked }), last, unsigned: false }
+    }
+
+    fn waits(waits: u64) -> Moment {
+        Moment { now: NOW, waits: Span(waits) }
     }
 
     #[test]
@@ -283,7 +342,42 @@ mod tests {
             (Mode::Fence, heard(5, 0, Last::Away), Err(Unwitnessed::Away)),
             (Mode::Fence, heard(5, 0, Last::Contradicted), contradicted),
         ] {
-            assert_eq!(heard.admits(mode, NOW), said, "{mode:?} {heard:?}");
+            assert_eq!(heard.admits(mode, waits(0)), said, "{mode:?} {heard:?}");
+        }
+    }
+
+    #[test]
+    fn a_young_cosignature_admits_nothing_while_records_wait_too_long_for_one() {
+        let good = heard(5, 0, Last::Good);
+        let uncovered = |max| Err(Unwitnessed::Uncovered(Span(max)));
+        for (mode, waited, said) in [
+            (Mode::Off, 90_000, Ok(())),
+            (LAG, 30_000, Ok(())),
+            (LAG, 30_001, uncovered(30_000)),
+            (Mode::Fence, 10_000, Ok(())),
+            (Mode::Fence, 10_001, uncovered(10_000)),
+        ] {
+            assert_eq!(good.admits(mode, waits(waited)), said, "{mode:?} {waited}");
+        }
+        // In lag, what is recorded is not released either.
+        let released = good.releases(LAG, Sequence(6), waits(30_001));
+        assert_eq!(released, Some(uncovered(30_000)));
+    }
+
+    #[test]
+    fn in_fence_nothing_is_admitted_that_no_checkpoint_can_cover() {
+        for (mode, said) in
+            [(Mode::Off, Ok(())), (LAG, Ok(())), (Mode::Fence, Err(Unwitnessed::Unsigned))]
+        {
+            let cover = Cover::new(mode);
+            cover.cosigned(5, clock::boot());
+            cover.unsigned(true);
+            // It cosigns the old one again, which covers nothing new.
+            cover.cosigned(5, clock::boot());
+            cover.answered();
+            assert_eq!(cover.ready(), said, "{mode:?}");
+            cover.unsigned(false);
+            assert_eq!(cover.ready(), Ok(()), "{mode:?}");
         }
     }
 
@@ -303,7 +397,7 @@ mod tests {
             (Mode::Fence, heard(7, 0, Last::Good), Some(Ok(()))),
             (Mode::Fence, heard(5, 0, Last::Contradicted), Some(Err(Unwitnessed::Contradicted))),
         ] {
-            assert_eq!(heard.releases(mode, at, NOW), said, "{mode:?} {heard:?}");
+            assert_eq!(heard.releases(mode, at, waits(0)), said, "{mode:?} {heard:?}");
         }
     }
 

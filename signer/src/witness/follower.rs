@@ -5,6 +5,8 @@
 //! [`Cover`] says.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,6 +130,18 @@ impl Follower {
         self
     }
 
+    /// Tells the cover how far the journal is, for as long as it is let.
+    pub async fn watch_growth(&self) -> Infallible {
+        let mut head = self.sequencer.head();
+        loop {
+            self.cover.grown(head.borrow_and_update().sequence.0);
+            if head.changed().await.is_err() {
+                // The sequencer is gone, and the process about to be.
+                return pending().await;
+            }
+        }
+    }
+
     /// Asks for a cosignature, up to three times: the first answer may be how far the witness is.
     pub async fn cosigned(&self, newest: &Attested) -> Turn {
         for _ in 0..ROUNDS_MAX {
@@ -187,7 +201,7 @@ impl Follower {
             return Some(self.contradicted(newest, doubt).await);
         }
         // Of this very journal, and more than the checkpoint in hand.
-        (told > size).then_some(Turn::Nothing)
+        (told > size).then(|| self.without(format!("it cosigned {told} records, not {size}")))
     }
 
     /// A cosignature is never taken back. A witness that says so was put back itself, and may have
@@ -260,7 +274,7 @@ impl Follower {
             }
             Weighed::Ahead(size) => {
                 self.remember(size);
-                Turn::Nothing
+                self.without(format!("it cosigned {size} records, and has not the one in hand"))
             }
             Weighed::Ours => self.doubt(&doubt, "what it shows is of this journal"),
             Weighed::Unproved(why) => self.doubt(&doubt, &why),

@@ -13,6 +13,7 @@ mod evidence;
 mod exhibits;
 mod folder;
 mod follower;
+mod growth;
 mod holds;
 mod http;
 mod init;

@@ -14,6 +14,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::journal::{Batch, Memory, Storage as _};
 use crate::sequencer::{CheckpointKeyStep, Heard, start};
+use crate::witness::cover::Unwitnessed;
 use crate::witness::{Cosigner, Server, WitnessConfig, init};
 
 fn genesis() -> Vec<u8> {
@@ -271,6 +272,53 @@ async fn a_witness_that_is_gone_hangs_or_is_another_one_stops_nothing() {
         assert!(follower.troubles()[0].contains(why));
     }
     assert_eq!(signer.stops(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_cosigned_again_covers_nothing_that_came_after_it() {
+    let (folder, signer) = (tempfile::tempdir().unwrap(), Signer::on(&genesis()).await);
+    let (url, key) = witness(folder.path(), &signer).await;
+    let follower = Arc::new(signer.follower(&url, &key));
+    let watching = follower.clone();
+    let watched = tokio::spawn(async move { watching.watch_growth().await });
+    let old = signer.attested();
+    assert!(is_cosigned(&follower.cosigned(&old).await));
+    signer.grow(1).await;
+    let waits = || follower.cover().waits(clock::boot()).0;
+    let is_noticed = async {
+        while waits() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_noticed).await.unwrap();
+    assert!(is_cosigned(&follower.cosigned(&old).await));
+    assert!(waits() > 0);
+    assert!(is_cosigned(&follower.cosigned(&signer.attested()).await));
+    assert_eq!(waits(), 0);
+    watched.abort();
+}
+
+#[tokio::test]
+async fn in_fence_nothing_is_admitted_when_the_witness_is_ahead_of_the_checkpoint_in_hand() {
+    let (folder, signer) = (tempfile::tempdir().unwrap(), Signer::on(&genesis()).await);
+    let (url, key) = witness(folder.path(), &signer).await;
+    let old = signer.attested();
+    signer.grow(2).await;
+    let newer = signer.attested();
+    let ahead = newer.note.to_string();
+    for answer in [
+        (409, SIZE, format!("{}\n", newer.checkpoint.size)),
+        // It says no to what it has, and shows what is newer.
+        (409, SIZE, format!("{}\n", old.checkpoint.size)),
+    ] {
+        let follower = signer.follower(&url, &key);
+        assert!(is_cosigned(&follower.cosigned(&old).await));
+        assert_eq!(follower.cover().ready(), Ok(()));
+        let url = impostor(answer, Some(ahead.clone())).await;
+        let follower = Follower { remote: Remote::new(&url, &key).unwrap(), ..follower };
+        assert!(matches!(follower.cosigned(&old).await, Turn::Nothing));
+        assert_eq!(follower.cover().ready(), Err(Unwitnessed::Away));
+    }
 }
 
 /// Whoever answers in the witness's place.
