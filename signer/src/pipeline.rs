@@ -82,7 +82,7 @@ impl Pipeline {
         let recorded = self.sequencer.record(signed).await?;
         let request = recorded.request();
         self.recent.keep(request.asker().key, request.digest(), recorded.signature());
-        let covered = self.cover.covered(recorded, deadline).await?;
+        let covered = self.cover.covered(recorded, deadline, || self.sequencer.view()).await?;
         Ok(Answered::Signed(Box::new(covered)))
     }
 

@@ -690,6 +690,11 @@ impl State {
         agreed || self.narrowed > asked.seen || now.sure > asked.at.sure.plus(FADING)
     }
 
+    /// The last record that may forbid what was allowed before it.
+    pub fn narrowed(&self) -> Sequence {
+        self.narrowed
+    }
+
     /// The last record folded.
     pub fn head(&self) -> Sequence {
         self.head

@@ -17,11 +17,12 @@ use portcullis_policy::time::Span;
 use super::command::Command;
 use super::people::NewProposal;
 use super::{Charged, Heard, Recorded, Reserved, Sequencer, Signed, prepare, start};
-use crate::clock::{Clock, Deadline};
+use crate::clock::{self, Clock, Deadline};
 use crate::journal::{Batch, Memory, Space, Storage, Stored};
 use crate::refusal::Refusal;
 use crate::roster;
 use crate::signature::{PublicPoint, RawSignature};
+use crate::witness::{Cover, Mode, Unwitnessed};
 
 mod outages;
 
@@ -229,6 +230,26 @@ async fn a_book_narrowed_between_charge_and_record_withholds_the_signature() {
     world.sequencer.adopt(narrower()).await.unwrap();
     let answer = world.sequencer.record(signed).await;
     assert!(matches!(answer, Err(Refusal::Withheld { .. })), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_book_narrowed_while_a_signature_waits_for_the_witness_keeps_it_back() {
+    let world = World::new().await;
+    let cover = Cover::new(Mode::Fence);
+    let release = |recorded| {
+        cover.cosigned(1_000, clock::boot());
+        cover.covered(recorded, None, || world.sequencer.view())
+    };
+    let _covered = release(world.pay(0, 1).await.unwrap()).await.unwrap();
+    let waiting = world.pay(1, 1).await.unwrap();
+    world.sequencer.adopt(narrower()).await.unwrap();
+    assert_eq!(release(waiting).await.err(), Some(Unwitnessed::Narrowed));
+    // Asked again it is decided under the book in force.
+    let _covered = release(world.pay(1, 1).await.unwrap()).await.unwrap();
+    // A stop is the gate's to name.
+    let waiting = world.pay(1, 1).await.unwrap();
+    world.freeze(Scope::All).await;
+    let _covered = release(waiting).await.unwrap();
 }
 
 #[tokio::test]

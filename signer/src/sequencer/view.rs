@@ -8,7 +8,7 @@ use portcullis_policy::book::Book;
 use portcullis_policy::drain::DrainPlan;
 use portcullis_policy::fences::Fences;
 use portcullis_policy::governance::Governance;
-use portcullis_policy::id::{ChainId, KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
+use portcullis_policy::id::{CallerId, ChainId, KeyId, KeyLabel, PersonId, Sequence, Tag, VaultId};
 use portcullis_policy::people::People;
 use portcullis_policy::record::Environment;
 use portcullis_policy::state::{Checkpoints, Drills, Signatories, State, Tomb};
@@ -34,6 +34,8 @@ pub struct View {
     pub book: Arc<Book>,
     /// The record that brought it into force.
     pub adopted: Sequence,
+    /// The last record that may forbid what was allowed before it.
+    pub narrowed: Sequence,
     /// Keys that were made.
     pub keys: BTreeMap<KeyId, KeyView>,
     /// The key that signs checkpoints, and what was intended for one.
@@ -113,6 +115,7 @@ impl View {
             revoked: state.revoked().clone(),
             book: state.book().clone(),
             adopted: state.adopted(),
+            narrowed: state.narrowed(),
             keys: made.collect(),
             checkpoints: state.checkpoints().clone(),
             stops: state.stops().clone(),
@@ -153,6 +156,14 @@ impl View {
     pub fn stop_of(&self, key: &KeyId) -> Option<Scope> {
         let tags = &self.keys.get(key)?.tags;
         self.stops.iter().find(|scope| scope.covers_key(*key, tags)).cloned()
+    }
+
+    /// Whether something else than a stop, which the gate knows of, may forbid now what this caller
+    /// was allowed with this key when that was recorded.
+    pub fn may_forbid(&self, caller: &CallerId, key: &KeyId, recorded: Sequence) -> bool {
+        let is_stopped =
+            self.stop_of(key).is_some() || self.stops.covering_caller(caller).is_some();
+        self.narrowed > recorded && !is_stopped
     }
 
     /// Whether a stop of this very key is in force, and nothing is let through it: one that is

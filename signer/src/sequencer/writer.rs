@@ -241,7 +241,8 @@ impl Writer {
         let durable = self.storage.append_if_owner(self.epoch, &self.batch)?;
         self.batch.clear();
         Figures::count(&self.figures.commits);
-        let changed = std::mem::take(&mut self.changed);
+        let narrowed = self.view.load().narrowed < self.state.narrowed();
+        let changed = std::mem::take(&mut self.changed) || narrowed;
         if changed {
             self.view.store(Arc::new(View::of(&self.state, self.vault)));
             self.changes.send_modify(|count| *count = count.wrapping_add(1));

@@ -3,6 +3,7 @@
 //! It is asked twice for each: before anything is charged, and before what is recorded is released.
 //! Stops, thaws, books and people never come here. Start reading in [`Heard::admits`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::time::timeout;
 
 use super::growth::Growth;
 use crate::clock::{self, Deadline};
-use crate::sequencer::Recorded;
+use crate::sequencer::{Recorded, View};
 
 /// What a signature waits for: `[witness] mode`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,6 +52,9 @@ pub enum Unwitnessed {
     /// In fence.
     #[error("the witness did not cosign the record in time: the signature was not released")]
     Late,
+    /// In fence: asked again, it is decided anew.
+    #[error("the book or the people changed while the signature waited: it was not released")]
+    Narrowed,
 }
 
 impl Unwitnessed {
@@ -60,7 +64,7 @@ impl Unwitnessed {
             Self::NotYet | Self::Old(_) | Self::Uncovered(_) => "WITNESS_LAG",
             Self::Away | Self::Unsigned => "WITNESS_LAG",
             Self::Contradicted => "WITNESS_CONTRADICTS",
-            Self::Late => "WITNESS_LATE",
+            Self::Late | Self::Narrowed => "WITNESS_LATE",
         }
     }
 
@@ -68,7 +72,7 @@ impl Unwitnessed {
     pub fn may_pass(self) -> bool {
         match self {
             Self::NotYet | Self::Old(_) | Self::Uncovered(_) => true,
-            Self::Away | Self::Unsigned | Self::Late => true,
+            Self::Away | Self::Unsigned | Self::Late | Self::Narrowed => true,
             Self::Contradicted => false,
         }
     }
@@ -230,11 +234,18 @@ impl Cover {
         &self,
         recorded: Recorded,
         deadline: Option<Deadline>,
+        view: impl FnOnce() -> Arc<View>,
     ) -> Result<Covered, Unwitnessed> {
         let at = recorded.sequence();
         self.grown(at.0);
         let waited = timeout(patience(deadline), self.released(at)).await;
         waited.unwrap_or(Err(Unwitnessed::Late)).inspect_err(|_| self.count())?;
+        // It may have waited for long: what was acknowledged meanwhile counts.
+        let asker = recorded.request().asker();
+        if self.mode == Mode::Fence && view().may_forbid(&asker.caller, &asker.key, at) {
+            self.count();
+            return Err(Unwitnessed::Narrowed);
+        }
         Ok(Covered(recorded))
     }
 
@@ -250,7 +261,7 @@ impl Cover {
     }
 
     /// It cosigned so many records when it was asked at this time.
-    pub(super) fn cosigned(&self, size: u64, asked: Millis) {
+    pub(crate) fn cosigned(&self, size: u64, asked: Millis) {
         self.growth.lock().cosigned(size);
         self.heard.send_modify(|heard| {
             (heard.newest, heard.last) = (Some(Newest { size, asked }), Last::Good);

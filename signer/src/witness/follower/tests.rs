@@ -116,7 +116,7 @@ async fn witness(folder: &std::path::Path, signer: &Signer) -> (String, String) 
     let cosigner = Arc::new(Cosigner::open(&config).unwrap());
     let server = Server::bind(config.listen).await.unwrap();
     let url = format!("http://{}", server.address());
-    tokio::spawn(server.serve(cosigner, std::future::pending()));
+    tokio::spawn(server.serve(cosigner, pending()));
     (url, key)
 }
 
