@@ -156,7 +156,7 @@ fn every_record() -> Vec<Record> {
     records
 }
 
-fn of_keys() -> [Record; 4] {
+fn of_keys() -> [Record; 5] {
     let object = B128::repeat_byte(6);
     let key = NoteKey::ed25519(&hex::decode(EDWARDS).unwrap()).unwrap();
     [

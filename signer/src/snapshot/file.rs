@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Numbers are big-endian. The signature is the token's, over the body's hash among others
-//! ([`Folded`](super::Folded)); the code is what wrote the state ([`code`]). A file is written whole under another name, made durable, and only then
-//! takes its own: the number of the last record folded.
+//! ([`Folded`](super::Folded)); the code is what wrote the state ([`code`]). A file is written
+//! whole under another name, made durable, and only then takes its own: the number of the last
+//! record folded.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};

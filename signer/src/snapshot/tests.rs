@@ -382,7 +382,7 @@ async fn a_snapshot_that_no_kept_checkpoint_covers_is_not_used() {
 }
 
 #[tokio::test]
-async fn a_journal_with_a_snapshot_under_a_key_that_the_token_does_not_have_is_folded() {
+async fn a_journal_that_somebody_made_whole_with_a_key_of_their_own_is_folded() {
     let folder = settled(THIEF).await;
     let chosen = open(folder.path()).unwrap();
     let (_, key) = chosen.candidate.as_ref().unwrap().state().unwrap();

@@ -22,8 +22,12 @@ pub(super) struct Taken {
 /// Made only by the shadow, of its own fold, once that was held against the writer. Never derive
 /// `Clone`, `Default` or `Deserialize` here.
 ///
-/// ```compile_fail
-/// let folded = portcullis::snapshot::Folded { vault: todo!(), upto: todo!(), hash: todo!() };
+/// ```compile_fail,E0451
+/// use portcullis_policy::id::{Sequence, VaultId};
+///
+/// fn made(vault: VaultId, upto: Sequence) -> portcullis::snapshot::Folded {
+///     portcullis::snapshot::Folded { vault, upto, hash: vault.0 }
+/// }
 /// ```
 #[derive(Debug)]
 #[must_use = "a snapshot that is not signed is not used"]
