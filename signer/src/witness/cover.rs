@@ -279,9 +279,15 @@ impl Cover {
             .send_if_modified(|heard| std::mem::replace(&mut heard.unsigned, unsigned) != unsigned);
     }
 
-    /// It cosigned what it cosigned before, and perhaps not now.
+    /// It cosigned what it cosigned before, and perhaps not now: that takes no doubt away.
     pub(super) fn answered(&self) {
-        self.heard.send_modify(|heard| heard.last = Last::Good);
+        self.heard.send_if_modified(|heard| {
+            let was_away = heard.last == Last::Away;
+            if was_away {
+                heard.last = Last::Good;
+            }
+            was_away
+        });
     }
 
     /// It did not answer, or not with a cosignature.

@@ -69,8 +69,10 @@ struct Told {
     since: Millis,
     /// The newest cosignature's own time.
     seconds: Option<u64>,
-    /// Of the checkpoint that was cosigned last.
+    /// What its own time is on the boot clock, at the earliest.
     first: Option<First>,
+    /// The largest checkpoint that it was asked for, and when it was asked for that first.
+    handed: Option<(u64, Millis)>,
     /// Why there is no newer one.
     trouble: Option<String>,
     /// What it says and does not prove.
@@ -84,13 +86,26 @@ struct Told {
     forgotten: Option<String>,
 }
 
-/// The first cosignature of a checkpoint.
+/// A cosignature, held against which later ones are as young as their own time says.
 #[derive(Clone, Copy)]
 struct First {
-    /// When it was asked for, on the boot clock.
+    /// When it was made, on the boot clock, at the earliest.
     asked: Millis,
     /// Its own time.
     seconds: u64,
+}
+
+impl Told {
+    fn hand_over(&mut self, size: u64, now: Millis) {
+        if self.handed.is_none_or(|(largest, _)| size > largest) {
+            self.handed = Some((size, now));
+        }
+    }
+
+    /// When it was asked for this one first, if it was noted.
+    fn handed_over(&self, size: u64, asked: Millis) -> Millis {
+        self.handed.filter(|(of, _)| *of == size).map_or(asked, |(_, first)| first)
+    }
 }
 
 impl First {
@@ -162,6 +177,7 @@ impl Follower {
         };
         let submission = Submission { old, path, note: newest.note.clone() };
         let asked = clock::boot();
+        self.told.lock().hand_over(size, asked);
         match self.remote.submit(&submission).await {
             Ok(Answer::Cosigned { note, seconds }) => {
                 self.count(size, asked, seconds);
@@ -223,18 +239,21 @@ impl Follower {
     /// It cosigned so many records, when it was asked then.
     fn count(&self, size: u64, asked: Millis, seconds: u64) {
         let mut told = self.told.lock();
-        // Nobody had one of another checkpoint before. One of the same may be an old one that
-        // somebody kept: it is as much younger as its own time says, which nobody else can sign.
-        let first = told.first.filter(|_| size <= told.cosigned);
-        let made = first.map_or(asked, |first| first.later(seconds).min(asked));
-        told.first = first.or(Some(First { asked, seconds }));
-        if first.is_none() || made > told.since {
-            (told.since, told.seconds) = (made, Some(seconds));
-            self.cover.cosigned(size, made);
-        } else {
-            self.cover.answered();
+        // It may be an old one that somebody held back: it is as much younger than another as its
+        // own time says, which nobody else can sign, and no older than its checkpoint.
+        let is_new = told.first.is_none() || size > told.cosigned;
+        let later = told.first.map_or(asked, |first| first.later(seconds).min(asked));
+        let made = if is_new { later.max(told.handed_over(size, asked)) } else { later };
+        if is_new || told.first.is_some_and(|first| seconds > first.seconds) {
+            told.first = Some(First { asked: made, seconds });
         }
         (told.hint, told.cosigned) = (size, told.cosigned.max(size));
+        if !is_new && made <= told.since {
+            // Brought once more it says nothing of now.
+            return self.cover.answered();
+        }
+        (told.since, told.seconds) = (made, Some(seconds));
+        self.cover.cosigned(size, made);
         (told.trouble, told.doubt, told.alarm) = (None, None, None);
         told.proofs.clear();
     }

@@ -424,6 +424,38 @@ async fn a_cosignature_is_as_young_as_its_own_time_says_whenever_it_comes() {
     assert_eq!(follower.cover().newest().unwrap().0, 6);
 }
 
+#[tokio::test]
+async fn a_cosignature_that_was_held_back_while_the_journal_grew_is_not_young() {
+    let signer = Signer::on(&genesis()).await;
+    let key = Witness::new("w", secret().verifying_key().as_bytes()).unwrap().to_string();
+    let follower = signer.follower("http://127.0.0.1:1", &key);
+    follower.count(5, Millis(50_000), 100);
+    // Cosigned ten seconds later, asked for again after forty, and brought then.
+    follower.told.lock().hand_over(6, Millis(60_000));
+    follower.count(6, Millis(90_000), 110);
+    assert_eq!(follower.told.lock().since, Millis(60_000));
+    // A young one says so by its own time, also if it was asked for in vain for long.
+    follower.told.lock().hand_over(7, Millis(91_000));
+    follower.count(7, Millis(150_000), 200);
+    assert_eq!(follower.told.lock().since, Millis(150_000));
+}
+
+#[tokio::test]
+async fn a_cosignature_that_is_brought_again_takes_no_alarm_away() {
+    let signer = Signer::on(&genesis()).await;
+    let key = Witness::new("w", secret().verifying_key().as_bytes()).unwrap().to_string();
+    let follower = signer.follower("http://127.0.0.1:1", &key);
+    follower.count(5, Millis(50_000), 100);
+    follower.told.lock().alarm = Some("there is another journal".into());
+    follower.cover().contradicted();
+    follower.count(5, Millis(80_000), 100);
+    assert!(follower.told.lock().alarm.is_some());
+    assert_eq!(follower.cover().ready(), Err(Unwitnessed::Contradicted));
+    follower.count(5, Millis(80_000), 120);
+    assert!(follower.told.lock().alarm.is_none());
+    assert_eq!(follower.cover().ready(), Ok(()));
+}
+
 #[test]
 fn a_witness_is_named_by_a_plain_url_and_a_key() {
     let key = Witness::new("w", secret().verifying_key().as_bytes()).unwrap().to_string();
