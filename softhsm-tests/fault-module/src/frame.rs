@@ -7,6 +7,7 @@ use cryptoki_sys::{CK_RV, CK_SESSION_HANDLE, CKR_GENERAL_ERROR, CKR_OK};
 
 use crate::module::{Module, module};
 use crate::script::{Fault, Script, Unreadable};
+use crate::slots::Guise;
 use crate::tamper::Tamper;
 use crate::world;
 
@@ -15,7 +16,7 @@ pub(crate) enum Twist {
     None,
     Tamper(Tamper),
     RawPoint,
-    OtherSerial,
+    Guise(Guise),
     WritingOnly,
 }
 
@@ -78,7 +79,7 @@ fn spoil(
         }
         Fault::Tamper(tamper) => return call(module, Twist::Tamper(tamper)),
         Fault::RawPoint => return call(module, Twist::RawPoint),
-        Fault::OtherSerial => return call(module, Twist::OtherSerial),
+        Fault::Guise(guise) => return call(module, Twist::Guise(guise)),
         Fault::WritingOnly => return call(module, Twist::WritingOnly),
         // Lines of no function, which never strike one.
         Fault::Removed | Fault::Sessions(_) | Fault::Broken(_) => return CKR_GENERAL_ERROR,

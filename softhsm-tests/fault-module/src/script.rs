@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cryptoki_sys::{CK_RV, CK_ULONG};
 
+use crate::slots::Guise;
 use crate::tamper::Tamper;
 
 /// The script of this process.
@@ -54,7 +55,7 @@ impl Script {
                 | Fault::LoseSession(_)
                 | Fault::Tamper(_)
                 | Fault::RawPoint
-                | Fault::OtherSerial
+                | Fault::Guise(_)
                 | Fault::WritingOnly => {}
             }
         }
@@ -121,8 +122,8 @@ pub(crate) enum Fault {
     Tamper(Tamper),
     /// Report the point without its DER header.
     RawPoint,
-    /// Report another serial number: another token is in the slot.
-    OtherSerial,
+    /// Report what is not so of the token.
+    Guise(Guise),
     /// Open no session that only reads.
     WritingOnly,
     /// The token is out of its slot.
@@ -207,7 +208,9 @@ fn rule(line: &str) -> Result<Rule, Unreadable> {
         ("C_Sign", ["long-signature"]) => Fault::Tamper(Tamper::Long),
         ("C_Sign", ["short-signature"]) => Fault::Tamper(Tamper::Short),
         ("C_GetAttributeValue", ["raw-point"]) => Fault::RawPoint,
-        ("C_GetTokenInfo", ["other-serial"]) => Fault::OtherSerial,
+        ("C_GetTokenInfo", ["other-serial"]) => Fault::Guise(Guise::Serial),
+        ("C_GetTokenInfo", ["other-maker"]) => Fault::Guise(Guise::Maker),
+        ("C_GetTokenInfo", ["final-try"]) => Fault::Guise(Guise::FinalTry),
         ("C_OpenSession", ["writing-only"]) => Fault::WritingOnly,
         _ => return Err(Unreadable),
     };

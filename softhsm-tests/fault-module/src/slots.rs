@@ -14,8 +14,11 @@ pub(crate) unsafe extern "C" fn C_GetTokenInfo(slot: CK_SLOT_ID, info: CK_TOKEN_
         // has just filled; nobody else holds it during the call.
         let info = unsafe { info.as_mut() };
         let Some(info) = info.filter(|_| answer == CKR_OK) else { return answer };
-        if matches!(twist, Twist::OtherSerial) {
-            info.serialNumber = *OTHER_SERIAL;
+        match twist {
+            Twist::Guise(Guise::Serial) => info.serialNumber = *OTHER_SERIAL,
+            Twist::Guise(Guise::Maker) => info.manufacturerID = *OTHER_MAKER,
+            Twist::Guise(Guise::FinalTry) => info.flags |= CKF_USER_PIN_FINAL_TRY,
+            Twist::None | Twist::Tamper(_) | Twist::RawPoint | Twist::WritingOnly => {}
         }
         if let Some((most, open)) = world::sessions(module) {
             (info.ulMaxSessionCount, info.ulMaxRwSessionCount) = (most, most);
@@ -24,6 +27,19 @@ pub(crate) unsafe extern "C" fn C_GetTokenInfo(slot: CK_SLOT_ID, info: CK_TOKEN_
         answer
     })
 }
+
+/// What a token is made to say of itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Guise {
+    /// Another serial number: another token is in the slot.
+    Serial,
+    /// Another maker, whose sessions may be closed.
+    Maker,
+    /// One more wrong PIN locks it.
+    FinalTry,
+}
+
+const OTHER_MAKER: &[u8; 32] = b"another maker                   ";
 
 /// What no token of a rig has.
 const OTHER_SERIAL: &[u8; 16] = b"another token!!!";
