@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::journal::{Batch, Memory, Storage as _};
 use crate::sequencer::{CheckpointKeyStep, Heard, start};
 use crate::witness::cover::Unwitnessed;
-use crate::witness::{Cosigner, Server, WitnessConfig, init};
+use crate::witness::{Cosigner, Server, WitnessConfig, init_with};
 
 fn genesis() -> Vec<u8> {
     let genesis = Genesis {
@@ -112,7 +112,10 @@ async fn witness(folder: &std::path::Path, signer: &Signer) -> (String, String) 
         name: "witness.example.com/one".into(),
         journals: vec![journal],
     };
-    let key = init(&config).unwrap().witness.to_string();
+    // Under a key that was there, somebody has to say that nothing was cosigned.
+    let new = if folder.join("key").exists() { config.origins() } else { Vec::new() };
+    let new: Vec<String> = new.into_iter().map(str::to_owned).collect();
+    let key = init_with(&config, &new).unwrap().witness.to_string();
     let cosigner = Arc::new(Cosigner::open(&config).unwrap());
     let server = Server::bind(config.listen).await.unwrap();
     let url = format!("http://{}", server.address());
@@ -390,8 +393,9 @@ async fn a_witness_that_has_forgotten_what_it_cosigned_is_named_for_good() {
         panic!()
     };
     let kept = Kept::Text(note.to_string());
-    // It comes back with its key, and with nothing that it cosigned.
+    // It comes back with its key, and somebody says that nothing was cosigned under that.
     std::fs::copy(first.path().join("key"), second.path().join("key")).unwrap();
+    std::fs::create_dir(second.path().join("holds")).unwrap();
     let (url, same) = witness(second.path(), &signer).await;
     assert_eq!(key, same);
     let follower = signer.follower(&url, &key).knowing(&kept);
