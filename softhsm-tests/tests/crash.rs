@@ -42,7 +42,8 @@ async fn records(vault: &Vault, server: &Server) -> Result<Vec<Value>, Failure> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_under_load_it_keeps_every_promise() -> Result<(), Failure> {
-    let plan = Plan { cycles: 5, at_most: Duration::from_secs(600), seed: 20_261_123, instant: false };
+    let plan =
+        Plan { cycles: 5, at_most: Duration::from_secs(600), seed: 20_261_123, instant: false };
     let figures = crash::run(plan, |_| {}).await?;
     assert!(figures.violations.is_empty(), "{:#?}", figures.violations);
     assert_eq!(figures.cycles, 5);
