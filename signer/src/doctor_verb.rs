@@ -14,17 +14,22 @@ pub(crate) struct DoctorVerb {
     /// The signer's configuration.
     #[arg(long)]
     config: PathBuf,
-    /// Also do once, with keys that are thrown away afterwards, everything that the signer asks of a
-    /// token: what "works with this HSM" means. It makes and removes objects: best on a token that
-    /// no running signer uses.
+    /// Also do once, with keys that are thrown away afterwards, everything that the signer asks of
+    /// a token: what "works with this HSM" means. It makes and removes objects: best on a token
+    /// that no running signer uses.
     #[arg(long)]
     conformance: bool,
     /// How many seconds to measure the rate at each number of signatures at once; 0 leaves it out.
-    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=60))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = seconds())]
     measure: u64,
     /// For machines: one JSON object instead of lines.
     #[arg(long)]
     json: bool,
+}
+
+/// At most a minute at each.
+fn seconds() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(0..=60)
 }
 
 /// Something is not as it must be.

@@ -40,8 +40,8 @@ pub struct Plan {
     pub at_most: Duration,
     /// Of everything that is left to chance here. The signer's own timing is not.
     pub seed: u64,
-    /// Whether signatures cost nothing (the fault module's instant mode): more of them are under way
-    /// at each kill, and more records in each batch.
+    /// Whether signatures cost nothing (the fault module's instant mode): more of them are under
+    /// way at each kill, and more records in each batch.
     pub instant: bool,
 }
 

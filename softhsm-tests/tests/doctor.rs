@@ -1,5 +1,5 @@
-//! `portcullis doctor` on tokens that are well and tokens that are not; and the conformance cases on
-//! every module there is to be had here: what "works with this HSM" means.
+//! `portcullis doctor` on tokens that are well and tokens that are not; and the conformance cases
+//! on every module there is to be had here: what "works with this HSM" means.
 
 #![allow(
     clippy::unwrap_used,

@@ -19,8 +19,8 @@ pub(super) fn sessions_may_close(manufacturer: &str) -> bool {
     !manufacturer.trim().eq_ignore_ascii_case("SoftHSM project")
 }
 
-/// A session of either kind. One that only reads is enough to sign, and tokens allow more of them; a
-/// token that has none such (CloudHSM: docs/hsm.md) gives one that may write.
+/// A session of either kind. One that only reads is enough to sign, and tokens allow more of them;
+/// a token that has none such (CloudHSM: docs/hsm.md) gives one that may write.
 pub(super) fn open(module: &Pkcs11, slot: Slot, access: Access) -> Result<Session, Error> {
     match access {
         Access::Manage => module.open_rw_session_no_drop(slot),
