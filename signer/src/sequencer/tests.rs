@@ -244,10 +244,11 @@ async fn a_book_narrowed_while_a_signature_waits_for_the_witness_keeps_it_back()
     let waiting = world.pay(1, 1).await.unwrap();
     world.sequencer.adopt(narrower()).await.unwrap();
     assert_eq!(release(waiting).await.err(), Some(Unwitnessed::Narrowed));
-    // Asked again it is decided under the book in force.
-    let _covered = release(world.pay(1, 1).await.unwrap()).await.unwrap();
+    // Asked again it is decided under the book in force, which has no place for it.
+    assert!(matches!(world.pay(1, 1).await, Err(Refusal::Denied { .. })));
+    let _covered = release(world.pay(2, 0).await.unwrap()).await.unwrap();
     // A stop is the gate's to name.
-    let waiting = world.pay(1, 1).await.unwrap();
+    let waiting = world.pay(3, 0).await.unwrap();
     world.freeze(Scope::All).await;
     let _covered = release(waiting).await.unwrap();
 }
