@@ -591,6 +591,7 @@ async fn what_was_taken_on_trust_and_cannot_be_read_stops_everything() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "nothing here has to outlive the test")]
 async fn a_journal_that_cannot_be_read_for_a_while_is_read_once_it_can() {
     let folder = settled_at(TOKEN, 240).await;
     let path = second_segment(folder.path());
