@@ -19,6 +19,7 @@ pub mod damage;
 pub mod dial;
 pub mod erc20;
 pub mod fault;
+pub mod folder;
 pub mod http;
 pub mod ledger;
 pub mod load;

@@ -93,10 +93,10 @@ mod tests {
         let mut growth = grown(&[(5, 1_000)]);
         growth.cosigned(5);
         growth.grown(6, Millis(2_000));
-        for now in [3_000, 30_000, 300_000] {
+        for at in [3_000, 30_000, 300_000] {
             growth.cosigned(5);
-            growth.grown(now, Millis(now));
-            assert_eq!(growth.waits(Millis(now)), Span(now - 2_000));
+            growth.grown(at, Millis(at));
+            assert_eq!(growth.waits(Millis(at)), Span(at - 2_000));
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use portcullis_client::wire::freeze_scope::Scope;
 use portcullis_client::wire::{GetStatusResponse, KeyState};
 use portcullis_client::{Client, ControlClient, KeyRef};
+use portcullis_softhsm_tests::folder::copy;
 use portcullis_softhsm_tests::place;
 use portcullis_softhsm_tests::server::{Installation, Server};
 use portcullis_softhsm_tests::token::{Through, Token};
@@ -19,7 +20,6 @@ use portcullis_softhsm_tests::world::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::endings::copy;
 use crate::mission::execute;
 use crate::requests::scene;
 use crate::support::{Scene, eventually};

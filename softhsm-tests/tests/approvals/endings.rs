@@ -7,6 +7,7 @@ use alloy_primitives::B256;
 use portcullis_client::ControlClient;
 use portcullis_client::wire::freeze_scope::Scope;
 use portcullis_client::wire::{FenceState, KeyRemoval, KeyState, RemovalGrade};
+use portcullis_softhsm_tests::folder::copy;
 use portcullis_softhsm_tests::probe::Probe;
 use portcullis_softhsm_tests::token::Through;
 use portcullis_softhsm_tests::world::{Failure, PAYOUTS, Vault, governed_book, payment, reason};
@@ -151,21 +152,6 @@ async fn a_token_that_would_not_is_reported_and_asked_again() -> Result<(), Fail
     assert_eq!(gone(&sam).await?.objects, 2);
     assert_eq!(of_keys(&sam).await?, [""; 0]);
     scene.journal().await.map(drop)
-}
-
-/// A folder with all that is in it: of all tokens, or of the data.
-pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let path = entry?.path();
-        let copied = to.join(path.file_name().ok_or("no name")?);
-        if path.is_dir() {
-            copy(&path, &copied)?;
-        } else {
-            std::fs::copy(&path, copied)?;
-        }
-    }
-    Ok(())
 }
 
 pub(crate) fn restore(before: &Path, tokens: &Path) -> Result<(), Failure> {

@@ -4,11 +4,12 @@ use std::process::Command;
 
 use portcullis_client::wire::freeze_scope::Scope;
 use portcullis_client::wire::{FenceState, KeyState};
+use portcullis_softhsm_tests::folder::copy;
 use portcullis_softhsm_tests::http;
 use portcullis_softhsm_tests::world::{Failure, PAYOUTS, Vault, payment, reason};
 use serde_json::json;
 
-use crate::endings::{copy, restore};
+use crate::endings::restore;
 use crate::fence::until;
 use crate::mission::execute;
 use crate::requests::scene;
@@ -48,7 +49,7 @@ async fn a_data_folder_from_before_a_stop_of_a_caller_stops_everything() -> Resu
 
     let data = scene.vault.installation.data().to_owned();
     let before = data.with_extension("before");
-    let scene = scene.while_down(|_| copy(&data, &before)).await?;
+    let scene = scene.while_down(|_| Ok(copy(&data, &before)?)).await?;
     let sam = scene.vault.control(&scene.server, "sam").await?;
     // No key is fenced by it: only the journal knows.
     let stop = sam.freeze(Scope::Caller(PAYOUTS.into()), "its certificate is out").await?;

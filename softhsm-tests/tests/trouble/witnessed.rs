@@ -2,12 +2,12 @@
 //! not seen is not released; a folder that was put back, and a second signer on a copy, sign
 //! nothing before they hear of it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use portcullis_client::wire::freeze_scope::Scope;
 use portcullis_client::{Answer, Client, SignError};
 use portcullis_softhsm_tests::cosigner::Cosigner;
+use portcullis_softhsm_tests::folder;
 use portcullis_softhsm_tests::http;
 use portcullis_softhsm_tests::server::{Installation, Server, Settings, Witness};
 use portcullis_softhsm_tests::world::{BookText, Failure, PAYOUTS, Vault, ether, payment};
@@ -43,21 +43,6 @@ async fn caller(vault: &Vault, server: &Server, seconds: u64) -> Result<Client, 
 fn readiness(server: &Server) -> Result<(u16, String), Failure> {
     let answer = http::get(server.addresses().loopback, "/readyz")?;
     Ok((answer.status, String::from_utf8(answer.body)?))
-}
-
-/// A data folder as it is, for later.
-fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let path = entry?.path();
-        let copied = to.join(path.file_name().ok_or("no name")?);
-        if path.is_dir() {
-            copy(&path, &copied)?;
-        } else {
-            std::fs::copy(&path, copied)?;
-        }
-    }
-    Ok(())
 }
 
 #[tokio::test]
@@ -185,7 +170,7 @@ async fn a_data_folder_that_was_put_back_starts_stopped_because_the_witness_know
     assert_eq!(scene.outcome(&payouts, &payment(0, ether(1))).await, "signed");
     let data = scene.vault.installation.data().to_owned();
     let before = data.with_extension("before");
-    let scene = scene.while_down(|_| copy(&data, &before)).await?;
+    let scene = scene.while_down(|_| Ok(folder::copy(&data, &before)?)).await?;
     let payouts = scene.payouts().await?;
     for nonce in 1..6 {
         assert_eq!(scene.outcome(&payouts, &payment(nonce, ether(1))).await, "signed");
@@ -220,7 +205,7 @@ async fn of_two_signers_on_copies_of_one_folder_the_second_releases_nothing() ->
     let copied = beside.path().join("data");
     let mut settings = scene.vault.settings.clone();
     settings.data = copied.clone();
-    let scene = scene.while_down(|_| copy(&data, &copied)).await?;
+    let scene = scene.while_down(|_| Ok(folder::copy(&data, &copied)?)).await?;
     let payouts = scene.payouts().await?;
     assert_eq!(scene.outcome(&payouts, &payment(0, ether(1))).await, "signed");
 
