@@ -260,6 +260,7 @@ async fn begin(
     let claims = if started.behind.is_some() { claims } else { claims.marked(marked) };
     let place = (config.data.as_path(), snapshot::seal(token.clone()));
     let shadow = Shadow::of(&started, proofs.reader(), place, claims);
+    let shadow = shadow.archived(config.archive.clone());
     let (verified, _) = shadow.spawn().map_err(StartError::Thread)?;
     let (sequencer, behind) = (started.sequencer.clone(), started.behind.clone());
     // Before a key for checkpoints is made: another journal gets none.

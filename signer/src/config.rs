@@ -21,6 +21,8 @@ use crate::witness::{Mode, Pinned, Remote};
 pub struct Config {
     /// The folder of journal and addresses.
     pub data: PathBuf,
+    /// Where `portcullis archive` moves segments that no start needs. Absent: nowhere.
+    pub archive: Option<PathBuf>,
     /// Bytes of a journal segment; the default is 64 MiB. Only `init` and new segments look at it.
     pub segment_bytes: Option<u64>,
     /// Requests per second over all callers. Absent: no bound besides the book's.
@@ -271,6 +273,9 @@ impl Config {
         for path in paths {
             *path = folder.join(&*path);
         }
+        // What leads there must do so from everywhere.
+        let archive = self.archive.take().map(|path| folder.join(path));
+        self.archive = archive.map(|path| std::path::absolute(&path).unwrap_or(path));
     }
 
     /// The witness, if there is one, and whether signatures wait for it.

@@ -1,6 +1,8 @@
 //! The signer's command line: `init` makes a vault's journal, `serve` serves it, `rescue` stops
-//! keys without it, `witness` watches it from elsewhere, `doctor` says what is the matter.
+//! keys without it, `witness` watches it from elsewhere, `archive` makes room, `doctor` says what
+//! is the matter.
 
+mod archive_verb;
 mod consent;
 mod doctor_verb;
 mod rescue_verb;
@@ -16,6 +18,7 @@ use portcullis::genesis::{self, InitError, Made, Outstanding};
 use portcullis::hsm::HsmError;
 use portcullis::process;
 
+use self::archive_verb::{ArchiveFault, ArchiveVerb};
 use self::doctor_verb::{DoctorFault, DoctorVerb};
 use self::rescue_verb::{RescueFault, RescueVerb};
 use self::witness_verb::{WitnessFault, WitnessVerb};
@@ -64,6 +67,9 @@ enum Verb {
     /// of one name only one is cosigned, and of one that is held none.
     #[command(subcommand)]
     Witness(WitnessVerb),
+    /// Move the journal's oldest segments, which no start needs, to the `archive` of the
+    /// configuration, and leave links. The signer may run meanwhile, and reads them from there.
+    Archive(ArchiveVerb),
     /// Look at configuration, module and token, and say what is the matter and what to do: logs in
     /// once, has every key sign a constant that is no transaction, measures the rate.
     Doctor(DoctorVerb),
@@ -119,6 +125,8 @@ enum Failure {
     Rescue(#[from] RescueFault),
     #[error("the witness does not do it")]
     Witness(#[from] WitnessFault),
+    #[error("not everything was archived; the journal is whole all the same")]
+    Archive(#[from] ArchiveFault),
     #[error("the doctor is not content")]
     Doctor(#[from] DoctorFault),
     #[error("the signer stopped")]
@@ -134,6 +142,7 @@ impl Failure {
             Self::Unsigned { .. } => 75,
             Self::Rescue(fault) => fault.exit_code(),
             Self::Witness(fault) => fault.exit_code(),
+            Self::Archive(fault) => fault.exit_code(),
             Self::Doctor(fault) => fault.exit_code(),
             Self::Runtime(_) => 74,
             Self::App(error) => match error {
@@ -180,6 +189,7 @@ fn run(verb: Verb) -> Result<(), Failure> {
             tracing::info!("the configuration can be used");
             Ok(())
         }
+        Verb::Archive(verb) => Ok(verb.run()?),
         Verb::Doctor(verb) => Ok(verb.run()?),
         Verb::Rescue(verb) => Ok(verb.run()?),
         Verb::Witness(verb) => Ok(verb.run()?),

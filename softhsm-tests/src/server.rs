@@ -62,6 +62,9 @@ pub enum ServerError {
 pub struct Settings {
     /// Journal folder.
     pub data: PathBuf,
+    /// Where old segments may be moved; none: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<PathBuf>,
     /// Bytes of a journal segment.
     pub segment_bytes: u64,
     /// Requests per second over all callers; none: no bound of its own.
@@ -171,6 +174,7 @@ impl Settings {
         let stop_orders = loopback.clone();
         Self {
             data: data.to_owned(),
+            archive: None,
             segment_bytes: 4 * 1024 * 1024,
             rate_per_second_max: None,
             hsm,

@@ -14,6 +14,8 @@
 
 mod support;
 
+#[path = "trouble/archived.rs"]
+mod archived;
 #[path = "trouble/attesting.rs"]
 mod attesting;
 #[path = "trouble/audit.rs"]

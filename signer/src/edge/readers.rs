@@ -105,7 +105,7 @@ impl Reading {
                 self = reading;
                 let page = page.map_err(|error| {
                     tracing::error!(%error, "journal cannot be read");
-                    status::journal_unreadable()
+                    status::journal_unreadable(&error)
                 });
                 let failed = page.is_err();
                 if pages.send(page).await.is_err() || failed {

@@ -123,7 +123,7 @@ impl Receipts {
         let (read, _place) = read.map_err(|_| Refusal::ShuttingDown)?;
         read.map_err(|error| {
             tracing::error!(%error, "a record cannot be proved");
-            status::journal_unreadable()
+            status::journal_unreadable(&error)
         })
     }
 }

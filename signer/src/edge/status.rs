@@ -18,6 +18,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::deadline::BadTimeout;
 use super::readers::TooManyReaders;
+use crate::journal::ReadError;
 use crate::refusal::Refusal;
 use crate::witness::Unwitnessed;
 
@@ -177,7 +178,13 @@ pub(super) fn certificate_not_valid() -> Status {
 }
 
 /// The journal's files failed a reader.
-pub(super) fn journal_unreadable() -> Status {
+pub(super) fn journal_unreadable(error: &ReadError) -> Status {
+    if let ReadError::Away { .. } = error {
+        let message = "that part of the journal is in the archive, which is not there now: have \
+                       the operator mount it"
+            .to_owned();
+        return said(Code::FailedPrecondition, message, info::<0>("JOURNAL_ARCHIVED", []));
+    }
     let message = "the journal cannot be read".to_owned();
     said(Code::Internal, message, info::<0>("JOURNAL_UNREADABLE", []))
 }

@@ -6,8 +6,8 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt, OpenOptionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt, OpenOptionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::{Condvar, MutexGuard};
@@ -40,6 +40,21 @@ pub(super) trait Disk: Send + Sync {
 
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes a name that leads to a file elsewhere.
+    fn link(&self, _to: &Path, _path: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Where a name leads that stands for a file elsewhere, whether it is there or not.
+    fn leads_to(&self, _path: &Path) -> Option<PathBuf> {
+        None
+    }
+
+    /// Makes the names in a folder durable whose lock another may have.
+    fn sync_names(&self, _folder: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Has work done beside this thread. What comes back waits for its end.
     fn beside(&self, work: Box<dyn FnOnce() + Send>) -> io::Result<Join>;
@@ -120,6 +135,18 @@ impl Disk for Os {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn link(&self, to: &Path, path: &Path) -> io::Result<()> {
+        symlink(to, path)
+    }
+
+    fn leads_to(&self, path: &Path) -> Option<PathBuf> {
+        fs::read_link(path).ok()
+    }
+
+    fn sync_names(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
     }
 
     fn beside(&self, work: Box<dyn FnOnce() + Send>) -> io::Result<Join> {

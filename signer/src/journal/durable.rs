@@ -62,6 +62,11 @@ impl Folder {
         self.disk.open(&self.file(name))
     }
 
+    /// Opens a file of the journal to read it.
+    pub(super) fn open_to_read(&self, name: &str) -> io::Result<Box<dyn Media>> {
+        self.disk.open_to_read(&self.file(name))
+    }
+
     /// Makes a file of zeros whose blocks are the disk's promise. When this returns, it lasts;
     /// when it fails, it takes no space.
     pub(super) fn make_zeros(&self, name: &str, bytes: u64) -> io::Result<()> {

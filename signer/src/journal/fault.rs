@@ -3,10 +3,12 @@
 //! None of these is ever repaired in silence: the message is for the person called at night.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use alloy_primitives::B256;
 use portcullis_policy::id::{Epoch, Sequence};
+
+use super::disk::Disk;
 
 /// Why a journal was not opened. Nothing on disk was changed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,14 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// A segment was archived, and its archive is not there.
+    #[error("{}", away(path, to))]
+    Away {
+        /// The name that leads there.
+        path: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
     /// Segments follow each other without a gap.
     #[error(
         "{} is missing ({} comes instead); restore it from a copy: \
@@ -74,6 +84,23 @@ pub enum OpenError {
         /// What is wrong there.
         fault: Fault,
     },
+}
+
+fn away(path: &Path, to: &Path) -> String {
+    format!(
+        "{} was archived to {}, which is not there: mount the archive, or put the file back",
+        path.display(),
+        to.display()
+    )
+}
+
+/// What it means that a file of the journal cannot be opened.
+pub(super) fn unopened(disk: &dyn Disk, path: PathBuf, source: io::Error) -> ReadError {
+    let away = (source.kind() == io::ErrorKind::NotFound).then(|| disk.leads_to(&path)).flatten();
+    match away {
+        Some(to) => ReadError::Away { path, to },
+        None => ReadError::Io { path, source },
+    }
 }
 
 /// Why a journal was not made.
@@ -108,6 +135,14 @@ pub enum ReadError {
         #[source]
         source: io::Error,
     },
+    /// Its segment was archived, and the archive is not there.
+    #[error("{}", away(path, to))]
+    Away {
+        /// The name that leads there.
+        path: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
     /// It verified when it was opened or written, and does not now. Stop signing.
     #[error("{} at byte {position}: {fault}; {}", path.display(), fault.remedy())]
     Damaged {
@@ -118,6 +153,16 @@ pub enum ReadError {
         /// What is wrong there.
         fault: Fault,
     },
+}
+
+impl From<ReadError> for OpenError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Io { path, source } => Self::Io { path, source },
+            ReadError::Away { path, to } => Self::Away { path, to },
+            ReadError::Damaged { path, position, fault } => Self::Damaged { path, position, fault },
+        }
+    }
 }
 
 /// What is wrong at one place of a file.

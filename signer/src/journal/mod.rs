@@ -12,6 +12,7 @@
 //! here.
 
 mod apart;
+mod archive;
 mod base;
 mod batch;
 mod disk;
@@ -36,6 +37,7 @@ use portcullis_policy::id::{Epoch, Sequence};
 use portcullis_policy::tree::empty_root;
 
 pub use apart::{Apart, ApartError};
+pub use archive::{Archive, ArchiveError, Moved};
 pub use base::Base;
 pub use batch::{Batch, ENTRY_BYTES_MAX, EntryTooLong, Urgency};
 pub use fault::{CreateError, Fault, OpenError, ReadError};

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::Head;
 use super::disk::Disk;
 use super::durable::Folder;
-use super::fault::{Fault, ReadError};
+use super::fault::{Fault, ReadError, unopened};
 use super::segments::segment_name;
 use super::walk::{Walk, WalkError};
 
@@ -153,7 +153,10 @@ impl Records {
 
         let mut walk = match self.place.take() {
             Some((place, walk)) if place == first => walk,
-            Some(_) | None => Walk::new(disk.open_to_read(&path).map_err(failed)?, first),
+            Some(_) | None => {
+                let file = disk.open_to_read(&path);
+                Walk::new(file.map_err(|source| unopened(disk, path.clone(), source))?, first)
+            }
         };
         let last = tip.segments.last() == Some(&first);
         let limit = if last { tip.end } else { walk.bytes().map_err(failed)? };

@@ -40,7 +40,7 @@ use portcullis_policy::tree::{Frontier, leaf_hash};
 
 use super::base::Base;
 use super::durable::{Folder, first_nonzero};
-use super::fault::{Fault, OpenError};
+use super::fault::{Fault, OpenError, unopened};
 use super::frame::{First, SECTOR_BYTES, Sector, wide};
 use super::segments::{SEGMENT, segment_name};
 use super::spares::SPARE;
@@ -100,22 +100,31 @@ pub(super) fn verify(folder: &Arc<Folder>, base: Option<&Base>) -> Result<Verifi
 /// The segments by their first record, and the free ones by their name.
 fn list(folder: &Folder) -> Result<(Vec<Sequence>, Vec<String>), OpenError> {
     let io = |source| OpenError::Io { path: folder.path().to_owned(), source };
-    let (mut segments, mut spares) = (Vec::new(), Vec::new());
-    for name in folder.names().map_err(io)? {
-        let number = |ending| name.strip_suffix(ending)?.strip_suffix('.')?.parse().ok();
-        if name.ends_with(SEGMENT) {
-            let first = number(SEGMENT).map(Sequence);
-            let first = first.filter(|first| segment_name(*first) == name);
-            segments.push(first.ok_or(OpenError::StrangeFile { path: folder.file(&name) })?);
-        } else if name.ends_with(SPARE) {
-            number(SPARE).ok_or(OpenError::StrangeFile { path: folder.file(&name) })?;
-            spares.push(name);
-        }
+    let names = folder.names().map_err(io)?;
+    let spares: Vec<_> = names.iter().filter(|name| name.ends_with(SPARE)).cloned().collect();
+    if let Some(strange) = spares.iter().find(|name| number(name, SPARE).is_none()) {
+        return Err(OpenError::StrangeFile { path: folder.file(strange) });
     }
+    Ok((segments_of(names, folder.path())?, spares))
+}
+
+/// The segments among the names in a journal's folder, by their first record and in order.
+pub(super) fn segments_of(names: Vec<String>, folder: &Path) -> Result<Vec<Sequence>, OpenError> {
+    let mut segments = Vec::new();
+    for name in names.into_iter().filter(|name| name.ends_with(SEGMENT)) {
+        let first = number(&name, SEGMENT).map(Sequence);
+        let first = first.filter(|first| segment_name(*first) == name);
+        segments.push(first.ok_or_else(|| OpenError::StrangeFile { path: folder.join(&name) })?);
+    }
+    segments.sort_unstable();
     if segments.is_empty() {
-        return Err(OpenError::Missing { folder: folder.path().to_owned() });
+        return Err(OpenError::Missing { folder: folder.to_owned() });
     }
-    Ok((segments, spares))
+    Ok(segments)
+}
+
+fn number(name: &str, ending: &str) -> Option<u64> {
+    name.strip_suffix(ending)?.strip_suffix('.')?.parse().ok()
 }
 
 /// The state of a journal so far.
@@ -160,7 +169,9 @@ impl<'a> Check<'a> {
             return Err(OpenError::MissingSegment { expected, found: path });
         }
         let io = |source| OpenError::Io { path: path.clone(), source };
-        let file = self.folder.open(&segment_name(first)).map_err(io)?;
+        // All but the last may be where nobody can write.
+        let file = self.folder.open_to_read(&segment_name(first));
+        let file = file.map_err(|source| unopened(&**self.folder.disk(), path.clone(), source))?;
         self.length(file.bytes().map_err(io)?, &path)?;
         let mut walk = Walk::new(file, first);
         self.walk(&mut walk, last).map_err(|error| match error {

@@ -123,7 +123,10 @@ fn open_before(
             }
             // A disk that fails now is no fault of the snapshot: nothing is written to it again.
             Err(Unusable::Journal(
-                error @ (OpenError::Held { .. } | OpenError::Missing { .. } | OpenError::Io { .. }),
+                error @ (OpenError::Held { .. }
+                | OpenError::Missing { .. }
+                | OpenError::Away { .. }
+                | OpenError::Io { .. }),
             )) => return Err(error),
             Err(error) => unused(upto, &error),
         }

@@ -11,7 +11,7 @@ mod folded;
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -53,6 +53,8 @@ pub struct Shadow {
     folder: Folder,
     claims: Claims,
     pace: Pace,
+    /// Where segments may be that are not here now.
+    archive: Option<PathBuf>,
     progress: Arc<Progress>,
     runtime: Handle,
     seal: Seal,
@@ -87,6 +89,7 @@ impl Shadow {
             usable: claims.begun(),
             claims,
             pace: Pace::default(),
+            archive: None,
             progress,
             runtime: Handle::current(),
             seal,
@@ -103,6 +106,13 @@ impl Shadow {
     #[must_use]
     pub fn paced(self, pace: Pace) -> Self {
         Self { pace, ..self }
+    }
+
+    /// With segments in an archive that may be away: nothing is verified then, and that is said,
+    /// and nothing else comes of it.
+    #[must_use]
+    pub fn archived(self, archive: Option<PathBuf>) -> Self {
+        Self { archive, ..self }
     }
 
     /// Runs it, until the storage is gone or something does not match.
@@ -148,16 +158,21 @@ impl Shadow {
     /// What cannot be read is no better than what does not match, while something depends on it:
     /// else whoever has the disk would only have to take the right to read away.
     fn is_alarming(&self, halt: &Halt) -> bool {
+        if halt.is_away_in(self.archive.as_deref()) {
+            return false;
+        }
         let is_last = self.failures.saturating_add(1) >= FAILURES_MAX;
         halt.is_mismatch() || (is_last && self.claims.are_open())
     }
 
     fn put_off(&mut self, halt: &Halt) {
-        let why = causes(halt);
-        tracing::error!(%why, "the journal is not verified in the background");
-        let line = format!("the journal is not verified in the background: {why}");
+        let line = format!("the journal is not verified in the background: {}", causes(halt));
+        if !self.progress.troubles().contains(&line) {
+            tracing::error!("{line}");
+        }
         self.progress.is_troubled(Some(line));
-        self.failures = self.failures.saturating_add(1);
+        let is_away = halt.is_away_in(self.archive.as_deref());
+        self.failures = if is_away { 1 } else { self.failures.saturating_add(1) };
         self.records = self.reader.records_from(self.at().next());
         std::thread::sleep(self.pace.again_after);
     }

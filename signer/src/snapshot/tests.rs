@@ -1,5 +1,7 @@
 //! A real sequencer on real segments, with a snapshot every few records, and whoever has the disk.
 
+mod unreadable;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +18,6 @@ use portcullis_policy::request::sha256;
 use portcullis_policy::state::{CheckpointKey, State, code};
 use portcullis_policy::stops::Scope;
 use portcullis_policy::tree::{Frontier, Tiles, leaf_hash};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
-
 use super::shadow::text;
 use super::*;
 use crate::clock::Clock;
@@ -116,6 +116,15 @@ impl Running {
 
     /// As the app does.
     async fn start_sealed(folder: &Path, marked: Marked, pace: Pace, seal: Seal) -> Self {
+        Self::start_archived(folder, marked, pace, (seal, None)).await
+    }
+
+    async fn start_archived(
+        folder: &Path,
+        marked: Marked,
+        pace: Pace,
+        (seal, archive): (Seal, Option<&Path>),
+    ) -> Self {
         let chosen = open(folder).unwrap();
         let Judged { storage, opened, trusted } = chosen.judged(folder, prove).await.unwrap();
         let (places, kept) = storage.places().unwrap();
@@ -128,6 +137,7 @@ impl Running {
         let head = started.sequencer.head().borrow().sequence;
         let claims = if started.behind.is_some() { claims } else { claims.marked(marked) };
         let shadow = Shadow::of(&started, &reader, (folder, seal), claims).paced(pace);
+        let shadow = shadow.archived(archive.map(Path::to_owned));
         let (progress, shadow) = shadow.spawn().unwrap();
         let Started { sequencer, writer, .. } = started;
         let view = format!("{:?}", sequencer.view());
@@ -220,18 +230,25 @@ async fn settled_at(secret: [u8; 32], upto: u64) -> tempfile::TempDir {
 }
 
 fn copy(from: &Path) -> tempfile::TempDir {
+    copy_but(from, |_| false)
+}
+
+fn copy_but(from: &Path, except: fn(&Path) -> bool) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
-    copy_into(from, to.path());
+    copy_into(from, to.path(), except);
     to
 }
 
-fn copy_into(from: &Path, to: &Path) {
+fn copy_into(from: &Path, to: &Path, except: fn(&Path) -> bool) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
+        if except(&entry.path()) {
+            continue;
+        }
         if entry.file_type().unwrap().is_dir() {
             fs::create_dir(&target).unwrap();
-            copy_into(&entry.path(), &target);
+            copy_into(&entry.path(), &target, except);
         } else {
             fs::copy(entry.path(), target).unwrap();
         }
@@ -559,59 +576,6 @@ async fn a_marker_below_the_snapshot_stops_everything_at_the_start_if_it_speaks_
         assert!(!running.progress.is_mismatch(), "{:?}", running.progress.troubles());
         running.end();
     }
-}
-
-/// The segment that comes second: a start from a snapshot does not look into it.
-fn second_segment(folder: &Path) -> std::path::PathBuf {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut all: Vec<_> =
-        entries.filter(|path| path.extension().is_some_and(|end| end == "journal")).collect();
-    all.sort();
-    assert!(all.len() > 3, "{all:?}");
-    all.swap_remove(1)
-}
-
-#[tokio::test]
-async fn what_was_taken_on_trust_and_cannot_be_read_stops_everything() {
-    let in_its_place: [fn(&Path); 2] = [
-        |path| fs::create_dir(path).unwrap(),
-        |path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap(),
-    ];
-    let settled = settled_at(TOKEN, 240).await;
-    for put in in_its_place {
-        let folder = copy(settled.path());
-        let path = second_segment(folder.path());
-        fs::remove_file(&path).unwrap();
-        put(&path);
-        let running = Running::start(folder.path()).await;
-        assert!(running.began.is_some());
-        running.shadow_found("it cannot be read").await;
-        running.end();
-    }
-}
-
-#[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "nothing here has to outlive the test")]
-async fn a_journal_that_cannot_be_read_for_a_while_is_read_once_it_can() {
-    let folder = settled_at(TOKEN, 240).await;
-    let path = second_segment(folder.path());
-    let aside = folder.path().join("aside");
-    fs::rename(&path, &aside).unwrap();
-    fs::create_dir(&path).unwrap();
-    let pace = Pace { again_after: Duration::from_millis(300), ..PACE };
-    let running = Running::start_paced(folder.path(), Marked::Nothing, pace).await;
-    while running.progress.troubles().is_empty() {
-        tokio::time::sleep(SOON).await;
-    }
-    fs::remove_dir(&path).unwrap();
-    fs::rename(&aside, &path).unwrap();
-    // Nothing more is recorded meanwhile.
-    while running.progress.verified() < running.head {
-        assert!(!running.progress.is_mismatch(), "{:?}", running.progress.troubles());
-        tokio::time::sleep(SOON).await;
-    }
-    assert!(!running.is_all_stopped());
-    running.end();
 }
 
 #[tokio::test]

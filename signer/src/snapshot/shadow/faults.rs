@@ -1,6 +1,7 @@
 //! What may come out otherwise than it must, or not at all.
 
 use std::io;
+use std::path::Path;
 
 use portcullis_policy::id::Sequence;
 use portcullis_policy::record::UnreadableEntry;
@@ -52,6 +53,14 @@ pub(super) enum Unwritten {
 }
 
 impl Halt {
+    /// Whether a segment is only away, where somebody said that segments may be.
+    pub(super) fn is_away_in(&self, archive: Option<&Path>) -> bool {
+        match (self, archive) {
+            (Self::Read(ReadError::Away { to, .. }), Some(archive)) => to.starts_with(archive),
+            _ => false,
+        }
+    }
+
     /// Whether the journal is not what it must be; else it only could not be read just now.
     pub(super) fn is_mismatch(&self) -> bool {
         match self {
@@ -63,6 +72,7 @@ impl Halt {
             | Self::Image(_) => true,
             Self::Read(ReadError::Damaged { .. }) => true,
             // A segment that was taken away.
+            Self::Read(ReadError::Away { .. }) => true,
             Self::Read(ReadError::Io { source, .. }) => source.kind() == io::ErrorKind::NotFound,
         }
     }
