@@ -178,6 +178,7 @@ impl Health {
             metric(text, &name, "gauge", help, &value.to_string());
         }
         let totals = [
+            ("shed", "Requests turned away because too many waited for a session", counters.shed),
             ("late", "Answers of the token that came too late and were wiped", counters.late),
             ("bad_signatures", "Signatures that did not verify", counters.bad_signatures),
             ("reloads", "Times that the PKCS#11 module was loaded again", counters.reloads),

@@ -17,7 +17,7 @@ pub struct HsmConfig {
     pub pin: PinSource,
     /// Sessions that sign. Clamped to what the token allows.
     pub sessions: NonZeroUsize,
-    /// Requests that may wait for a session; one more is refused at once.
+    /// Requests that may wait for a session; for one more, whoever has most waiting loses one.
     pub queue_max: usize,
     /// How long a request may wait for a session, and then how long the token may take.
     pub deadline: Duration,

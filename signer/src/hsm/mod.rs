@@ -52,7 +52,7 @@ use alarms::Alarms;
 use connect::{connect, sessions};
 use keeper::{Keeper, Repeat, in_a_fresh_session, manage};
 use module::Inside;
-use pool::{After, Census, Pool, Sizes};
+use pool::{After, Census, Lane, Pool, Sizes};
 use session::{CallFault, SigningSession, self_test_digest};
 use token::Token;
 
@@ -83,6 +83,8 @@ pub struct HsmCounters {
     pub sessions_usable: usize,
     /// Requests waiting for a session.
     pub queued: usize,
+    /// Requests turned away because too many waited.
+    pub shed: u64,
     /// Calls past their deadline that have not returned.
     pub stuck: usize,
     /// Answers that came after their deadline, wiped.
@@ -144,8 +146,9 @@ impl Hsm {
     /// a signature exist that we do not have.
     pub async fn sign(&self, reserved: Reserved) -> Result<Signed, SignFault> {
         let alarms = self.admit(reserved.key())?;
-        let answer = self.signing.run_in_turn(move |session, turn| {
-            let key = *reserved.key();
+        let (caller, key) = (reserved.caller().clone(), *reserved.key());
+        let lane = Lane { caller: Some(caller), key: Some(key) };
+        let answer = self.signing.run_for(&lane, move |session, turn| {
             let signed = session.sign(&reserved, turn);
             let (outcome, after) = verified(key, signed, |raw| reserved.attach(raw));
             if matches!(outcome, Err(SignFault::BadSignature { .. })) {
@@ -284,6 +287,7 @@ impl Hsm {
             sessions_wanted: census.wanted,
             sessions_usable: census.usable,
             queued: census.queued,
+            shed: census.shed,
             stuck: census.stuck,
             late: census.late,
             bad_signatures: bad.fold(0, u64::saturating_add),

@@ -1,11 +1,12 @@
-//! Threads that each own one session, a bounded queue in front of them, a deadline on every call,
-//! that which opens a session included.
+//! Threads that each own one session, a bounded queue in front of them in which callers take turns,
+//! a deadline on every call, that which opens a session included.
 //!
 //! Knows nothing of PKCS#11: `S` is whatever a thread owns. Never delivers an answer after its
 //! deadline, never runs a job twice, and never waits for a thread that is stuck: its job is given
 //! up, its thread set aside and replaced, up to a bound.
 
 mod desk;
+mod lanes;
 mod opening;
 mod ticket;
 
@@ -16,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use desk::{Job, Shared};
+pub(super) use lanes::Lane;
 pub(super) use ticket::Turn;
 use ticket::{Given, Ticket};
 
@@ -47,7 +49,8 @@ pub(super) enum After {
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum PoolFault {
-    /// The queue is full, or the job's turn did not come in time. It has not run.
+    /// The queue is full and nobody takes up more of it, or the job's turn did not come in time. It
+    /// has not run.
     Full,
     /// The job began and did not end in time.
     TimedOut,
@@ -72,6 +75,8 @@ pub(super) struct Census {
     pub(super) late: u64,
     /// Jobs waiting.
     pub(super) queued: usize,
+    /// Jobs turned away because the queue was full, the newcomer or another.
+    pub(super) shed: u64,
     /// Why a session was lost or not opened, last.
     pub(super) trouble: Option<String>,
 }
@@ -114,7 +119,19 @@ impl<S: Send + 'static> Pool<S> {
         self.run_in_turn(move |session, _| job(session)).await
     }
 
-    /// Runs `job` on some session and brings back its answer.
+    /// Runs `job`, which is our own, as [`Self::run_for`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(super) async fn run_in_turn<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut S, &Turn) -> (R, After) + Send + 'static,
+    ) -> Result<R, PoolFault> {
+        self.run_for(&Lane::default(), job).await
+    }
+
+    /// Runs `job` on some session, when it is the turn of its lane, and brings back its answer.
     ///
     /// Dropping the future does not stop a job that has begun: its answer is dropped, and its
     /// thread is still watched until the deadline.
@@ -122,8 +139,9 @@ impl<S: Send + 'static> Pool<S> {
     /// # Errors
     ///
     /// [`PoolFault`]; only after [`PoolFault::TimedOut`] may the job have had an effect.
-    pub(super) async fn run_in_turn<R: Send + 'static>(
+    pub(super) async fn run_for<R: Send + 'static>(
         &self,
+        lane: &Lane,
         job: impl FnOnce(&mut S, &Turn) -> (R, After) + Send + 'static,
     ) -> Result<R, PoolFault> {
         let ticket = Arc::new(Ticket::new(self.deadline));
@@ -139,7 +157,7 @@ impl<S: Send + 'static> Pool<S> {
                 after
             })
         };
-        self.shared.push(Job { work, ticket: Arc::clone(&ticket) })?;
+        self.shared.push(lane, Job { work, ticket: Arc::clone(&ticket) })?;
         let mut watch = Watch { pool: self, ticket: &ticket, over: false };
         let mut patience = self.deadline;
         let outcome = loop {
@@ -204,7 +222,7 @@ impl<S: Send + 'static> Drop for Watch<'_, S> {
 
 /// Why a job went without an answer, where nobody gave it up from outside.
 fn why_dropped(ticket: &Ticket) -> PoolFault {
-    // Its turn came too late, and it was not begun.
+    // Its turn came too late or its place went to another, and it was not begun.
     if ticket.was_given_up() { PoolFault::Full } else { PoolFault::Unavailable }
 }
 

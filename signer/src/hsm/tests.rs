@@ -76,6 +76,56 @@ fn many_tasks_get_the_right_signature_each_from_few_sessions() {
 }
 
 #[test]
+fn a_caller_with_everything_waiting_gives_way_to_one_with_a_single_request() {
+    in_own_process(
+        module_path!(),
+        "a_caller_with_everything_waiting_gives_way_to_one_with_a_single_request",
+        |tokens| {
+            tokens.make("vault");
+            block_on(async {
+                let config =
+                    HsmConfig { sessions: sessions(1), queue_max: 2, ..config(tokens, SOFTHSM) };
+                let hsm = Arc::new(Hsm::open(&config).unwrap());
+                let (id, point) = key(&hsm, 1).await;
+                let (begin, begun) = std::sync::mpsc::channel();
+                let (release, released) = std::sync::mpsc::channel::<()>();
+                let busy = Arc::clone(&hsm);
+                let busy = tokio::spawn(async move {
+                    let hold = move |_: &mut SigningSession| {
+                        begin.send(()).unwrap();
+                        (released.recv().unwrap(), After::Keep)
+                    };
+                    busy.signing.run(hold).await
+                });
+                begun.recv().unwrap();
+                let ask = |caller: &str| {
+                    let (hsm, caller) = (Arc::clone(&hsm), caller.parse().unwrap());
+                    let digest = B256::repeat_byte(7);
+                    let permit = Reserved::for_caller(caller, id, digest, Arc::clone(&point));
+                    tokio::spawn(async move { hsm.sign(permit).await })
+                };
+                let waiting = async |count| {
+                    while hsm.counters().queued < count {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                let first = ask("flooder");
+                waiting(1).await;
+                let second = ask("flooder");
+                waiting(2).await;
+                let polite = ask("polite");
+                assert_eq!(second.await.unwrap().err(), Some(SignFault::Overloaded));
+                release.send(()).unwrap();
+                assert!(first.await.unwrap().is_ok() && polite.await.unwrap().is_ok());
+                assert_eq!(hsm.counters().shed, 1);
+                busy.await.unwrap().unwrap();
+                hsm.close().await;
+            });
+        },
+    );
+}
+
+#[test]
 fn a_signature_by_another_key_than_pinned_is_refused_and_the_second_quarantines_the_key() {
     in_own_process(
         module_path!(),

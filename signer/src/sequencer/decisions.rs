@@ -82,7 +82,7 @@ impl Writer {
         let (asked, attachment) = self.ask(allowed.request(), now);
         let number = asked.number;
         self.state.reserve(number, &allowed);
-        let reserved = Reserved::new(number, key, asked.digest, point);
+        let reserved = Reserved::new(number, Arc::clone(&who), asked.digest, point);
         let allowance = Allowance {
             charge: allowed.charge().clone(),
             first_payments: allowed.first_payments().to_vec(),

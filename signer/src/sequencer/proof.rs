@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use alloy_primitives::B256;
-use portcullis_policy::id::{DecisionNumber, Digest, KeyId, Sequence, VaultId};
+use portcullis_policy::id::{CallerId, DecisionNumber, Digest, KeyId, Sequence, VaultId};
 use portcullis_policy::note::{Checkpoint, origin};
 use portcullis_policy::request::{Request, sha256};
 
-use crate::gate::Ticket;
+use crate::gate::{Ticket, Who};
 use crate::journal::{Durable, Head};
 use crate::signature::{
     BadSignature, PublicPoint, RawSignature, RecoverableSignature, verify_and_recover,
@@ -33,7 +33,7 @@ use crate::signature::{
 #[must_use = "dropping a reservation strands its charge"]
 pub struct Reserved {
     number: DecisionNumber,
-    key: KeyId,
+    who: Arc<Who>,
     digest: Digest,
     point: Arc<PublicPoint>,
 }
@@ -41,17 +41,30 @@ pub struct Reserved {
 impl Reserved {
     pub(in crate::sequencer) fn new(
         number: DecisionNumber,
-        key: KeyId,
+        who: Arc<Who>,
         digest: Digest,
         point: Arc<PublicPoint>,
     ) -> Self {
-        Self { number, key, digest, point }
+        Self { number, who, digest, point }
     }
 
     /// Tests of the token need permissions that no writer gave.
     #[cfg(test)]
     pub(crate) fn for_test(key: KeyId, digest: Digest, point: Arc<PublicPoint>) -> Self {
-        Self::new(DecisionNumber(0), key, digest, point)
+        let caller = "spiffe://test/caller".parse().unwrap();
+        Self::for_caller(caller, key, digest, point)
+    }
+
+    /// And such of several callers.
+    #[cfg(test)]
+    pub(crate) fn for_caller(
+        caller: CallerId,
+        key: KeyId,
+        digest: Digest,
+        point: Arc<PublicPoint>,
+    ) -> Self {
+        let who = Arc::new(Who { caller, key, tags: std::collections::BTreeSet::new() });
+        Self::new(DecisionNumber(0), who, digest, point)
     }
 
     /// Which decision permits it.
@@ -59,9 +72,14 @@ impl Reserved {
         self.number
     }
 
+    /// For whom it is.
+    pub fn caller(&self) -> &CallerId {
+        &self.who.caller
+    }
+
     /// The key to sign with.
     pub fn key(&self) -> &KeyId {
-        &self.key
+        &self.who.key
     }
 
     /// What to sign.

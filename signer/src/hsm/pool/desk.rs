@@ -1,6 +1,5 @@
 //! What the threads of a pool share: the queue, the census, and how one of them works.
 
-use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::lanes::{Lane, Lanes};
 use super::ticket::{Given, Ticket};
 use super::{After, Census, PoolFault, Sizes};
 use crate::hsm::error::{HsmError, chain};
@@ -34,7 +34,7 @@ pub(super) struct Shared<S> {
 }
 
 struct State<S> {
-    queue: VecDeque<Job<S>>,
+    queue: Lanes<Job<S>>,
     census: Census,
     /// A call that hangs is why a session was lost or not opened, last.
     hangs: bool,
@@ -54,7 +54,7 @@ impl<S: Send + 'static> Shared<S> {
         let census = Census { wanted: sizes.workers, ..Census::default() };
         Arc::new(Self {
             state: Mutex::new(State {
-                queue: VecDeque::new(),
+                queue: Lanes::default(),
                 census,
                 hangs: false,
                 closed: false,
@@ -90,8 +90,10 @@ impl<S: Send + 'static> Shared<S> {
         Ok(())
     }
 
-    /// Queues a job, or says at once why not.
-    pub(super) fn push(&self, job: Job<S>) -> Result<(), PoolFault> {
+    /// Queues a job, or says at once why not. Where there is no room, whoever takes up most of it
+    /// loses a job.
+    pub(super) fn push(&self, lane: &Lane, job: Job<S>) -> Result<(), PoolFault> {
+        let ticket = Arc::clone(&job.ticket);
         let mut state = self.state.lock();
         if state.closed {
             return Err(PoolFault::Closed);
@@ -99,12 +101,20 @@ impl<S: Send + 'static> Shared<S> {
         if !self.has_hands(&state) {
             return Err(PoolFault::Unavailable);
         }
-        if state.queue.len() >= self.queue_max {
+        let shed = state.queue.push(lane, job, self.queue_max);
+        if shed.is_some() {
+            state.census.shed = state.census.shed.saturating_add(1);
+        }
+        drop(state);
+        let Some(shed) = shed else {
+            self.news.notify_one();
+            return Ok(());
+        };
+        if Arc::ptr_eq(&shed.ticket, &ticket) {
             return Err(PoolFault::Full);
         }
-        state.queue.push_back(job);
-        drop(state);
-        self.news.notify_one();
+        // Before it is dropped, which has whoever waits for it ask why.
+        shed.ticket.shed();
         Ok(())
     }
 
@@ -223,19 +233,26 @@ impl<S: Send + 'static> Shared<S> {
     }
 
     fn next(&self) -> Option<Job<S>> {
+        let mut before = None;
         loop {
-            let job = self.pop()?;
+            let (lane, job) = self.pop(before.take())?;
             if job.ticket.start() {
                 return Some(job);
             }
+            before = Some(lane);
         }
     }
 
-    fn pop(&self) -> Option<Job<S>> {
+    /// The next job, of this lane if the one before was too late to be any.
+    fn pop(&self, mut again: Option<Lane>) -> Option<(Lane, Job<S>)> {
         let mut state = self.state.lock();
         loop {
-            if let Some(job) = state.queue.pop_front() {
-                return Some(job);
+            let next = match again.take() {
+                Some(lane) => state.queue.pop_again(lane),
+                None => state.queue.pop(),
+            };
+            if next.is_some() {
+                return next;
             }
             if state.closed {
                 return None;
@@ -301,7 +318,7 @@ impl<S: Send + 'static> Shared<S> {
             if state.census.usable == 0 {
                 std::mem::take(&mut state.queue)
             } else {
-                VecDeque::new()
+                Lanes::default()
             }
         };
         drop(stranded);

@@ -123,7 +123,7 @@ async fn a_job_whose_turn_never_came_is_never_run() {
             answer.send(job(fake).0).unwrap();
             After::Keep
         });
-        pool.shared.push(Job { work, ticket }).unwrap();
+        pool.shared.push(&Lane::default(), Job { work, ticket }).unwrap();
         answered
     };
     begun.recv().unwrap();
@@ -173,7 +173,7 @@ async fn a_job_that_is_popped_too_late_is_refused_and_not_begun() {
         After::Keep
     });
     let ticket = Arc::new(Ticket::new(Duration::ZERO));
-    pool.shared.push(Job { work, ticket: Arc::clone(&ticket) }).unwrap();
+    pool.shared.push(&Lane::default(), Job { work, ticket: Arc::clone(&ticket) }).unwrap();
     assert!(answered.await.is_err(), "it was begun");
     assert_eq!(why_dropped(&ticket), PoolFault::Full);
     assert_eq!(pool.run(|fake| (fake.0, After::Keep)).await, Ok(0));
@@ -201,6 +201,105 @@ async fn one_job_more_than_the_queue_holds_is_refused_at_once() {
     for job in waiting {
         assert_eq!(job.await.unwrap(), Ok(0));
     }
+}
+
+/// The lane of a caller of this name.
+fn lane(caller: &str) -> Lane {
+    Lane { caller: Some(caller.parse().unwrap()), key: None }
+}
+
+/// A pool whose one thread is busy, as long as the sender is kept.
+async fn busy(queue_max: usize) -> (Arc<Pool<Fake>>, mpsc::Sender<()>) {
+    let (pool, _factory) = start(&Sizes { queue_max, ..sizes(1, LONG) });
+    let pool = Arc::new(pool);
+    let (job, begun, release) = hang();
+    let occupied = Arc::clone(&pool);
+    tokio::spawn(async move { occupied.run(job).await });
+    until(|| begun.try_recv().is_ok()).await;
+    (pool, release)
+}
+
+type Ran = Arc<parking_lot::Mutex<Vec<String>>>;
+
+/// Asks for a caller, and returns once the job waits or is refused.
+async fn ask(
+    pool: &Arc<Pool<Fake>>,
+    caller: &'static str,
+    ran: &Ran,
+) -> tokio::task::JoinHandle<Result<(), PoolFault>> {
+    let (asked, ran) = (Arc::clone(pool), Arc::clone(ran));
+    let before = pool.census();
+    let job = move |_: &mut Fake, _: &Turn| (ran.lock().push(caller.to_owned()), After::Keep);
+    let task = tokio::spawn(async move { asked.run_for(&lane(caller), job).await });
+    until(|| {
+        let now = pool.census();
+        (now.queued, now.shed) != (before.queued, before.shed)
+    })
+    .await;
+    task
+}
+
+#[tokio::test]
+async fn a_polite_caller_is_served_next_however_much_another_has_waiting() {
+    let (pool, release) = busy(100).await;
+    let ran = Ran::default();
+    let mut asked = Vec::new();
+    for _ in 0..50 {
+        asked.push(ask(&pool, "flooder", &ran).await);
+    }
+    asked.push(ask(&pool, "polite", &ran).await);
+    asked.push(ask(&pool, "polite", &ran).await);
+    release.send(()).unwrap();
+    for one in asked {
+        assert_eq!(one.await.unwrap(), Ok(()));
+    }
+    let ran = ran.lock().clone();
+    let polite = |(at, caller): (usize, &String)| (caller == "polite").then_some(at);
+    let at: Vec<usize> = ran.iter().enumerate().filter_map(polite).collect();
+    assert!(at.iter().all(|at| *at < 4), "{at:?}");
+    assert_eq!(ran.len(), 52);
+}
+
+#[tokio::test]
+async fn a_full_queue_turns_away_the_newest_of_whoever_has_most_in_it_and_says_overloaded() {
+    let (pool, release) = busy(4).await;
+    let ran = Ran::default();
+    let mut flood = Vec::new();
+    for _ in 0..4 {
+        flood.push(ask(&pool, "flooder", &ran).await);
+    }
+    let fifth = ask(&pool, "flooder", &ran).await;
+    assert_eq!(fifth.await.unwrap(), Err(PoolFault::Full), "it is the newest itself");
+    let polite = [ask(&pool, "polite", &ran).await, ask(&pool, "polite", &ran).await];
+    for _ in 0..2 {
+        assert_eq!(flood.pop().unwrap().await.unwrap(), Err(PoolFault::Full));
+    }
+    let third = ask(&pool, "polite", &ran).await;
+    assert_eq!(third.await.unwrap(), Err(PoolFault::Full), "it has its part of the queue");
+    assert_eq!((pool.census().queued, pool.census().shed), (4, 4));
+    release.send(()).unwrap();
+    for served in flood.into_iter().chain(polite) {
+        assert_eq!(served.await.unwrap(), Ok(()));
+    }
+    assert_eq!(ran.lock().len(), 4, "what was turned away was run");
+}
+
+#[tokio::test]
+async fn a_job_that_is_too_late_costs_its_caller_no_turn() {
+    let (pool, release) = busy(100).await;
+    let ran = Ran::default();
+    for _ in 0..3 {
+        let work = Box::new(|_: &mut Fake| After::Keep);
+        let ticket = Arc::new(Ticket::new(Duration::ZERO));
+        pool.shared.push(&lane("a"), Job { work, ticket }).unwrap();
+    }
+    let asked =
+        [ask(&pool, "a", &ran).await, ask(&pool, "b", &ran).await, ask(&pool, "b", &ran).await];
+    release.send(()).unwrap();
+    for one in asked {
+        assert_eq!(one.await.unwrap(), Ok(()));
+    }
+    assert_eq!(*ran.lock(), ["a", "b", "b"]);
 }
 
 #[tokio::test]

@@ -89,6 +89,14 @@ impl Ticket {
         }
     }
 
+    /// The job lost its place to another one, and will not begin.
+    pub(super) fn shed(&self) {
+        let mut stage = self.stage.lock();
+        if let Stage::Queued(_) = *stage {
+            *stage = Stage::GivenUp;
+        }
+    }
+
     /// Was it given up?
     pub(super) fn was_given_up(&self) -> bool {
         matches!(*self.stage.lock(), Stage::GivenUp)
