@@ -9,9 +9,15 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 fn main() -> io::Result<()> {
-    println!("cargo::rerun-if-changed=src");
-    let mut files = Vec::new();
-    gather(Path::new("src"), &mut files)?;
+    // The keys in it are tlog's, and others write its bytes.
+    let folders = ["src", "tlog/src"];
+    let lock = Path::new("../Cargo.lock");
+    let mut files = vec![lock.to_owned()];
+    println!("cargo::rerun-if-changed={}", lock.display());
+    for folder in folders {
+        println!("cargo::rerun-if-changed={folder}");
+        gather(Path::new(folder), &mut files)?;
+    }
     files.sort();
     let mut sum = Sha256::new();
     for path in files {

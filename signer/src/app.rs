@@ -22,7 +22,6 @@ use portcullis_proto::v1::signing_service_server::SigningServiceServer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 use tonic::service::Routes;
 
 use self::planes::{Joined, Planes, unless_hung, writer_result};
@@ -127,10 +126,10 @@ pub enum AppError {
          fresh process is needed"
     )]
     TokenHung,
-    /// A listener ended without being told to, or a checkpoint could not be kept.
+    /// Something ended that must not, or a checkpoint could not be kept.
     #[error(
-        "a listener ended, or a checkpoint could not be kept: without the one nobody could stop \
-         the signing, without the other nothing attests it"
+        "a listener or a watch over the token ended, or a checkpoint could not be kept: without \
+         these nobody could stop the signing, or attest it"
     )]
     PlaneEnded,
 }
@@ -149,11 +148,13 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
     // Before the token is held against the journal: what somebody did there is then no drift.
     let untaken_notes = rescue::notes::take_in(&config.data, &sequencer, &clock).await;
     keys.check(&unfinished_keys).await?;
-    let mut chores = JoinSet::new();
-    chores.spawn(watch_keys(keys.clone(), unfinished_keys));
+    let mut planes = Planes::default();
+    planes.keep(watch_keys(keys.clone(), unfinished_keys));
     let remover = Remover::new(sequencer.clone(), hsm.clone(), config.hsm.backups().to_vec());
-    chores.spawn(follow(fencer.clone(), marker.clone(), remover));
-    chores.spawn(stop_on_signals(stops, sequencer.clone()));
+    planes.keep(fencer.clone().run());
+    planes.keep(marker.clone().run());
+    planes.keep(remover.run());
+    planes.keep(stop_on_signals(stops, sequencer.clone(), fencer.clone()));
 
     let data = Door::open("data plane", &config.data_plane).await?;
     let control = Door::open("control plane", &config.control_plane).await?;
@@ -176,7 +177,7 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
 
     let throttle = Throttle::new(config.rate_per_second_max);
     let pipeline = Pipeline::new(sequencer.clone(), hsm.clone(), throttle, attestor.cover());
-    chores.spawn(forget_signatures(pipeline.clone()));
+    planes.keep(forget_signatures(pipeline.clone()));
     let reader = proofs.reader().clone();
     let receipts = Receipts::new(sequencer.clone(), attestor.clone(), proofs);
     let signing = Signing::new(pipeline, sequencer.clone(), receipts.beside());
@@ -193,7 +194,6 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
         checks: Acts::default(),
     };
 
-    let mut planes = Planes::default();
     planes.keep(attestor.clone().run());
     if let Some(listener) = orders {
         let (trust, sequencer) = (control.trust.clone(), sequencer.clone());
@@ -207,7 +207,6 @@ pub async fn serve(config: &Config) -> Result<(), AppError> {
 
     let mut writer_ended = watched(writer);
     unless_hung(planes.until_the_end(&mut writer_ended), &hsm).await?;
-    chores.abort_all();
     planes.end().await;
     sequencer.finish();
     leave(writer_ended, &marker, &attestor, &hsm).await
@@ -290,11 +289,6 @@ async fn watch_keys(keys: Arc<Keys>, unfinished: BTreeSet<KeyId>) {
     }
 }
 
-/// Keeps the token in step with the journal.
-async fn follow(fencer: Arc<Fencer>, marker: Arc<Marker>, remover: Remover) {
-    tokio::join!(fencer.run(), marker.run(), remover.run());
-}
-
 /// Signatures stay in memory for two minutes at most, also if nobody asks for anything.
 async fn forget_signatures(pipeline: Arc<Pipeline>) {
     loop {
@@ -310,11 +304,15 @@ async fn bind_orders(config: Option<&config::StopOrders>) -> Result<Option<TcpLi
 }
 
 /// SIGUSR1 stops everything: for whoever has the host and nothing else.
-async fn stop_on_signals(mut signals: Signal, sequencer: Sequencer) {
+async fn stop_on_signals(mut signals: Signal, sequencer: Sequencer, fencer: Arc<Fencer>) {
     while signals.recv().await.is_some() {
         let reason = "SIGUSR1 on the host".to_owned();
         let stop = Frozen { by: Actor::Signer, reason, scope: Scope::All };
+        let view = sequencer.view();
         let stopped = sequencer.freeze(stop).await;
+        if stopped.sequence.is_none() {
+            fencer.fence_unrecorded(&view, &Scope::All).await;
+        }
         tracing::warn!(recorded = stopped.sequence.is_some(), "SIGUSR1: everything is stopped");
     }
 }

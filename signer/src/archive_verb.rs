@@ -56,11 +56,9 @@ impl ArchiveVerb {
             );
             return Ok(());
         };
-        let Moved { segments, bytes, led_here, archived, stay } = Archive::open(
-            &config.data,
-            archive,
-        )?
-        .move_below(upto, |path| tracing::info!("moving {}", path.display()))?;
+        let Moved { segments, bytes, led_here, archived, stay } =
+            Archive::open(&config.data, archive)?
+                .move_below(upto, |path| tracing::info!("moving {}", path.display()))?;
         if led_here > 0 {
             tracing::info!("{led_here} segments are now looked for in {}", archive.display());
         }

@@ -10,6 +10,7 @@
 
 mod witnessed;
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +111,9 @@ impl Attestor {
             let why = causes(&error);
             tracing::error!(%why, "there is no key for checkpoints");
             *self.trouble.lock() = Some(format!("no key for checkpoints could be made: {why}"));
+            return;
         }
+        *self.trouble.lock() = None;
     }
 
     async fn make_key(&self) -> Result<(), NoKey> {
@@ -136,7 +139,20 @@ impl Attestor {
         tokio::select! {
             error = self.follow() => error,
             error = self.be_witnessed() => error,
+            never = self.come_by_a_key() => match never {},
         }
+    }
+
+    /// A token that could make no key at the start may do so later. Each try leaves an intent on
+    /// record, so that they become rare.
+    async fn come_by_a_key(&self) -> Infallible {
+        let mut pause = KEY_AGAIN_AFTER;
+        while self.key().is_none() {
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(KEY_AGAIN_AT_LEAST_EVERY);
+            self.prepare().await;
+        }
+        pending().await
     }
 
     async fn follow(&self) -> StorageError {
@@ -275,6 +291,10 @@ const NO_WITNESS: &str = "no witness is configured: nobody elsewhere notices a d
 /// What it cannot do then.
 const WAITS_FOR_NONE: &str = "no signature waits for the witness: a disk that is rolled back is \
     noticed, and signs until then ([witness] mode = \"lag\" or \"fence\")";
+
+/// After no key could be made for the first time, and after many times.
+const KEY_AGAIN_AFTER: Duration = Duration::from_secs(30);
+const KEY_AGAIN_AT_LEAST_EVERY: Duration = Duration::from_secs(3_600);
 
 /// While the journal grows.
 const ABOUT_EVERY: Duration = Duration::from_secs(1);

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use portcullis_policy::fences::{FenceOrder, Told};
-use portcullis_policy::id::KeyId;
+use portcullis_policy::id::{KeyId, Sequence};
 use portcullis_policy::record::FenceAnswered;
 use portcullis_policy::stops::Scope;
 
-use crate::hsm::Hsm;
+use crate::hsm::{Hsm, causes};
 use crate::sequencer::{Sequencer, View};
 
 /// Fences keys.
@@ -21,6 +22,7 @@ pub struct Fencer {
     sequencer: Sequencer,
     token: Arc<Hsm>,
     one_at_a_time: tokio::sync::Mutex<()>,
+    trouble: Mutex<Option<String>>,
 }
 
 /// Whether everything is as it should be.
@@ -33,10 +35,27 @@ enum Round {
     Unsettled,
 }
 
+impl Round {
+    /// The worse of both.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unsettled, _) | (_, Self::Unsettled) => Self::Unsettled,
+            (Self::Refused, _) | (_, Self::Refused) => Self::Refused,
+            (Self::Settled, Self::Settled) => Self::Settled,
+        }
+    }
+}
+
 impl Fencer {
     /// Joins the parts.
     pub fn new(sequencer: Sequencer, token: Arc<Hsm>) -> Self {
-        Self { sequencer, token, one_at_a_time: tokio::sync::Mutex::default() }
+        let one_at_a_time = tokio::sync::Mutex::default();
+        Self { sequencer, token, one_at_a_time, trouble: Mutex::default() }
+    }
+
+    /// Why the token does not know yet which keys may sign.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
     }
 
     /// Follows every change for as long as it is let.
@@ -76,21 +95,33 @@ impl Fencer {
         };
         let mut round = Round::Settled;
         for order in orders {
-            match (self.tell(order).await, round) {
-                (Round::Unsettled, _) => round = Round::Unsettled,
-                (Round::Refused, Round::Settled) => round = Round::Refused,
-                (Round::Refused | Round::Settled, _) => {}
-            }
+            round = round.and(self.tell(order).await);
+        }
+        if round != Round::Unsettled {
+            *self.trouble.lock() = None;
         }
         round
     }
 
+    /// A few at a time: what was done for some is known, however slow the token is with others.
     async fn tell(&self, order: FenceOrder) -> Round {
-        let FenceOrder { intent, up, keys } = order;
+        let (FenceOrder { intent, up, keys }, mut round) = (order, Round::Settled);
+        let mut left = keys.into_iter().peekable();
+        while left.peek().is_some() {
+            let some = left.by_ref().take(TOLD_AT_ONCE).collect();
+            round = round.and(self.tell_some(intent, up, some).await);
+        }
+        round
+    }
+
+    async fn tell_some(&self, intent: Option<Sequence>, up: bool, keys: BTreeSet<KeyId>) -> Round {
         let answer = match self.token.fence(keys, up).await {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::error!(%error, up, "the token could not be told which keys may sign");
+                let why = causes(&error);
+                tracing::error!(%why, up, "the token could not be told which keys may sign");
+                let line = format!("the token could not be told which keys may sign: {why}");
+                *self.trouble.lock() = Some(line);
                 return Round::Unsettled;
             }
         };
@@ -141,6 +172,9 @@ impl Expected {
         }
     }
 }
+
+/// A slow token takes a quarter of a second for one, and has some thirty for a call.
+const TOLD_AT_ONCE: usize = 16;
 
 /// Time passes by itself: a drain may be over.
 const LOOKED_AGAIN_EVERY: Duration = Duration::from_secs(60);

@@ -47,7 +47,7 @@ pub struct Health {
 impl Health {
     /// Why no signature can be made, a line each; empty if they can.
     pub fn blocking(&self) -> Vec<String> {
-        let mut lines = self.hsm.health();
+        let mut lines = if self.hsm.can_sign() { Vec::new() } else { self.hsm.health() };
         match self.sequencer.figures().space.load(Ordering::Relaxed) {
             0 => {}
             1 => lines.push("the journal is nearly out of space: only stops are taken".into()),
@@ -60,6 +60,7 @@ impl Health {
     /// What somebody should look at, a line each.
     pub fn attention(&self) -> Vec<String> {
         let mut lines = self.keys.troubles();
+        lines.extend(self.hsm.health().into_iter().filter(|_| self.hsm.can_sign()));
         lines.extend(self.hsm.alarms());
         for (plane, trust) in &self.trust {
             lines.extend(trust.troubles().iter().map(|trouble| format!("{plane}: {trouble}")));

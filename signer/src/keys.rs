@@ -22,7 +22,7 @@ use portcullis_proto::v1::CreateKeyRequest;
 use self::checkpoint::Standing;
 use self::finding::{Finding, drifted, judge};
 use crate::fencer::{Expected, Fencer};
-use crate::hsm::{Drift, Hsm, HsmError, SignFault, TokenKey};
+use crate::hsm::{Drift, Hsm, HsmError, SignFault, TokenKey, causes};
 use crate::refusal::Refusal;
 use crate::sequencer::{KeyView, Sequencer};
 use crate::signature::PublicPoint;
@@ -39,6 +39,8 @@ pub struct Keys {
     /// Keys whose fence somebody took away while this process ran. It was put back.
     unfenced: Mutex<BTreeSet<KeyId>>,
     strangers: Mutex<Vec<String>>,
+    /// Why the token's keys could not be read the last time.
+    unread: Mutex<Option<String>>,
     checkpoint_key: Mutex<Option<String>>,
 }
 
@@ -106,6 +108,7 @@ impl Keys {
             troubles: Mutex::default(),
             unfenced: Mutex::default(),
             strangers: Mutex::default(),
+            unread: Mutex::default(),
             checkpoint_key: Mutex::default(),
         }
     }
@@ -154,7 +157,10 @@ impl Keys {
     pub async fn check(&self, unfinished: &BTreeSet<KeyId>) -> Result<(), HsmError> {
         // Before the token is read: a key that is made in between is no absent one.
         let view = self.sequencer.view();
-        let on_token = self.token.inspect().await?;
+        let on_token = self.token.inspect().await.inspect_err(|error| {
+            *self.unread.lock() = Some(causes(error));
+        })?;
+        *self.unread.lock() = None;
         let after = self.sequencer.view();
         let (mut outcome, mut undone) = (Ok(()), BTreeSet::new());
         for (id, key) in &view.keys {
@@ -311,6 +317,12 @@ impl Keys {
         lines.extend(lines::unremoved(&view));
         lines.extend(self.strangers.lock().iter().cloned());
         lines.extend(self.checkpoint_key.lock().iter().cloned());
+        lines.extend(self.unread.lock().iter().map(|why| {
+            format!(
+                "the token's keys cannot be read, so that nobody knows whether one changed: {why}"
+            )
+        }));
+        lines.extend(self.fencer.trouble());
         lines
     }
 }

@@ -1,10 +1,12 @@
 //! What runs beside the writer for as long as the process serves, and what ends it.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::AppError;
 use crate::hsm::Hsm;
@@ -29,8 +31,9 @@ impl Planes {
         self.tasks.spawn(begin(Box::pin(stopped)));
     }
 
-    /// Runs something that must not end either, for as long as there are listeners: what they
-    /// finish on the way out may wait for it. Then it is dropped.
+    /// Runs something that must not end either, also not by a panic, for as long as there are
+    /// listeners: what they finish on the way out may wait for it, or be stopped by it. Then it is
+    /// dropped.
     pub(super) fn keep<T: Send + 'static>(
         &mut self,
         run: impl Future<Output = T> + Send + 'static,
@@ -46,12 +49,18 @@ impl Planes {
     ) -> Result<(), AppError> {
         tokio::select! {
             told = told_to_stop() => told.map_err(AppError::Signals),
-            ended = writer_ended => {
+            ended = &mut *writer_ended => {
                 writer_result(ended)?;
                 Err(AppError::PlaneEnded)
             }
             _ = self.tasks.join_next() => Err(AppError::PlaneEnded),
-            Some(_) = self.kept.join_next() => Err(AppError::PlaneEnded),
+            // What follows the journal ends with its writer, which knows why.
+            Some(_) = self.kept.join_next() => {
+                if let Ok(ended) = timeout(WRITER_ENDS_WITHIN, writer_ended).await {
+                    writer_result(ended)?;
+                }
+                Err(AppError::PlaneEnded)
+            }
         }
     }
 
@@ -74,6 +83,9 @@ pub(super) async fn unless_hung(
         () = token.hung() => Err(AppError::TokenHung),
     }
 }
+
+/// From the end of what follows the writer to that of its thread.
+const WRITER_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) type Joined = std::thread::Result<Result<(), Fatal>>;
 

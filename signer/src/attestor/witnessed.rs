@@ -50,24 +50,28 @@ impl Attestor {
     /// so that what is recorded last is known elsewhere.
     pub async fn ask_once(&self) {
         let Some(follower) = &self.follower else { return };
+        // A token that signs no checkpoint, or a hold, must not hide another journal.
+        let durable = self.sequencer.durable_root().checkpoint();
+        let (attested, looked) = tokio::join!(
+            timeout(ONCE_MAX, self.attest()),
+            timeout(ONCE_MAX, follower.look(&durable)),
+        );
+        if attested.is_err() {
+            tracing::warn!("the token has signed no checkpoint in time");
+        }
         let asking = async {
-            self.attest().await?;
-            let turn = match self.newest() {
-                Some(newest) => Some(self.hand_over(follower, &newest).await?),
-                None => None,
-            };
-            // A token that signs no checkpoint, or a hold, must not hide another journal.
-            if let None | Some(Turn::Nothing) = turn {
-                follower.look(&self.sequencer.durable_root().checkpoint()).await;
+            attested.unwrap_or(Ok(()))?;
+            match self.newest() {
+                Some(newest) => self.hand_over(follower, &newest).await.map(drop),
+                None => Ok(()),
             }
-            Ok(())
         };
-        match timeout(ONCE_MAX, asking).await {
-            Ok(Ok(())) => {}
-            Ok(Err::<(), StorageError>(error)) => {
-                tracing::error!(%error, "a checkpoint could not be kept");
-            }
-            Err(_) => tracing::warn!("the witness has not answered in time"),
+        let asked = timeout(ONCE_MAX, asking).await;
+        if looked.is_err() || asked.is_err() {
+            tracing::warn!("the witness has not answered in time");
+        }
+        if let Ok(Err::<(), StorageError>(error)) = asked {
+            tracing::error!(%error, "a checkpoint could not be kept");
         }
     }
 

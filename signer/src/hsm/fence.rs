@@ -13,6 +13,7 @@ use cryptoki::session::Session;
 use portcullis_policy::id::KeyId;
 
 use super::error::{HsmError, chain};
+use super::keeper::is_cured_by_a_session;
 use super::module::Inside;
 use super::session::{find_private, insist_on_login};
 
@@ -25,7 +26,9 @@ pub struct FenceAnswer {
     pub refused: BTreeMap<KeyId, String>,
 }
 
-/// Fences these keys, or lets them sign again, and reads each back.
+/// Fences these keys, or lets them sign again, and reads each back. A key that errs while the
+/// session goes on keeps no other from being fenced: the first time a fresh session may help it,
+/// `again` not.
 ///
 /// # Errors
 ///
@@ -34,14 +37,21 @@ pub(super) fn set(
     inside: &Inside<'_>,
     keys: &BTreeSet<KeyId>,
     up: bool,
+    again: bool,
 ) -> Result<FenceAnswer, HsmError> {
     let session = inside.session;
     insist_on_login(session)?;
     let mut answer = FenceAnswer::default();
     for key in keys {
-        match set_one(inside, key, up)? {
-            None => drop(answer.done.insert(*key)),
-            Some(why) => drop(answer.refused.insert(*key, why)),
+        match set_one(inside, key, up) {
+            Ok(None) => drop(answer.done.insert(*key)),
+            Ok(Some(why)) => drop(answer.refused.insert(*key, why)),
+            Err(error) if !again && is_cured_by_a_session(&error) => return Err(error),
+            Err(error) => {
+                inside.still_wanted()?;
+                insist_on_login(session)?;
+                answer.refused.insert(*key, chain(&error));
+            }
         }
     }
     // A session that lost its login sees no private keys: what it did not find proves nothing.

@@ -103,7 +103,8 @@ fn told(fault: PoolFault) -> HsmError {
     }
 }
 
-fn is_cured_by_a_session(error: &HsmError) -> bool {
+/// Whether it may go well in a fresh session.
+pub(super) fn is_cured_by_a_session(error: &HsmError) -> bool {
     let cured = [Verdict::NewSession, Verdict::LogIn, Verdict::Gone, Verdict::Reload];
     cured.contains(&error.verdict())
 }

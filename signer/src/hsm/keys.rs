@@ -15,6 +15,7 @@ use portcullis_policy::id::{KeyId, KeyLabel};
 use super::checkpoint;
 use super::drift::{self, Drift, SECP256K1};
 use super::error::{HsmError, SignFault};
+use super::keeper::is_cured_by_a_session;
 use super::quirks::{self, CopyVerdict};
 use super::session::{Purpose, c_sign, find_private, insist_on_login, self_test_digest};
 use crate::signature::{PublicPoint, RawSignature, verify_and_recover};
@@ -88,13 +89,23 @@ pub(super) fn generate(
 /// # Errors
 ///
 /// The token cannot be read, or the login was lost meanwhile: an empty list is never a guess. A
-/// single key that cannot be read is listed as [`Drift::Unreadable`].
-pub(super) fn inspect(session: &Session) -> Result<Vec<TokenKey>, HsmError> {
+/// single key that cannot be read, `again` in a fresh session, is listed as [`Drift::Unreadable`].
+pub(super) fn inspect(session: &Session, again: bool) -> Result<Vec<TokenKey>, HsmError> {
     insist_on_login(session)?;
     let private = [Attribute::Class(ObjectClass::PRIVATE_KEY)];
     let handles = session.find_objects(&private).map_err(HsmError::Read)?;
-    let keys: Result<Vec<_>, _> = handles.into_iter().map(|handle| read(session, handle)).collect();
-    let mut keys = keys?;
+    let mut keys = Vec::with_capacity(handles.len());
+    for handle in handles {
+        match read(session, handle) {
+            Ok(key) => keys.push(key),
+            Err(error) if !again && is_cured_by_a_session(&error) => return Err(error),
+            // While the session goes on, it is this object's.
+            Err(_) => {
+                insist_on_login(session)?;
+                keys.push(TokenKey::unreadable());
+            }
+        }
+    }
     insist_on_login(session)?;
     let mut times: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
     for key in &keys {

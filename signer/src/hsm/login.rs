@@ -17,6 +17,8 @@ pub(super) struct Login {
     went_well: bool,
     /// Those that the token said are wrong, locked or expired, since one went well.
     refused: Vec<Pin>,
+    /// The token said that it takes none any more.
+    is_locked: bool,
     /// One of which the token said nothing, so many times in a row.
     unclear: Option<(Pin, u32)>,
 }
@@ -41,7 +43,7 @@ impl Login {
     /// It was refused before, or so many were that no other one is tried.
     pub(super) fn admit(&self, pin: &Pin) -> Result<(), HsmError> {
         if self.refused.len() >= REFUSED_MAX || self.refused.iter().any(|one| one.is(pin)) {
-            return Err(HsmError::WrongPin);
+            return Err(if self.is_locked { HsmError::PinLocked } else { HsmError::WrongPin });
         }
         match self.times_unclear(pin) {
             0 => Ok(()),
@@ -74,7 +76,8 @@ impl Login {
     pub(super) fn learn(&mut self, pin: Pin, answer: Result<(), Error>) -> Result<(), HsmError> {
         let Err(error) = answer else { return self.well() };
         match verdict::of(&error) {
-            Verdict::Fine => self.well(),
+            // Somebody else's login: this PIN was not looked at.
+            Verdict::Fine => Ok(()),
             Verdict::Later
             | Verdict::NewSession
             | Verdict::LogIn
@@ -87,6 +90,7 @@ impl Login {
                 let locked = matches!(code, Some(RvError::PinLocked));
                 tracing::error!(?code, "the token refused the PIN: it is not sent again");
                 self.refused.push(pin);
+                self.is_locked = locked;
                 Err(if locked { HsmError::PinLocked } else { HsmError::WrongPin })
             }
             Verdict::Unclear => {
@@ -135,7 +139,17 @@ mod tests {
         for code in [RvError::PinIncorrect, RvError::PinLocked, RvError::PinExpired] {
             let mut login = Login::default();
             assert!(login.learn(pin("1234"), failed(code)).is_err());
-            assert!(matches!(login.admit(&pin("1234")), Err(HsmError::WrongPin)));
+            let told = login.admit(&pin("1234"));
+            if code == RvError::PinLocked {
+                assert!(
+                    matches!(told, Err(HsmError::PinLocked)),
+                    "another PIN is no help: {told:?}"
+                );
+            } else {
+                assert!(matches!(told, Err(HsmError::WrongPin)), "{told:?}");
+            }
+            assert!(login.learn(pin("1234"), failed(RvError::UserAlreadyLoggedIn)).is_ok());
+            assert!(login.admit(&pin("1234")).is_err(), "somebody else's login was another PIN's");
             assert!(login.admit(&pin("5678")).is_ok());
             login.learn(pin("5678"), Ok(())).unwrap();
             assert!(login.admit(&pin("1234")).is_ok(), "nothing is remembered after a good one");
@@ -171,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_says_nothing_is_tried_again_only_with_a_pin_that_was_right_and_thrice() {
-        let unclear = [RvError::FunctionFailed, RvError::GeneralError, RvError::DeviceError];
+        let unclear = [RvError::FunctionFailed, RvError::DeviceRemoved, RvError::DeviceError];
         for code in unclear {
             let mut login = Login::default();
             let first = login.learn(pin("1234"), failed(code));
@@ -193,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_failure_before_the_pin_was_looked_at_costs_nothing() {
-        for code in [RvError::DeviceRemoved, RvError::SessionHandleInvalid] {
+        for code in [RvError::TokenNotPresent, RvError::SessionHandleInvalid] {
             let mut login = Login::default();
             let lost = login.learn(pin("1234"), failed(code));
             assert!(matches!(lost, Err(HsmError::Login(_))), "{lost:?}");

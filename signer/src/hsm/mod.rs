@@ -29,6 +29,7 @@ mod watchdog;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use portcullis_policy::id::{KeyId, KeyLabel, VaultId};
@@ -197,7 +198,11 @@ impl Hsm {
     ///
     /// The token cannot be read.
     pub async fn inspect(&self) -> Result<Vec<TokenKey>, HsmError> {
-        manage(&self.keeping, Repeat::Harmless, |inside| keys::inspect(inside.session)).await
+        let tries = AtomicU32::new(0);
+        let chore = move |inside: &Inside<'_>| {
+            keys::inspect(inside.session, tries.fetch_add(1, Ordering::Relaxed) > 0)
+        };
+        manage(&self.keeping, Repeat::Harmless, chore).await
     }
 
     /// Fences these keys, so that no process can sign with them, or lets them sign again; each is
@@ -207,7 +212,11 @@ impl Hsm {
     ///
     /// The token could not be asked. After [`HsmError::TimedOut`] it may have done it.
     pub async fn fence(&self, keys: BTreeSet<KeyId>, up: bool) -> Result<FenceAnswer, HsmError> {
-        let chore = move |inside: &Inside<'_>| fence::set(inside, &keys, up);
+        let tries = AtomicU32::new(0);
+        let chore = move |inside: &Inside<'_>| {
+            let again = tries.fetch_add(1, Ordering::Relaxed) > 0;
+            fence::set(inside, &keys, up, again)
+        };
         manage(&self.fencing, Repeat::Harmless, chore).await
     }
 
@@ -266,6 +275,11 @@ impl Hsm {
         troubles.extend(self.token.is_reloading().then(|| HsmError::Reloading.to_string()));
         let label = &self.token.facts().label;
         troubles.into_iter().map(|trouble| format!("token {label:?}: {trouble}")).collect()
+    }
+
+    /// Whether any session can sign now: one call that hangs keeps no other request waiting.
+    pub fn can_sign(&self) -> bool {
+        self.signing.census().usable > 0
     }
 
     /// Keys that gave wrong signatures, a line each. They are stopped; no other key is the worse

@@ -31,6 +31,8 @@ pub(super) struct Module {
     door: Mutex<Door>,
     /// Somebody came out.
     left: Condvar,
+    /// Sessions that were given up while the door was shut, by their loading.
+    unclosed: Mutex<Vec<(u64, Session)>>,
 }
 
 struct Door {
@@ -66,7 +68,13 @@ pub(super) fn load(path: &Path) -> Result<Arc<Module>, HsmError> {
     let library =
         Pkcs11::new(path).map_err(|source| HsmError::Module { path: path.to_owned(), source })?;
     let door = Mutex::new(Door { inside: 0, loading: 1, shut: false });
-    let module = Module { path: path.to_owned(), library, door, left: Condvar::new() };
+    let module = Module {
+        path: path.to_owned(),
+        library,
+        door,
+        left: Condvar::new(),
+        unclosed: Mutex::default(),
+    };
     module.initialize()?;
     let module = Arc::new(module);
     *loaded = Some(Arc::clone(&module));
@@ -107,6 +115,17 @@ impl Module {
     /// Somebody did not come out in time, somebody else does the same, or the module refuses: then
     /// it is not initialised, and every call says so, or it is still what it was.
     pub(super) fn reload(&self, patience: Duration) -> Result<(), HsmError> {
+        let reloaded = self.begin_anew(patience);
+        // While the door was shut they could not be; a token has few.
+        for (loading, session) in std::mem::take(&mut *self.unclosed.lock()) {
+            if let Ok(_visit) = self.enter_in(loading) {
+                close(session);
+            }
+        }
+        reloaded
+    }
+
+    fn begin_anew(&self, patience: Duration) -> Result<(), HsmError> {
         self.shut_when_empty(patience)?;
         // Most often that it is not initialised, which is why we are here.
         let finalized = self
@@ -284,11 +303,19 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(session) = self.session.take().filter(|_| self.closes) else { return };
-        let Ok(_visit) = self.module.enter_in(self.loading) else { return };
-        if let Err(error) = session.close() {
-            // Lost sessions are what is dropped most.
-            tracing::debug!(%error, "a session was not closed");
+        match self.module.enter_in(self.loading) {
+            Ok(_visit) => close(session),
+            // Whether it is still one shows when that is over.
+            Err(HsmError::Reloading) => self.module.unclosed.lock().push((self.loading, session)),
+            Err(_) => {}
         }
+    }
+}
+
+fn close(session: Session) {
+    if let Err(error) = session.close() {
+        // Lost sessions are what is dropped most.
+        tracing::debug!(%error, "a session was not closed");
     }
 }
 

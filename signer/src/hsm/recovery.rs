@@ -18,6 +18,8 @@ struct State {
     failures: u32,
     /// Not before this moment of the monotonic clock.
     not_before: Duration,
+    /// How often in a row it was loaded again, each soon after the one before.
+    in_a_row: u32,
     /// How many calls were inside the module when it should have been loaded again.
     held_by: Option<usize>,
 }
@@ -55,7 +57,12 @@ impl Recovery {
     /// It was tried just now, with this outcome.
     pub(super) fn tried(&self, outcome: &Result<(), HsmError>) {
         let mut state = self.0.lock();
-        state.not_before = monotonic().saturating_add(PAUSE);
+        let now = monotonic();
+        let is_soon = now < state.not_before.saturating_add(SOON);
+        state.in_a_row = if is_soon { state.in_a_row.saturating_add(1) } else { 0 };
+        // It ends the sessions that still work, too: what it does not mend is not to cost them.
+        let doublings = state.in_a_row.saturating_sub(AT_ONCE).min(PAUSE_DOUBLED_MAX);
+        state.not_before = now.saturating_add(PAUSE.saturating_mul(1 << doublings));
         state.held_by = match outcome {
             Err(HsmError::ModuleHeld { inside }) => Some(*inside),
             Ok(()) | Err(_) => None,
@@ -197,9 +204,29 @@ const FAILURES_MIN: u32 = 3;
 /// a token that comes back is not kept waiting.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What comes so soon after the last one may be due to the same.
+const SOON: Duration = Duration::from_secs(120);
+
+/// So many follow each other without a longer pause; then it doubles, up to a minute or so.
+const AT_ONCE: u32 = 5;
+const PAUSE_DOUBLED_MAX: u32 = 6;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_loading_it_again_does_not_mend_ends_the_sessions_that_work_ever_more_rarely() {
+        let (recovery, mut pauses) = (Recovery::default(), Vec::new());
+        for _ in 0..20 {
+            recovery.tried(&Ok(()));
+            let left = recovery.0.lock().not_before.saturating_sub(monotonic());
+            pauses.push(left.as_secs_f64().round() as u64);
+        }
+        assert_eq!(pauses[..5], [1; 5]);
+        assert_eq!(pauses[19], 64);
+        assert!(pauses.is_sorted(), "{pauses:?}");
+    }
 
     #[test]
     fn a_module_that_lost_itself_is_loaded_at_once_and_a_token_that_is_gone_after_three_failures() {

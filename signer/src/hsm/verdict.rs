@@ -223,14 +223,18 @@ pub(super) const fn row(code: RvError) -> Row {
             Unclear,
             "we ask the same each time: if this was the session's, a fresh one shows it",
         ),
-        RvError::DeviceRemoved
-        | RvError::TokenNotPresent
-        | RvError::TokenNotRecognized
-        | RvError::SlotIdInvalid => Row::all(
+        RvError::DeviceRemoved => Row::all(
             Gone,
-            Later,
-            "the token left its slot, or the way to it is cut: the PIN did not reach it",
+            Unclear,
+            "the token left in the midst of the call: it may have looked at the PIN before",
         ),
+        RvError::TokenNotPresent | RvError::TokenNotRecognized | RvError::SlotIdInvalid => {
+            Row::all(
+                Gone,
+                Later,
+                "the token left its slot, or the way to it is cut: the PIN did not reach it",
+            )
+        }
         RvError::HostMemory => {
             Row::all(Gone, Later, "our side ran out of memory before the token was asked")
         }

@@ -161,8 +161,9 @@ impl View {
     /// Whether something else than a stop, which the gate knows of, may forbid now what this caller
     /// was allowed with this key when that was recorded.
     pub fn may_forbid(&self, caller: &CallerId, key: &KeyId, recorded: Sequence) -> bool {
-        let is_stopped =
-            self.stop_of(key).is_some() || self.stops.covering_caller(caller).is_some();
+        // A key that is drained is stopped, and the gate lets its drain through.
+        let is_kept = self.stop_of(key).is_some() && !self.drains.contains_key(key);
+        let is_stopped = is_kept || self.stops.covering_caller(caller).is_some();
         self.narrowed > recorded && !is_stopped
     }
 

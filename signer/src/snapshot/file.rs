@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Numbers are big-endian. The signature is the token's, over the body's hash among others
-//! ([`Folded`](super::Folded)); the code is what wrote the state ([`code`]). A file is written
+//! ([`Folded`](super::Folded)); the code is what wrote it ([`writer`]). A file is written
 //! whole under another name, made durable, and only then takes its own: the number of the last
 //! record folded.
 
@@ -54,7 +54,7 @@ impl Snapshot {
     pub fn body(tiles: &Tiles, epoch: Epoch, image: &[u8]) -> Vec<u8> {
         let (full, open) = tiles.parts();
         let mut out = Vec::with_capacity(image.len());
-        out.extend_from_slice(code().as_slice());
+        out.extend_from_slice(writer().as_slice());
         out.extend_from_slice(&epoch.0.to_be_bytes());
         for hashes in [full, open] {
             let count = u64::try_from(hashes.len()).unwrap_or(u64::MAX);
@@ -83,7 +83,7 @@ impl Snapshot {
         let (signature, body) = rest.split_at_checked(signature)?;
         let (mut rest, hash) = (body, sha256(body));
         let wrote: [u8; 32] = take(&mut rest)?;
-        if wrote != code().0 {
+        if wrote != writer().0 {
             return None;
         }
         let epoch = Epoch(u64::from_be_bytes(take(&mut rest)?));
@@ -92,6 +92,11 @@ impl Snapshot {
         let signature = signature.to_vec();
         Some(Self { tiles, epoch, image: rest.to_vec(), hash, signature })
     }
+}
+
+/// What wrote a snapshot: the code of the state in it, and the form of what is around that.
+pub(super) fn writer() -> B256 {
+    sha256(&[code().as_slice(), &FORMAT.to_be_bytes()].concat())
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {

@@ -19,7 +19,7 @@ use alloy_primitives::B256;
 use portcullis_policy::id::{Epoch, Sequence};
 use portcullis_policy::record::{self, Entry, Record};
 use portcullis_policy::request::sha256;
-use portcullis_policy::state::{CheckpointKey, ImageFault, State, code};
+use portcullis_policy::state::{CheckpointKey, ImageFault, State};
 use portcullis_policy::tree::{Tiles, leaf_hash};
 use rustix::process::setpriority_process;
 use tokio::runtime::Handle;
@@ -30,7 +30,7 @@ pub use self::folded::Folded;
 use self::folded::Taken;
 pub(super) use self::folded::text;
 use super::claims::{Claim, Claims};
-use super::file::{Folder, Snapshot};
+use super::file::{Folder, Snapshot, writer};
 use super::progress::{Pace, Progress};
 use crate::hsm::{Hsm, HsmError, causes};
 use crate::journal::{Head, Reader, Records, Stored};
@@ -257,7 +257,7 @@ impl Shadow {
         let upto = named.upto;
         let comes_to = self.comes_to.get(&upto).copied();
         self.comes_to.retain(|place, _| *place > upto);
-        let same = named.code != Some(code()) || comes_to.is_none_or(|hash| hash == named.hash);
+        let same = named.code != Some(writer()) || comes_to.is_none_or(|hash| hash == named.hash);
         if same { Ok(()) } else { Err(Halt::Named { at, upto }) }
     }
 
@@ -317,7 +317,7 @@ impl Shadow {
     }
 
     fn record(&self, upto: Sequence, hash: B256) -> Result<(), Unwritten> {
-        let snapshot = record::Snapshot { code: Some(code()), hash, upto };
+        let snapshot = record::Snapshot { code: Some(writer()), hash, upto };
         let noted = self.runtime.block_on(self.sequencer.snapshot(snapshot));
         if !matches!(noted, Ok(Noted::Recorded)) {
             self.folder.remove(upto)?;

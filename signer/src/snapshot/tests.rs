@@ -9,15 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use alloy_primitives::B128;
-use ed25519_dalek::{Signer as _, SigningKey};
-use portcullis_policy::id::{BookHash, Epoch, Sequence};
-use portcullis_policy::note::{Checkpoint, Note, NoteKey, NoteSignature};
-use portcullis_policy::record::{self, Actor, Entry, Environment, FORMAT, Frozen, Genesis, Record};
-use portcullis_policy::request::sha256;
-use portcullis_policy::state::{CheckpointKey, State, code};
-use portcullis_policy::stops::Scope;
-use portcullis_policy::tree::{Frontier, Tiles, leaf_hash};
 use super::shadow::text;
 use super::*;
 use crate::clock::Clock;
@@ -25,6 +16,15 @@ use crate::hsm::{CheckpointFault, HsmError, ProvenKey};
 use crate::journal::{Batch, Kept, Places, Reader, Segments, Storage, Stored};
 use crate::marker::{Mark, Marked};
 use crate::sequencer::{CheckpointKeyStep, Fatal, Heard, Sequencer, Started, start_from, vault_of};
+use alloy_primitives::B128;
+use ed25519_dalek::{Signer as _, SigningKey};
+use portcullis_policy::id::{BookHash, Epoch, Sequence};
+use portcullis_policy::note::{Checkpoint, Note, NoteKey, NoteSignature};
+use portcullis_policy::record::{self, Actor, Entry, Environment, FORMAT, Frozen, Genesis, Record};
+use portcullis_policy::request::sha256;
+use portcullis_policy::state::{CheckpointKey, State};
+use portcullis_policy::stops::Scope;
+use portcullis_policy::tree::{Frontier, Tiles, leaf_hash};
 
 const SEGMENT: u64 = 16 * 1024;
 const SOON: Duration = Duration::from_millis(5);
@@ -322,7 +322,10 @@ async fn two_snapshots_are_kept_for_their_owner_alone_and_each_is_named_by_a_rec
     for upto in all {
         let path = snapshot_path(folder.path(), upto);
         let hash = Folder::of(folder.path()).read(upto).unwrap().unwrap().hash;
-        assert!(named.contains(&record::Snapshot { code: Some(code()), hash, upto }), "{upto}");
+        assert!(
+            named.contains(&record::Snapshot { code: Some(file::writer()), hash, upto }),
+            "{upto}"
+        );
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }
@@ -528,7 +531,10 @@ async fn a_record_that_names_a_snapshot_other_than_the_fold_stops_everything() {
     let folder = settled(TOKEN).await;
     let upto = fill(folder.path());
     let hash = sha256(b"another state");
-    add(folder.path(), Record::Snapshot(record::Snapshot { code: Some(code()), hash, upto }));
+    add(
+        folder.path(),
+        Record::Snapshot(record::Snapshot { code: Some(file::writer()), hash, upto }),
+    );
     let running = Running::start(folder.path()).await;
     running.shadow_found("says something else than those records come to").await;
     running.end();

@@ -290,9 +290,13 @@ impl Cover {
         });
     }
 
-    /// It did not answer, or not with a cosignature.
+    /// It did not answer, or not with a cosignature. That takes no doubt away either.
     pub(super) fn away(&self) {
-        self.heard.send_modify(|heard| heard.last = Last::Away);
+        self.heard.send_modify(|heard| {
+            if heard.last != Last::Contradicted {
+                heard.last = Last::Away;
+            }
+        });
     }
 
     /// It says that there is another journal.

@@ -242,7 +242,9 @@ impl Follower {
         // It may be an old one that somebody held back: it is as much younger than another as its
         // own time says, which nobody else can sign, and no older than its checkpoint.
         let is_new = told.first.is_none() || size > told.cosigned;
-        let later = told.first.map_or(asked, |first| first.later(seconds).min(asked));
+        let later = told
+            .first
+            .map_or_else(|| by_the_wall(asked, seconds), |first| first.later(seconds).min(asked));
         let made = if is_new { later.max(told.handed_over(size, asked)) } else { later };
         if is_new || told.first.is_some_and(|first| seconds > first.seconds) {
             told.first = Some(First { asked: made, seconds });
@@ -372,6 +374,13 @@ impl Follower {
         }
         lines
     }
+}
+
+/// When a cosignature was made that says of itself that it was made so many seconds after 1970, by
+/// the wall clock: there is nothing else to hold the first one against.
+fn by_the_wall(asked: Millis, seconds: u64) -> Millis {
+    let age = clock::wall().0.saturating_sub(seconds.saturating_mul(1_000));
+    Millis(asked.0.saturating_sub(age))
 }
 
 /// How often a checkpoint is cosigned again while nothing is recorded.

@@ -209,6 +209,29 @@ async fn a_token_that_refuses_or_hangs_delays_no_stop_and_is_not_passed_over_in_
     Ok(())
 }
 
+/// Whether the token says that it will not, or says nothing: both codes are of one key here.
+#[tokio::test]
+async fn a_key_that_errs_keeps_no_other_from_being_fenced() -> Result<(), Failure> {
+    for errs in ["C_SetAttributeValue error 0x200 next 1", "C_SetAttributeValue error 0x5 next 2"] {
+        let vault = Vault::governed(Through::Faults, &governed_book().to_string())?;
+        let scene = Scene::of(vault).await?;
+        scene.vault.key(&scene.server, "spare").await?;
+        let sam = scene.vault.control(&scene.server, "sam").await?;
+        scene.vault.token.faults()?.set(&[errs])?;
+        assert!(sam.freeze(Scope::All(true), "drill").await?.recorded);
+        for label in ["hot", "spare"] {
+            until(&sam, label, FenceState::Fenced).await?;
+        }
+        let journal = scene.journal().await?;
+        let answers = journal.of("fence_answered");
+        let first = answers.first().ok_or("the token answered nothing")?;
+        let done = first["done"].as_array().map(Vec::len);
+        let refused = first["refused"].as_object().map(serde_json::Map::len);
+        assert_eq!((done, refused), (Some(1), Some(1)), "{errs}: {first}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_data_folder_from_before_the_stop_does_not_bring_the_key_back() -> Result<(), Failure> {
     let scene = scene().await?;

@@ -124,7 +124,10 @@ async fn while_the_archive_is_away_signing_goes_on_and_whatever_needs_it_says_wh
     let newest = scene.held().last().map(|signed| signed.sequence).ok_or("nothing is held")?;
     assert!(scene.unread(newest).await?.is_none());
     let Some(CallError::Refused(refusal)) = scene.unread(1).await? else { panic!() };
-    assert_eq!((refusal.code(), refusal.reason()), (Code::FailedPrecondition, Some("JOURNAL_ARCHIVED")));
+    assert_eq!(
+        (refusal.code(), refusal.reason()),
+        (Code::FailedPrecondition, Some("JOURNAL_ARCHIVED"))
+    );
     let (code, text) = said(&scene.archive()?);
     assert!(code == Some(74) && text.contains("mount the archive"), "{text}");
 

@@ -25,14 +25,14 @@ fn a_chore_that_was_given_up_changes_neither_fence_nor_marker() {
             let keys = BTreeSet::from([id]);
             let inside = held.enter_for(&wanted).unwrap();
             keys::create(inside.session, &id, &"payouts".parse().unwrap()).unwrap();
-            fence::set(&inside, &keys, true).unwrap();
+            fence::set(&inside, &keys, true, false).unwrap();
             marker::write(&inside, &vault, b"200").unwrap();
             let changes = ["C_SetAttributeValue", "C_CreateObject"];
             let before = changes.map(|call| tokens.calls(call));
 
             // It hung in one of the looks before, and was given up there.
             let late = held.enter().unwrap().given_up(&over);
-            let down = fence::set(&late, &keys, false);
+            let down = fence::set(&late, &keys, false, false);
             assert!(matches!(down, Err(HsmError::TimedOut)), "{down:?}");
             let marked = marker::write(&late, &vault, b"100");
             assert!(matches!(marked, Err(HsmError::TimedOut)), "{marked:?}");

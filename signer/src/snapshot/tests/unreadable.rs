@@ -58,7 +58,6 @@ async fn a_journal_that_cannot_be_read_for_a_while_is_read_once_it_can() {
     running.end();
 }
 
-
 /// A folder that starts from a snapshot, with all that such a start does not read in an archive.
 async fn archived() -> (tempfile::TempDir, tempfile::TempDir) {
     let (folder, archive) = (settled_at(TOKEN, 240).await, tempfile::tempdir().unwrap());

@@ -444,6 +444,40 @@ async fn a_cosignature_that_was_held_back_while_the_journal_grew_is_not_young() 
     assert_eq!(follower.told.lock().since, Millis(150_000));
 }
 
+/// Somebody on the path has the witness cosign right after the start, and brings it once the
+/// witness was told to hold.
+#[tokio::test]
+async fn the_first_cosignature_that_was_held_back_is_as_old_as_its_checkpoint() {
+    let signer = Signer::on(&genesis()).await;
+    let key = Witness::new("w", secret().verifying_key().as_bytes()).unwrap().to_string();
+    let seconds = clock::wall().0 / 1_000;
+    let follower = signer.follower("http://127.0.0.1:1", &key);
+    follower.told.lock().hand_over(5, Millis(10_000));
+    follower.count(5, Millis(90_000), seconds - 1_000);
+    assert_eq!(follower.told.lock().since, Millis(10_000));
+    // One that says that it is young is, however long it was asked for in vain.
+    let follower = signer.follower("http://127.0.0.1:1", &key);
+    follower.told.lock().hand_over(5, Millis(10_000));
+    follower.count(5, Millis(90_000), seconds + 1_000);
+    assert_eq!(follower.told.lock().since, Millis(90_000));
+    // It was asked for just now: whatever the two clocks say, it cannot be older.
+    let follower = signer.follower("http://127.0.0.1:1", &key);
+    follower.told.lock().hand_over(5, Millis(90_000));
+    follower.count(5, Millis(90_000), seconds - 1_000);
+    assert_eq!(follower.told.lock().since, Millis(90_000));
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_takes_no_doubt_away() {
+    let signer = Signer::on(&genesis()).await;
+    let key = Witness::new("w", secret().verifying_key().as_bytes()).unwrap().to_string();
+    let follower = signer.follower("http://127.0.0.1:1", &key);
+    follower.count(5, clock::boot(), 100);
+    follower.cover().contradicted();
+    let _nothing = follower.without("it cannot be reached".into());
+    assert_eq!(follower.cover().ready(), Err(Unwitnessed::Contradicted));
+}
+
 #[tokio::test]
 async fn a_cosignature_that_is_brought_again_takes_no_alarm_away() {
     let signer = Signer::on(&genesis()).await;
