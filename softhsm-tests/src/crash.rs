@@ -1,5 +1,5 @@
-//! The crash experiment: the shipped signer under load, killed at random moments, brought up again
-//! on the same journal, and judged after every cycle.
+//! The crash experiment: the shipped signer under load, killed at random moments and at named ones,
+//! brought up again on the same journal, and judged after every cycle.
 //!
 //! The judge must not use the policy crate: it holds what callers have in their hands, reads the
 //! journal as JSON, and adds up with [`crate::ledger`]. Only after everything else is policy's own
@@ -11,8 +11,12 @@
 
 mod judge;
 mod load;
+mod points;
+mod rounds;
 pub(crate) mod token;
 
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,13 +26,15 @@ use portcullis_client::{Answer, Client, ControlClient, KeyRef, SignError};
 use portcullis_policy::verify::Verifier;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub use self::rounds::{KeptError, in_rounds};
 use crate::server::{Server, ServerError};
 use crate::token::Through;
 use crate::world::{CHAIN, Failure, PAYOUTS, SUPPLIER, USDC, Vault};
 use judge::Judge;
 use load::{Caller, Load};
+use points::Point;
 use token::TokenCopy;
 
 /// What to do.
@@ -46,7 +52,7 @@ pub struct Plan {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Figures {
     /// How often it was killed.
     pub cycles: u32,
@@ -56,6 +62,10 @@ pub struct Figures {
     pub violations: Vec<String>,
     /// Of the kills, how many hit a start.
     pub killed_while_starting: u32,
+    /// How often it was killed at each named moment.
+    pub points: BTreeMap<String, u32>,
+    /// Named moments that did not come in time: it was killed at another one.
+    pub missed_points: u32,
     /// Of those, how many left SoftHSM's own files torn, which were then restored from a copy.
     pub torn_tokens: u32,
     /// Requests that were cut off by a kill.
@@ -78,6 +88,38 @@ pub struct Figures {
     pub repeated: u64,
 }
 
+impl Figures {
+    fn add(&mut self, other: &Self) {
+        self.violations.extend(other.violations.iter().cloned());
+        for (name, count) in &other.points {
+            let sum = self.points.entry(name.clone()).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+        for (sum, more) in [
+            (&mut self.cycles, other.cycles),
+            (&mut self.killed_while_starting, other.killed_while_starting),
+            (&mut self.missed_points, other.missed_points),
+            (&mut self.torn_tokens, other.torn_tokens),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        for (sum, more) in [
+            (&mut self.signatures, other.signatures),
+            (&mut self.cut_off, other.cut_off),
+            (&mut self.asked_again, other.asked_again),
+            (&mut self.replacements, other.replacements),
+            (&mut self.over_budget, other.over_budget),
+            (&mut self.records, other.records),
+            (&mut self.unseen, other.unseen),
+            (&mut self.cuts, other.cuts),
+            (&mut self.lost, other.lost),
+            (&mut self.repeated, other.repeated),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+    }
+}
+
 /// Native coin, fees included, that may go within [`NATIVE_WINDOW`].
 const NATIVE_BUDGET_ETH: u64 = 12;
 
@@ -87,8 +129,16 @@ const NATIVE_WINDOW: Duration = Duration::from_secs(10);
 /// USDC that may go within a day, longer than any experiment.
 const USDC_BUDGET: u64 = 1_000_000;
 
-/// When it is killed, in milliseconds after it became ready.
-const KILL_MS: std::ops::RangeInclusive<u64> = 50..=1_500;
+/// When it is killed, in milliseconds after it became ready: soon, most often.
+const KILL_MS: std::ops::RangeInclusive<u64> = 20..=500;
+const KILL_LATE_MS: std::ops::RangeInclusive<u64> = 500..=1_500;
+const KILL_LATE_ONE_IN: u32 = 5;
+
+/// Of all kills, one in so many is at a random moment, and the others are at a named one.
+const AT_RANDOM_ONE_IN: u32 = 2;
+
+/// Small, so that the next one is taken into use again and again.
+const SEGMENT_BYTES: u64 = 256 * 1024;
 
 /// When it is killed while it starts, in milliseconds after that began.
 const KILL_STARTING_MS: std::ops::RangeInclusive<u64> = 0..=150;
@@ -99,7 +149,7 @@ const KILL_STARTING_ONE_IN: u32 = 4;
 /// Kills and judges until the plan is done. `tell` gets a line from time to time.
 pub async fn run(plan: Plan, tell: impl Fn(&str)) -> Result<Figures, Failure> {
     let through = if plan.instant { Through::Instant } else { Through::Real };
-    let vault = Vault::new(through, &book())?;
+    let vault = Vault::with(through, &book(), |settings| settings.segment_bytes = SEGMENT_BYTES)?;
     let begun = Instant::now();
     let mut chance = StdRng::seed_from_u64(plan.seed);
     let mut server = vault.serve()?;
@@ -107,8 +157,7 @@ pub async fn run(plan: Plan, tell: impl Fn(&str)) -> Result<Figures, Failure> {
     let load = Arc::new(Load::new(key, begun));
     let mut experiment = Experiment::new(&vault, key, &server)?;
     while experiment.figures.cycles < plan.cycles && begun.elapsed() < plan.at_most {
-        let kill_in = Duration::from_millis(chance.random_range(KILL_MS));
-        server = experiment.cycle(&load, server, kill_in, &mut chance).await?;
+        server = experiment.cycle(&load, server, &mut chance).await?;
         experiment.judge(&load, &server).await?;
         let Figures { cycles, signatures, over_budget, violations, .. } = &experiment.figures;
         let broken = violations.len();
@@ -154,8 +203,14 @@ token.USDC = {{ to = "{supplier}", per_tx = "unlimited", window = "{USDC_BUDGET}
     )
 }
 
-/// The signer's exit code for a token it cannot use.
-const NO_TOKEN: i32 = 69;
+/// The signer's exit codes for a token it cannot use, or cannot reach.
+const NO_TOKEN: [i32; 2] = [69, 71];
+
+/// Whether a process ended as by `kill -9` before it was ready.
+fn is_killed(error: &ServerError) -> bool {
+    let ServerError::Ended { status, .. } = error else { return false };
+    status.signal() == Some(9)
+}
 
 /// A second service with the same rights.
 const REPORTS: &str = "spiffe://test/reports";
@@ -170,6 +225,8 @@ struct Experiment<'a> {
     auditor: portcullis_client::ClientConfig,
     token: TokenCopy,
     judge: Judge,
+    /// Where the running process ends by itself, and how long that may take.
+    point: Option<(Point, Duration)>,
     figures: Figures,
 }
 
@@ -179,8 +236,8 @@ impl<'a> Experiment<'a> {
         let auditor = vault.person(server, "ada")?;
         let judge = Judge::new(key);
         let token = TokenCopy::of(&vault.token)?;
-        let figures = Figures::default();
-        Ok(Self { vault, key, services, auditor, token, judge, figures })
+        let figures = Figures { points: points::none(), ..Figures::default() };
+        Ok(Self { vault, key, services, auditor, token, judge, point: None, figures })
     }
 
     /// Load, a kill in the middle of it, and up again on the same journal.
@@ -188,7 +245,6 @@ impl<'a> Experiment<'a> {
         &mut self,
         load: &Arc<Load>,
         server: Server,
-        kill_in: Duration,
         chance: &mut StdRng,
     ) -> Result<Server, Failure> {
         let mut callers = tokio::task::JoinSet::new();
@@ -199,8 +255,7 @@ impl<'a> Experiment<'a> {
                 callers.spawn(caller.work());
             }
         }
-        tokio::time::sleep(kill_in).await;
-        server.kill_9()?;
+        self.end(server, chance).await?;
         while let Some(ended) = callers.join_next().await {
             ended?;
         }
@@ -212,23 +267,79 @@ impl<'a> Experiment<'a> {
             starting.kill_9()?;
             self.figures.killed_while_starting += 1;
         }
-        self.serve_again()
+        if !chance.random_ratio(1, AT_RANDOM_ONE_IN) {
+            self.point = Some(Point::any(chance));
+        }
+        loop {
+            let (point, served) = (self.point, self.serve_again());
+            match (served, point) {
+                (Err(error), Some((point, _))) if is_killed(&error) => {
+                    self.hit(point);
+                    self.figures.killed_while_starting += 1;
+                    self.figures.cycles += 1;
+                    self.point = None;
+                }
+                (served, _) => return Ok(served?),
+            }
+        }
+    }
+
+    /// The end of a process: where it ends by itself, or at a random moment.
+    async fn end(&mut self, mut server: Server, chance: &mut StdRng) -> Result<(), Failure> {
+        let Some((point, patience)) = self.point.take() else {
+            let late = chance.random_ratio(1, KILL_LATE_ONE_IN);
+            let when = chance.random_range(if late { KILL_LATE_MS } else { KILL_MS });
+            tokio::time::sleep(Duration::from_millis(when)).await;
+            server.kill_9()?;
+            return Ok(());
+        };
+        let give_up = Instant::now() + patience;
+        while server.child().ended()?.is_none() {
+            if Instant::now() > give_up {
+                self.figures.missed_points += 1;
+                server.kill_9()?;
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        self.hit(point);
+        Ok(())
+    }
+
+    fn hit(&mut self, point: Point) {
+        let count = self.figures.points.entry(point.name.to_owned()).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// The signer, which ends at the point if there is one.
+    fn serve(&self) -> Result<Server, ServerError> {
+        let Some((point, _)) = self.point else { return self.vault.installation.serve() };
+        let mut environment = self.vault.token.environment();
+        environment.extend(point.environment().map_err(ServerError::Place)?);
+        self.vault.installation.clone().in_environment(environment).serve()
     }
 
     /// Up again. SoftHSM rewrites its token's file in place at each login, so a kill during one can
     /// tear it; that is no fault of the signer, which then rightly finds no token. It is restored
     /// from a copy, if and only if it is torn.
-    fn serve_again(&mut self) -> Result<Server, Failure> {
-        match self.vault.installation.serve() {
+    fn serve_again(&mut self) -> Result<Server, ServerError> {
+        match self.serve() {
             Err(ServerError::Ended { status, .. })
-                if status.code() == Some(NO_TOKEN) && self.token.is_torn()? =>
+                if status.code().is_some_and(|code| NO_TOKEN.contains(&code)) && self.is_torn() =>
             {
-                self.token.restore()?;
+                self.token.restore().map_err(|source| ServerError::File {
+                    path: self.vault.token.objects(),
+                    source,
+                })?;
                 self.figures.torn_tokens += 1;
-                Ok(self.vault.installation.serve()?)
+                self.serve()
             }
-            served => Ok(served?),
+            served => served,
         }
+    }
+
+    fn is_torn(&self) -> bool {
+        self.token.is_torn().unwrap_or(false)
     }
 
     async fn client(&self, server: &Server, service: usize) -> Result<Client, Failure> {

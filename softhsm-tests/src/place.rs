@@ -75,6 +75,12 @@ pub fn fault_module() -> Result<PathBuf, PlaceError> {
     present(profile.join(name), remedy)
 }
 
+/// The library that kills the signer at a named moment, beside this test.
+pub fn crash_points() -> Result<PathBuf, PlaceError> {
+    let path = profile_folder()?.join("libportcullis_crash_points.so");
+    present(path, "run `cargo build --release -p portcullis-crash-points`")
+}
+
 /// The anvil node: from `PORTCULLIS_ANVIL` if set, else as `npm` installs it into `node` in this
 /// build's target folder, or in the workspace's own if the build goes elsewhere.
 pub fn anvil() -> Result<PathBuf, PlaceError> {

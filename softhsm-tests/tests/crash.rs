@@ -43,10 +43,12 @@ async fn records(vault: &Vault, server: &Server) -> Result<Vec<Value>, Failure> 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_under_load_it_keeps_every_promise() -> Result<(), Failure> {
     let plan =
-        Plan { cycles: 5, at_most: Duration::from_secs(600), seed: 20_261_123, instant: false };
+        Plan { cycles: 12, at_most: Duration::from_secs(600), seed: 20_261_123, instant: false };
     let figures = crash::run(plan, |_| {}).await?;
     assert!(figures.violations.is_empty(), "{:#?}", figures.violations);
-    assert_eq!(figures.cycles, 5);
+    assert!(figures.cycles >= 12, "{figures:?}");
+    // Not all of them were at random.
+    assert!(figures.points.values().sum::<u32>() >= 3, "{figures:?}");
     assert!(figures.signatures > 0 && figures.cut_off > 0 && figures.repeated > 0, "{figures:?}");
     assert!(figures.asked_again > 0 && figures.replacements > 0, "{figures:?}");
     Ok(())

@@ -17,7 +17,7 @@ struct Arrow {
 }
 
 /// Our crates, and what of ours each may depend on. A crate that is not here may not exist.
-const OURS: [(&str, &[&str]); 9] = [
+const OURS: [(&str, &[&str]); 10] = [
     ("portcullis-proto", &[]),
     ("portcullis-tlog", &[]),
     ("portcullis-policy", &["portcullis-tlog"]),
@@ -25,6 +25,7 @@ const OURS: [(&str, &[&str]); 9] = [
     ("portcullis-client", &["portcullis-proto", "portcullis-tlog"]),
     ("portctl", &["portcullis-client", "portcullis-policy"]),
     ("portcullis-fuzz", &["portcullis-policy", "portcullis-proto", "portcullis"]),
+    ("portcullis-crash-points", &[]),
     ("portcullis-fault-module", &[]),
     (
         "portcullis-softhsm-tests",
