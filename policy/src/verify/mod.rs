@@ -14,10 +14,11 @@ use std::fmt;
 use alloy_primitives::B256;
 
 use self::checkpoints::Held;
+use self::replay::request_of;
 use crate::id::{Sequence, VaultId};
 use crate::note::{self, Note};
 use crate::record::{Entry, UnreadableEntry};
-use crate::request::sha256;
+use crate::request::{Request, sha256};
 use crate::state::Unfoldable;
 use crate::tree::{Frontier, leaf_hash};
 
@@ -25,6 +26,7 @@ use crate::tree::{Frontier, leaf_hash};
 #[derive(Debug, Default)]
 pub struct Verifier {
     entries: Vec<Entry>,
+    requests: Requests,
     attachments: BTreeMap<B256, Vec<u8>>,
     frontier: Frontier,
     vault: Option<VaultId>,
@@ -32,17 +34,24 @@ pub struct Verifier {
     findings: Vec<Discrepancy>,
 }
 
-/// A record's line, hashed and understood by itself: all of the work that needs no other line.
+/// A record's line, hashed and understood by itself, with what it asks for: all of the work that
+/// needs no other line.
 #[derive(Debug)]
 pub struct ReadLine {
     leaf: B256,
     entry: Result<Entry, UnreadableEntry>,
+    request: Option<Box<Result<Request, String>>>,
 }
 
 impl ReadLine {
     /// Of a line without its newline.
     pub fn of(line: &[u8]) -> Self {
-        Self { leaf: leaf_hash(line), entry: Entry::decode(line) }
+        let entry = Entry::decode(line);
+        let asked = entry.as_ref().ok().and_then(|entry| entry.record.asked());
+        // What is in another line is looked for when it is needed.
+        let asked = asked.filter(|asked| asked.input.attachment().is_none());
+        let request = asked.map(|asked| Box::new(request_of(asked, |_| None)));
+        Self { leaf: leaf_hash(line), entry, request }
     }
 
     /// The record, if it is one.
@@ -50,6 +59,10 @@ impl ReadLine {
         self.entry.as_ref().ok()
     }
 }
+
+/// What each record asks for, or why that cannot be read, until it is needed; of those that say it
+/// themselves.
+type Requests = Vec<Option<Box<Result<Request, String>>>>;
 
 /// How deep something was checked. A level says nothing if one before it is wrong.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -140,7 +153,7 @@ impl Verifier {
     }
 
     /// Takes the next line, read before: by another thread, if there are many.
-    pub fn take(&mut self, ReadLine { leaf, entry }: ReadLine) {
+    pub fn take(&mut self, ReadLine { leaf, entry, request }: ReadLine) {
         self.frontier.push(leaf);
         let at = Sequence(self.frontier.size());
         if self.vault.is_none() {
@@ -148,7 +161,10 @@ impl Verifier {
         }
         self.held.pass(&self.frontier);
         let what = match entry {
-            Ok(entry) if entry.seq == at => return self.entries.push(entry),
+            Ok(entry) if entry.seq == at => {
+                self.requests.push(request);
+                return self.entries.push(entry);
+            }
             Ok(entry) => format!("the line is that of record {}", entry.seq),
             Err(error) => error.to_string(),
         };
@@ -183,7 +199,7 @@ impl Verifier {
         };
         self.held.check(&self.entries, &mut report);
         if report.is_good(Level::Form) {
-            replay::replay(&self.entries, &self.attachments, &mut report);
+            replay::replay(&self.entries, self.requests, &self.attachments, &mut report);
         }
         report
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::B256;
 
-use super::Report;
+use super::{Report, Requests};
 use crate::decide::{Decision, decide, still_allows};
 use crate::finding::Reason;
 use crate::id::{DecisionNumber, Sequence};
@@ -15,6 +15,7 @@ use crate::time::Millis;
 
 pub(super) fn replay(
     entries: &[Entry],
+    requests: Requests,
     attachments: &BTreeMap<B256, Vec<u8>>,
     report: &mut Report,
 ) {
@@ -37,7 +38,7 @@ pub(super) fn replay(
     }
     let unrecorded = Unrecorded::of(rest);
     let decided = (DecisionNumber(0), first.at.sure);
-    let mut replay = Replay { state, attachments, unrecorded, decided, made: 0, report };
+    let mut replay = Replay { state, requests, attachments, unrecorded, decided, made: 0, report };
     for entry in rest {
         replay.decide_all_before(entry, &decisions);
         replay.last_look(entry);
@@ -95,6 +96,8 @@ impl Unrecorded {
 
 pub(super) struct Replay<'a> {
     pub(super) state: State,
+    /// What was read before, each until it is needed.
+    requests: Requests,
     attachments: &'a BTreeMap<B256, Vec<u8>>,
     unrecorded: Unrecorded,
     /// The decision made last, and when.
@@ -102,6 +105,25 @@ pub(super) struct Replay<'a> {
     /// How many were made again, or at least tried.
     made: usize,
     pub(super) report: &'a mut Report,
+}
+
+/// What was asked for, from a record and what it names.
+pub(super) fn request_of(
+    asked: &Asked,
+    find: impl Fn(B256) -> Option<Vec<u8>>,
+) -> Result<Request, String> {
+    let Some(input) = asked.input.resolve(find) else {
+        return Err("its input is missing, or is not what its hash says".into());
+    };
+    if RecordedInput::of(&input).0 != asked.input {
+        return Err("its input is recorded in another form than its size asks for".into());
+    }
+    let request = Request::decode(asked.by.clone(), &input);
+    let request = request.map_err(|error| format!("its input is malformed: {error}"))?;
+    if request.digest() != asked.digest {
+        return Err("its digest is not that of its input".into());
+    }
+    Ok(request)
 }
 
 impl Replay<'_> {
@@ -141,7 +163,7 @@ impl Replay<'_> {
             self.report.withheld.push(entry.seq);
             return Ok(());
         }
-        let request = self.request(asked)?;
+        let request = self.request(entry.seq, asked)?;
         self.state.advance(asked.by.key, now);
         let book = self.state.book().clone();
         let facts = self.state.facts(&request, now, None);
@@ -159,20 +181,13 @@ impl Replay<'_> {
         asked.input.attachment().is_some_and(|name| !self.attachments.contains_key(&name))
     }
 
-    fn request(&self, asked: &Asked) -> Result<Request, String> {
-        let find = |name| self.attachments.get(&name).cloned();
-        let Some(input) = asked.input.resolve(find) else {
-            return Err("its input is missing, or is not what its hash says".into());
-        };
-        if RecordedInput::of(&input).0 != asked.input {
-            return Err("its input is recorded in another form than its size asks for".into());
+    fn request(&mut self, at: Sequence, asked: &Asked) -> Result<Request, String> {
+        // One for each record, from the first on.
+        let place = at.0.checked_sub(1).and_then(|place| usize::try_from(place).ok());
+        match place.and_then(|place| self.requests.get_mut(place)?.take()) {
+            Some(read) => *read,
+            None => request_of(asked, |name| self.attachments.get(&name).cloned()),
         }
-        let request = Request::decode(asked.by.clone(), &input);
-        let request = request.map_err(|error| format!("its input is malformed: {error}"))?;
-        if request.digest() != asked.digest {
-            return Err("its digest is not that of its input".into());
-        }
-        Ok(request)
     }
 
     fn compare(
@@ -280,7 +295,7 @@ impl Replay<'_> {
         if self.is_withheld(asked) {
             return;
         }
-        let request = match self.request(asked) {
+        let request = match self.request(entry.seq, asked) {
             Ok(request) => request,
             Err(what) => return self.report.wrong(entry.seq, what),
         };
