@@ -20,7 +20,16 @@ use crate::roster::Authenticated;
 #[derive(Debug)]
 pub struct Throttle {
     book: ArcSwapOption<Rates>,
-    global: Option<DefaultDirectRateLimiter>,
+    global: Option<Global>,
+}
+
+/// The rate over all, once for requests that policy may allow, and as much again for those of
+/// callers whom their key's rules do not name. No rate of their own holds these back, and they must
+/// not use up everybody's.
+#[derive(Debug)]
+struct Global {
+    named: DefaultDirectRateLimiter,
+    others: DefaultDirectRateLimiter,
 }
 
 /// Proof that a request was let in.
@@ -89,7 +98,10 @@ struct Limit<T> {
 impl Throttle {
     /// With so many requests per second over all, if bounded.
     pub fn new(global_per_second: Option<NonZeroU32>) -> Self {
-        let global = global_per_second.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
+        let global = global_per_second.map(|rate| {
+            let limiter = || RateLimiter::direct(Quota::per_second(rate));
+            Global { named: limiter(), others: limiter() }
+        });
         Self { book: ArcSwapOption::empty(), global }
     }
 
@@ -114,7 +126,8 @@ impl Throttle {
             let verdict = limit.limiter.check();
             verdict.map_err(|until| throttled("rate.per_key", wait(&until)))?;
         }
-        if let Some(limiter) = &self.global {
+        if let Some(Global { named: theirs, others }) = &self.global {
+            let limiter = if named { theirs } else { others };
             limiter.check().map_err(|until| throttled("global", wait(&until)))?;
         }
         Ok(Admitted(authenticated))
@@ -209,6 +222,21 @@ rate = { per_caller = "2/m", per_key = "3/m", parked = 1 }
         let of_caller = |_: &i32| per_caller.unwrap().limiter.check_key(&caller).is_ok();
         let of_key = |_: &i32| per_key.unwrap().limiter.check().is_ok();
         [(0..9).take_while(of_caller).count(), (0..9).take_while(of_key).count()]
+    }
+
+    #[test]
+    fn whom_no_rule_names_uses_up_nobody_elses_part_of_the_rate_over_all() {
+        let throttle = Throttle::new(NonZeroU32::new(2));
+        let unlimited = BOOK.replace("\"2/m\"", "\"unlimited\"").replace("3/m", "unlimited");
+        let book = Book::parse(&unlimited).unwrap();
+        let ask = |caller: &str, key: &str| {
+            let authenticated = Authenticated::for_test(caller.parse().unwrap());
+            throttle.admit(&book, authenticated, Some(&key.parse().unwrap())).is_ok()
+        };
+        let admitted = |caller, key| (0..9).take_while(|_| ask(caller, key)).count();
+        assert_eq!(admitted("spiffe://test/b", "hot"), 2, "another caller's key");
+        assert_eq!(admitted("spiffe://test/a", "nobodys"), 0, "a key that nobody has");
+        assert_eq!(admitted("spiffe://test/a", "hot"), 2);
     }
 
     #[test]
