@@ -14,6 +14,7 @@
 #[path = "../src/hsm/testing.rs"]
 mod testing;
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -237,6 +238,34 @@ fn a_flag_turned_on_later_is_found_and_a_fence_stops_signing_until_it_is_lifted(
             assert!(matches!(copied, Err(Error::Pkcs11(RvError::ActionProhibited, _))));
         },
     );
+}
+
+/// What the documentation tells operators of clones.
+#[test]
+fn a_fence_stops_no_clone_of_the_token_until_the_clone_is_told_too() {
+    let test = "a_fence_stops_no_clone_of_the_token_until_the_clone_is_told_too";
+    in_own_process(module_path!(), test, |tokens| {
+        tokens.make("vault");
+        let made = ["--keypairgen", "--key-type", "EC:secp256k1", "--id", ID_HEX];
+        assert!(tokens.pkcs11_tool("vault", &made).status.success());
+        tokens.make_clone("vault", "clone");
+        let first = Hsm::open(&config(tokens, SOFTHSM)).unwrap();
+        let token = TokenSelector::Label("clone".to_owned());
+        let clone = Hsm::open(&HsmConfig { token, ..config(tokens, SOFTHSM) }).unwrap();
+        assert_ne!(first.facts().serial, clone.facts().serial);
+        block_on(async {
+            let point = first.inspect().await.unwrap()[0].point.clone().unwrap();
+            let (keys, fenced) = (BTreeSet::from([id()]), SignFault::KeyFenced { key: id() });
+            first.fence(keys.clone(), true).await.unwrap();
+            assert_eq!(first.self_test(&id(), &point).await, Err(fenced.clone()));
+            assert_eq!(clone.self_test(&id(), &point).await, Ok(()), "it is the same key");
+            let told = clone.fence(keys.clone(), true).await.unwrap();
+            assert_eq!((told.done, told.refused.len()), (keys, 0));
+            assert_eq!(clone.self_test(&id(), &point).await, Err(fenced));
+            first.close().await;
+            clone.close().await;
+        });
+    });
 }
 
 /// A key made open on purpose shows each time that the attempt itself is right.

@@ -7,7 +7,9 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -89,6 +91,35 @@ impl Tokens {
             .output()
             .expect("softhsm2-util is installed");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    /// A token with the keys of another and all that they say of themselves, as a vendor's cloning
+    /// leaves them; under a label and a serial number of its own. To be made before the module is
+    /// loaded, which looks for tokens then.
+    pub fn make_clone(&self, label: &str, clone: &str) {
+        const SERIAL: &str = "00c1043d00c1043d";
+        let (tokens, padded) = (self.folder.join("tokens"), |label| format!("{label:32}"));
+        let found = fs::read_dir(&tokens).unwrap().map(|entry| entry.unwrap().path());
+        let has = |path: &PathBuf| {
+            let object = fs::read(path.join("token.object")).unwrap();
+            object.windows(32).any(|window| window == padded(label).as_bytes())
+        };
+        let original = found.into_iter().find(has).expect("the token is there");
+        let copy = tokens.join("c1043d00-0000-0000-00c1-043d00c1043d");
+        fs::create_dir(&copy).unwrap();
+        for entry in fs::read_dir(&original).unwrap().map(Result::unwrap) {
+            fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+        }
+        // SoftHSM names the folder after a UUID and takes the serial number from its end.
+        let name = original.file_name().unwrap().to_str().unwrap().replace('-', "");
+        let mut object = fs::read(copy.join("token.object")).unwrap();
+        let (old, new) = (padded(label), padded(clone));
+        for (old, new) in [(old.as_str(), new.as_str()), (&name[name.len() - 16..], SERIAL)] {
+            let at = object.windows(old.len()).position(|window| window == old.as_bytes());
+            let at = at.expect("it names itself");
+            object[at..at + old.len()].copy_from_slice(new.as_bytes());
+        }
+        fs::write(copy.join("token.object"), object).unwrap();
     }
 
     /// A file with this PIN, as the signer wants it.
