@@ -131,7 +131,7 @@ fn accepted(at: Moment, clocks: &Clocks) -> Result<AcceptTime, ClockFault> {
         let sure = rfc3339(clocks.sure.0);
         return Err(ClockFault::NotBehind { sure, at: rfc3339(at.0) });
     }
-    Ok(AcceptTime { at, sure })
+    Ok(AcceptTime { at, since: None, sure })
 }
 
 fn whole(Millis(time): Millis) -> Millis {
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn now_is_a_second_before_what_the_wall_clock_says_in_whole_seconds() {
         let accept = accepted(Moment::Now, &CLOCKS).expect("behind");
-        assert_eq!(accept, AcceptTime { at: Millis(89_000), sure: Millis(10_000) });
+        assert_eq!(accept, AcceptTime { at: Millis(89_000), since: None, sure: Millis(10_000) });
     }
 
     #[test]

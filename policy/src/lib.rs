@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod limits;
 pub mod message;
 pub mod money;
+mod outage;
 pub mod payees;
 pub mod pending;
 pub mod people;

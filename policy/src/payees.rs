@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::book::{Addresses, Book, KeyRules, Recipients, beginning_like, looks_like};
 use crate::id::{ChainId, KeyId, KeyLabel, Sequence};
 use crate::money::{Account, Asset};
+use crate::outage::Outage;
 use crate::time::{Millis, Span};
 
 /// What records say about recipients and spenders.
@@ -123,6 +124,13 @@ impl Payees {
                     self.added.push(Added { label: label.clone(), list, who, since: now });
                 }
             }
+        }
+    }
+
+    /// Whom a book added since an outage ended is as new after it as before.
+    pub(crate) fn keep_young(&mut self, outage: Outage) {
+        for added in &mut self.added {
+            added.since = outage.moved_time(added.since);
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::book::{PriceRule, Registry, asset_name};
 use crate::id::ChainId;
 use crate::money::{Account, Amount, Asset, Charges};
+use crate::outage::Outage;
 use crate::record::Priced;
 use crate::time::{Millis, Span};
 
@@ -89,6 +90,13 @@ impl Prices {
         }
     }
 
+    /// What was said since an outage ended is as new after it as before.
+    pub(crate) fn keep_young(&mut self, outage: Outage) {
+        for (at, _) in self.0.values_mut().flatten() {
+            *at = outage.moved_time(*at);
+        }
+    }
+
     /// The last price, if it is not older than the book allows.
     pub fn last(&self, asset: &str, stale: Span, now: Millis) -> Option<Amount> {
         let (at, price) = self.0.get(asset)?.back()?;
@@ -155,6 +163,7 @@ const REPORTS_MAX: usize = 1_500;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Sequence;
 
     const RULE: Option<PriceRule> = Some(PriceRule { stale: Span(3_600_000), percent: 20 });
 
@@ -180,6 +189,21 @@ mod tests {
         assert!(!tell(25, 1_400));
         assert!(tell(48, 1_440));
         assert!(!tell(48, 1_190));
+    }
+
+    #[test]
+    fn over_an_outage_a_price_grows_older_if_it_was_said_before_it_alone() {
+        let mut prices = Prices::default();
+        let hours = |hours: u64| Millis(hours * 3_600_000);
+        let last = |prices: &Prices, now| prices.last("ETH", Span(hours(1).0), now);
+        let outage = Outage::before((hours(2), Sequence(9)), Span(hours(48).0));
+        prices.report(&report(7), hours(1));
+        prices.keep_young(outage);
+        assert_eq!(last(&prices, hours(50)), None);
+        prices.report(&report(8), hours(2));
+        prices.keep_young(outage);
+        assert_eq!(last(&prices, hours(50)), Some(Amount::from(8)));
+        assert_eq!(last(&prices, hours(51)), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{KeyId, PersonId};
+use crate::outage::Outage;
 use crate::time::{Millis, Span};
 
 /// Who said no to what, for a while: shown to whoever votes on the same again.
@@ -27,6 +28,15 @@ impl Rejections {
         self.by.get(what)
     }
 
+    /// What was rejected since an outage ended is as new after it as before.
+    pub(crate) fn keep_young(&mut self, outage: Outage) {
+        for (_, at) in self.by.values_mut() {
+            *at = outage.moved_time(*at);
+        }
+        let ages = std::mem::take(&mut self.ages).into_iter();
+        self.ages = ages.map(|(at, what)| (outage.moved_time(at), what)).collect();
+    }
+
     pub(crate) fn forget(&mut self, sure: Millis) {
         while let Some((at, what)) = self.ages.first().copied() {
             if at.plus(REJECTION_REMEMBERED) > sure && self.ages.len() <= REJECTIONS_MAX {
@@ -43,3 +53,24 @@ const REJECTION_REMEMBERED: Span = Span(7 * 86_400_000);
 
 /// Rejections remembered: above it the oldest are forgotten. Some 200 bytes each.
 const REJECTIONS_MAX: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Sequence;
+
+    #[test]
+    fn over_an_outage_a_rejection_is_forgotten_early_if_it_came_before_it_alone() {
+        let what = |number| (KeyId::from_bytes([number; 16]), B256::ZERO);
+        let mut rejections = Rejections::default();
+        rejections.note(what(1), ("sam".parse().unwrap(), Millis(1)));
+        rejections.note(what(2), ("sam".parse().unwrap(), Millis(9)));
+        rejections.keep_young(Outage::before((Millis(5), Sequence(7)), REJECTION_REMEMBERED));
+        rejections.forget(Millis(9).plus(REJECTION_REMEMBERED));
+        assert_eq!(rejections.of(&what(1)), None);
+        let later = Millis(9).plus(REJECTION_REMEMBERED);
+        assert_eq!(rejections.of(&what(2)), Some(&("sam".parse().unwrap(), later)));
+        rejections.forget(later.plus(REJECTION_REMEMBERED));
+        assert_eq!(rejections.of(&what(2)), None);
+    }
+}

@@ -300,7 +300,8 @@ fn plan(to: DrainTo) -> DrainPlan {
 fn acts() -> Vec<Act> {
     let (person, credential) = (sam(), passkey().id());
     vec![
-        Act::AcceptTime(AcceptTime { at: Millis(9), sure: Millis(5) }),
+        Act::AcceptTime(AcceptTime { at: Millis(9), since: None, sure: Millis(5) }),
+        Act::AcceptTime(AcceptTime { at: Millis(9), since: Some(Sequence(3)), sure: Millis(5) }),
         Act::AddCredential(AddCredential {
             credential: passkey(),
             person: sam(),

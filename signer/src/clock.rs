@@ -32,8 +32,7 @@ impl Clock {
 
     fn resume_at(state: &State, boot_name: &str, Reading { wall, boot }: Reading) -> Self {
         let last = state.at();
-        let within_boot =
-            state.started().filter(|(started, _)| same_boot(&started.boot, boot_name));
+        let within_boot = state.started().filter(|(started, _)| started.is_within(boot_name));
         let passed = match within_boot {
             Some((started, at)) => {
                 let since = Span(boot.0.saturating_sub(started.boot_clock.0));
@@ -138,10 +137,6 @@ impl Deadline {
 pub fn boot_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     name.trim().to_owned()
-}
-
-fn same_boot(one: &str, other: &str) -> bool {
-    !one.is_empty() && one == other
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::credential::BadEvidence;
 use crate::drain::PlanFault;
 use crate::governance::Deed;
-use crate::id::{CredentialId, KeyId, PersonId};
+use crate::id::{CredentialId, KeyId, PersonId, Sequence};
 use crate::people::CREDENTIALS_MAX;
 use crate::time::Millis;
 use crate::utc::rfc3339;
@@ -126,6 +126,15 @@ pub enum ActFault {
         rfc3339(.0.0)
     )]
     TimeMoved(Millis),
+    /// Another outage, or another part of one.
+    #[error(
+        "what grows no older by it begins with record {is}, and not with another as was agreed: \
+         propose anew what is still behind"
+    )]
+    TimeSince {
+        /// With which it begins.
+        is: Sequence,
+    },
     /// More than people read before they vote.
     #[error(
         "the book changes more than people read: propose it in steps, of at most {} lines for keys \
@@ -167,7 +176,7 @@ impl ActFault {
             Self::Recovering => "RECOVERY_ANNOUNCED",
             Self::TimeNotBehind(_) => "TIME_NOT_BEHIND",
             Self::TimeBeyondPossible { .. } => "TIME_BEYOND_POSSIBLE",
-            Self::TimeMoved(_) => "TIME_MOVED",
+            Self::TimeMoved(_) | Self::TimeSince { .. } => "TIME_MOVED",
             Self::TooLong => "TOO_LONG_TO_APPROVE",
         }
     }

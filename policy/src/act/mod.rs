@@ -12,7 +12,7 @@ use crate::bounded::at_most;
 use crate::credential::{Credential, Evidence, Purpose};
 use crate::drain::DrainPlan;
 use crate::governance::{Deed, Governance};
-use crate::id::{CredentialId, KeyId, PersonId};
+use crate::id::{CredentialId, KeyId, PersonId, Sequence};
 use crate::people::{CREDENTIALS_MAX, People, Person, Role};
 use crate::statement;
 use crate::stops::Scope;
@@ -61,6 +61,10 @@ pub enum Act {
 pub struct AcceptTime {
     /// What time it really was,
     pub at: Millis,
+    /// The start after which nothing stood still: what was recorded from it on grows no older. The
+    /// signer fills it in. Absent: proposed before there was such a start, and then all of it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Sequence>,
     /// when sure time was this.
     pub sure: Millis,
 }

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Sequence;
 use crate::money::{Amount, Total};
+use crate::outage::Outage;
 use crate::time::{Millis, Span};
 
 /// When a charge was recorded; the sequence number keeps stamps apart.
-pub(super) type Stamp = (Millis, Sequence);
+pub(super) use crate::outage::Stamp;
 
 /// Tells logs apart, also those that were dropped: none is ever used twice.
 pub(super) type LogId = u64;
@@ -116,6 +117,17 @@ impl Log {
         while self.entries.front().is_some_and(|(stamp, _)| stamp.0 <= horizon) {
             self.entries.pop_front();
         }
+    }
+
+    /// What was charged since an outage ended leaves as long after it as before.
+    pub(super) fn keep_young(&mut self, outage: Outage) {
+        for (stamp, _) in &mut self.entries {
+            *stamp = outage.moved(*stamp);
+        }
+        for running in &mut self.windows {
+            running.expired = running.expired.map(|stamp| outage.moved(stamp));
+        }
+        self.due = Millis(0);
     }
 
     fn place(&self, stamp: Stamp) -> Result<usize, usize> {

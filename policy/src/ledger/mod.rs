@@ -32,6 +32,7 @@ use self::slots::{CallerNumber, Charged, Slots};
 use crate::book::{Book, Per};
 use crate::id::{CallerId, ChainId, Digest, KeyId, Sequence};
 use crate::money::{Account, Amount, Charges, Facet, Line, Total};
+use crate::outage::Outage;
 use crate::time::{Millis, Span};
 
 /// Of all that is signed for one slot, at most one ever takes effect.
@@ -294,6 +295,17 @@ impl Ledger {
         self.slots.forget(self.forgotten, (self.bounds.slots, self.bounds.slot_bytes));
     }
 
+    /// Sure time goes forward over an outage: what was charged since it ended grows no older by it.
+    pub(crate) fn keep_young(&mut self, outage: Outage) {
+        self.logs.values_mut().for_each(|log| log.keep_young(outage));
+        self.recipients.keep_young(outage);
+        self.slots.keep_young(outage);
+        // What was forgotten stays so.
+        for horizon in [&mut self.forgotten, &mut self.faded] {
+            *horizon = horizon.map(|at| outage.moved_time(at));
+        }
+    }
+
     /// How long charges and slots are remembered: the longest window there ever was and a day, and
     /// never less than [`MEMORY_MIN`], so that a longer window adopted later finds its history.
     pub fn memory(&self) -> Span {
@@ -542,6 +554,50 @@ mod tests {
                     }
                 }
             }
+        }
+
+        #[test]
+        fn over_an_outage_no_window_loses_what_was_charged_since_and_none_keeps_more_than_before(
+            requests in prop::collection::vec(asked(), 1..80),
+            since in 0_usize..80,
+            until in 1_usize..40,
+            by in prop_oneof![1_u64..HOUR, HOUR..60 * HOUR, Just(900 * HOUR)],
+        ) {
+            let (mut ledger, mut all, mut first) = (ledger(TIGHT), Vec::new(), None);
+            let mut now = 1_700_000_000_000;
+            for (index, request) in requests.iter().enumerate() {
+                now += request.wait;
+                let stamp = (Millis(now), Sequence(u64::try_from(index).unwrap()));
+                let added = request.record(&mut ledger, stamp);
+                all.push((now, request.slot(), added));
+                if index == since {
+                    first = Some(stamp);
+                }
+                let whole = Line { facet: Facet::Whole, account: NATIVE };
+                if let Some(first) = first.take_if(|_| index >= since + until) {
+                    let days = |ledger: &Ledger, now| {
+                        [1, 2].map(|one| ledger.used(key(one), &whole, Span(24 * HOUR), now))
+                    };
+                    let before = days(&ledger, Millis(now));
+                    ledger.keep_young(Outage::before(first, Span(by)));
+                    now += by;
+                    for (at, ..) in all.get_mut(since..).unwrap() {
+                        *at += by;
+                    }
+                    let after = days(&ledger, Millis(now));
+                    prop_assert!(before.iter().zip(&after).all(|(old, new)| old >= new));
+                }
+                for line in [whole, Line { facet: Facet::To(recipient(3)), account: NATIVE }] {
+                    for span in [1, 3].map(|hours| Span(hours * HOUR)) {
+                        let used = ledger.used(key(1), &line, span, Millis(now));
+                        let truth = truly(&all, key(1), &line, Some(now - span.0));
+                        prop_assert!(used >= truth, "{line:?} {span}: {used:?} {truth:?}");
+                    }
+                }
+            }
+            let (slots, bytes) = ledger.slots.sizes();
+            let packed = ledger.slots.packed_bytes();
+            prop_assert_eq!(bytes, packed, "{} slots", slots);
         }
 
         #[test]

@@ -14,6 +14,7 @@ use super::bounds::Bounds;
 use super::log::{Log, LogId, Step};
 use crate::id::KeyId;
 use crate::money::Account;
+use crate::outage::Outage;
 use crate::time::{Millis, Span};
 
 /// Whose sum it is.
@@ -120,6 +121,12 @@ impl Recipients {
             self.entries = logs.map(|log| merged(log, each, now)).sum();
         }
         steps
+    }
+
+    /// As [`Log::keep_young`].
+    pub(super) fn keep_young(&mut self, outage: Outage) {
+        let logs = self.logs.values_mut().flat_map(BTreeMap::values_mut);
+        logs.for_each(|log| log.keep_young(outage));
     }
 
     /// Drops whoever was paid nothing that a window of any book could still hold.

@@ -14,6 +14,7 @@ use super::log::{LogId, Stamp, Step};
 use super::{Place, Slot};
 use crate::id::{ChainId, Digest, KeyId, Sequence};
 use crate::money::Amount;
+use crate::outage::Outage;
 use crate::time::Millis;
 
 /// A caller's number in the ledger.
@@ -188,9 +189,32 @@ impl Slots {
         }
     }
 
+    /// What was charged since an outage ended is remembered as long after it as before.
+    pub(super) fn keep_young(&mut self, outage: Outage) {
+        let (nonces, digests) = (&mut self.nonces.packed, &mut self.digests.packed);
+        for packed in nonces.values_mut().chain(digests.values_mut()) {
+            // None of its steps is younger.
+            let young = stamp_of(packed).filter(|stamp| outage.moved(*stamp) != *stamp);
+            let Some(mut charged) = young.and_then(|_| unpack(packed)) else { continue };
+            charged.stamp = outage.moved(charged.stamp);
+            for (_, step) in &mut charged.steps {
+                step.stamp = outage.moved(step.stamp);
+            }
+            self.bytes = self.bytes.saturating_sub(packed.len());
+            *packed = pack(&charged);
+            self.bytes = self.bytes.saturating_add(packed.len());
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn sizes(&self) -> (usize, usize) {
         (self.len(), self.bytes)
+    }
+
+    #[cfg(test)]
+    pub(super) fn packed_bytes(&self) -> usize {
+        let (nonces, digests) = (self.nonces.packed.values(), self.digests.packed.values());
+        nonces.chain(digests).map(|packed| packed.len()).sum()
     }
 
     fn len(&self) -> usize {

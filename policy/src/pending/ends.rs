@@ -1,9 +1,10 @@
 //! What ends what waits: a stop, a thaw, a drain, a new book. Whoever agreed before had not heard
-//! of it, and is asked anew.
+//! of it, and is asked anew. And what keeps it young: an outage that is accepted afterwards.
 
 use super::{Pending, Waiting};
 use crate::act::Act;
 use crate::id::KeyId;
+use crate::outage::Outage;
 use crate::record::Matter;
 use crate::stops::Scope;
 
@@ -37,6 +38,20 @@ impl Pending {
         self.end_each(|waiting| {
             waiting.proposed().is_none_or(|proposed| proposed.act.is_bound_to_the_book())
         });
+    }
+
+    /// Sure time goes forward over an outage: votes that came since it ended grow no older by it,
+    /// so that a delay which began since then lasts as long as it is to.
+    pub(crate) fn keep_young(&mut self, outage: Outage) {
+        for waiting in self.matters.values_mut() {
+            for cast in &mut waiting.votes {
+                (cast.at, _) = outage.moved((cast.at, cast.sequence));
+            }
+            if let Some((_, at)) = &mut waiting.rejected {
+                *at = outage.moved_time(*at);
+            }
+        }
+        self.rejections.keep_young(outage);
     }
 
     fn end_acts(&mut self, ends: impl Fn(&Act) -> bool) {

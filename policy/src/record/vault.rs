@@ -99,6 +99,13 @@ pub struct Started {
     pub wall_clock: Millis,
 }
 
+impl Started {
+    /// Whether it was within this boot of the machine. One without a name is never the same.
+    pub fn is_within(&self, boot: &str) -> bool {
+        !boot.is_empty() && self.boot == boot
+    }
+}
+
 /// A key is about to be made.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -19,12 +19,8 @@ use super::votes::REASON_MAX;
 use super::{State, Unfoldable};
 
 impl State {
-    /// A proposal as it would be recorded next.
-    ///
-    /// # Errors
-    ///
-    /// Why it cannot be made.
-    pub fn propose(
+    /// A proposal of this very act, as it would be recorded next, or was.
+    pub(crate) fn propose_as_it_is(
         &self,
         (by, act, reason): (&PersonId, Act, String),
         now: Interval,

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B128, B256};
 use serde::{Deserialize, Serialize};
 
+use self::accepted::Stood;
 pub use self::acts::CANARY;
 pub use self::checkpoints::{CheckpointKey, Checkpoints};
 pub use self::drills::{Drill, DrillFault, Drills};
@@ -47,6 +48,7 @@ use crate::id::{
     RequestId, Sequence, Tag, VaultId,
 };
 use crate::ledger::{FADING, Ledger};
+use crate::outage::{Outage, Stamp};
 use crate::payees::Payees;
 use crate::pending::{Pending, WAITING_MAX, Waiting};
 use crate::people::People;
@@ -71,6 +73,7 @@ pub struct State {
     at: Interval,
     /// What sure time was made by people, when they last did.
     accepted: Millis,
+    stood: Stood,
     epoch: Epoch,
     started: Option<(Started, Interval)>,
     last_start: Sequence,
@@ -164,7 +167,7 @@ pub struct Prepared {
 #[serde(from = "Vec<image::Named>")]
 struct Requests {
     digests: BTreeMap<(CallerId, RequestId), Digest>,
-    ages: BTreeMap<(Millis, Sequence), (CallerId, RequestId)>,
+    ages: BTreeMap<Stamp, (CallerId, RequestId)>,
 }
 
 /// A record that cannot follow what came before it.
@@ -332,6 +335,7 @@ impl State {
             head: entry.seq,
             at: entry.at,
             accepted: Millis(0),
+            stood: Stood::begin(entry),
             epoch: Epoch(0),
             started: None,
             last_start: Sequence(u64::MAX),
@@ -381,6 +385,7 @@ impl State {
             return Err(Unfoldable::Time(entry.seq));
         }
         self.pending.pass(entry.at.possible, entry.at.sure);
+        self.note_lag(entry);
         match &entry.record {
             Record::Genesis(_) => return Err(Unfoldable::Genesis(entry.seq)),
             Record::Started(started) => self.start(entry, started)?,
@@ -820,13 +825,7 @@ impl Key {
 }
 
 impl Requests {
-    fn bind(
-        &mut self,
-        by: &Asker,
-        digest: Digest,
-        stamp: (Millis, Sequence),
-        horizon: Option<Millis>,
-    ) {
+    fn bind(&mut self, by: &Asker, digest: Digest, stamp: Stamp, horizon: Option<Millis>) {
         let name = (by.caller.clone(), by.request.clone());
         if self.digests.insert(name.clone(), digest).is_none() {
             self.ages.insert(stamp, name);
@@ -838,6 +837,12 @@ impl Requests {
             }
             self.digests.remove(&oldest.remove());
         }
+    }
+
+    /// What was asked for since an outage ended is remembered as long after it as before.
+    fn keep_young(&mut self, outage: Outage) {
+        let ages = std::mem::take(&mut self.ages).into_iter();
+        self.ages = ages.map(|(stamp, name)| (outage.moved(stamp), name)).collect();
     }
 
     fn digest_of(&self, asker: &Asker) -> Option<Digest> {

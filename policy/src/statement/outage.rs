@@ -10,6 +10,11 @@ pub(super) fn lines(accept: &AcceptTime, text: &mut Text) {
     let (sure, at) = (rfc3339(accept.sure.0), rfc3339(accept.at.0));
     text.list("because", [format!("when it was {sure}"), format!("it was really {at}")]);
     text.list("it would, that much earlier", EARLIER.map(str::to_owned));
+    if let Some(since) = accept.since {
+        text.line(format!(
+            "nothing of that for record {since} and later ones: the outage was over"
+        ));
+    }
 }
 
 const EARLIER: [&str; 2] = [

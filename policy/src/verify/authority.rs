@@ -25,7 +25,8 @@ impl Replay<'_> {
         }
         if let Record::Proposed(proposed) = &entry.record {
             let Proposed { act, by, reason, .. } = &**proposed;
-            let again = self.state.propose((by, act.clone(), reason.clone()), entry.at);
+            let new = (by, act.clone(), reason.clone());
+            let again = self.state.propose_as_it_is(new, entry.at);
             if again.ok().as_ref() != Some(&**proposed) {
                 self.report.found(
                     Level::People,

@@ -26,7 +26,7 @@ impl Replay<'_> {
 
     fn latest(&self, started: &Started) -> Millis {
         let before = self.state.started();
-        let before = before.filter(|(before, _)| is_same_boot(&before.boot, &started.boot));
+        let before = before.filter(|(before, _)| before.is_within(&started.boot));
         match before {
             Some((before, at)) => {
                 let passed = started.boot_clock.0.saturating_sub(before.boot_clock.0);
@@ -35,11 +35,6 @@ impl Replay<'_> {
             None => self.state.at().sure.plus(GAP_BELIEVED_MAX),
         }
     }
-}
-
-/// A machine without a name for its boot has never the same.
-fn is_same_boot(one: &str, other: &str) -> bool {
-    !one.is_empty() && one == other
 }
 
 /// Between the reading of the boot clock and that of the record's own time.

@@ -17,6 +17,7 @@ mod alone;
 mod attacks;
 mod drains;
 mod drills;
+mod ended_outages;
 mod endings;
 mod fences;
 mod laws;

@@ -12,18 +12,19 @@ use crate::requests::ask;
 use crate::rig::{BOOK, HOUR, approve, execute, propose, vault};
 use crate::support::Vault;
 
-const DAY: u64 = 24 * HOUR;
+pub(crate) const DAY: u64 = 24 * HOUR;
 
 /// Who widens.
-const WIDENERS: &[&str] = &["alice", "bob"];
+pub(crate) const WIDENERS: &[&str] = &["alice", "bob"];
 
 /// The machine was away for so long, and its boot clock began anew: sure time stands.
-fn outage(vault: &mut Vault, millis: u64) {
+pub(crate) fn outage(vault: &mut Vault, millis: u64) {
     vault.now.possible = vault.now.possible.plus(Span(millis));
-    boot(vault, "another", 5_000);
+    let name = format!("after {}", vault.now.possible.0);
+    boot(vault, &name, 5_000);
 }
 
-fn boot(vault: &mut Vault, boot: &str, boot_clock: u64) {
+pub(crate) fn boot(vault: &mut Vault, boot: &str, boot_clock: u64) {
     let (epoch, lost) = (vault.state.epoch().next(), Vec::new());
     vault.write(Record::Started(Started {
         boot: boot.into(),
@@ -37,18 +38,22 @@ fn boot(vault: &mut Vault, boot: &str, boot_clock: u64) {
 }
 
 /// Both clocks tick.
-fn tick(vault: &mut Vault, millis: u64) {
+pub(crate) fn tick(vault: &mut Vault, millis: u64) {
     let Interval { possible, sure } = vault.now;
     vault.now = Interval { possible: possible.plus(Span(millis)), sure: sure.plus(Span(millis)) };
 }
 
+pub(crate) fn accept(at: Millis, sure: Millis) -> Act {
+    Act::AcceptTime(AcceptTime { at, since: None, sure })
+}
+
 /// That it is now what the wall clock says.
-fn as_the_wall_says(vault: &Vault) -> Act {
-    Act::AcceptTime(AcceptTime { at: vault.now.possible, sure: vault.now.sure })
+pub(crate) fn as_the_wall_says(vault: &Vault) -> Act {
+    accept(vault.now.possible, vault.now.sure)
 }
 
 /// Proposed, agreed to by those who widen, and old enough, in which the clocks tick.
-fn agreed(vault: &mut Vault, act: Act) -> Matter {
+pub(crate) fn agreed(vault: &mut Vault, act: Act) -> Matter {
     let matter = propose(vault, "olga", act).unwrap();
     for name in WIDENERS {
         approve(vault, &matter, name);
@@ -58,16 +63,16 @@ fn agreed(vault: &mut Vault, act: Act) -> Matter {
 }
 
 /// As the writer's clock does.
-fn go_on(vault: &mut Vault) {
+pub(crate) fn go_on(vault: &mut Vault) {
     let sure = vault.state.at().sure;
     vault.now = Interval { possible: vault.now.possible.max(sure), sure };
 }
 
-fn code(result: Result<impl std::fmt::Debug, ExecutionFault>) -> &'static str {
+pub(crate) fn code(result: Result<impl std::fmt::Debug, ExecutionFault>) -> &'static str {
     result.unwrap_err().code()
 }
 
-fn no_proposal(result: Result<Matter, ProposalFault>) -> &'static str {
+pub(crate) fn no_proposal(result: Result<Matter, ProposalFault>) -> &'static str {
     result.unwrap_err().code()
 }
 
@@ -139,7 +144,7 @@ fn no_more_is_proposed_than_the_wall_clock_says_and_nothing_where_it_says_nothin
     let mut vault = full();
     let Interval { possible, sure } = vault.now;
     assert_eq!(possible, sure);
-    let beyond = Act::AcceptTime(AcceptTime { at: possible.plus(Span(DAY)), sure });
+    let beyond = accept(possible.plus(Span(DAY)), sure);
     assert_eq!(no_proposal(propose(&mut vault, "olga", beyond)), "TIME_NOT_BEHIND");
     outage(&mut vault, 3 * DAY);
     let Interval { possible, sure } = vault.now;
@@ -150,7 +155,7 @@ fn no_more_is_proposed_than_the_wall_clock_says_and_nothing_where_it_says_nothin
         (Millis(0), sure, "TIME_NOT_BEHIND"),
         (possible, sure.plus(Span(1)), "TIME_MOVED"),
     ] {
-        let act = Act::AcceptTime(AcceptTime { at, sure });
+        let act = accept(at, sure);
         assert_eq!(no_proposal(propose(&mut vault, "olga", act)), code, "{at:?} {sure:?}");
     }
 }
@@ -180,7 +185,7 @@ fn one_outage_is_made_good_once_however_often_it_was_agreed_to() {
     outage(&mut vault, 10 * DAY);
     let Interval { possible, sure } = vault.now;
     // Of ten days, three; twice.
-    let three = Act::AcceptTime(AcceptTime { at: sure.plus(Span(3 * DAY)), sure });
+    let three = accept(sure.plus(Span(3 * DAY)), sure);
     let one = agreed(&mut vault, three.clone());
     let two = agreed(&mut vault, three);
     execute(&mut vault, "olga", &one).unwrap();

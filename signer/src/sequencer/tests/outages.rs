@@ -175,7 +175,7 @@ async fn sure_time_stands_over_an_outage_until_people_let_it_go_on_and_then_for_
 
     // An hour less than the wall clock says.
     let at = before.possible.minus(Span(3_600_000)).unwrap();
-    let accept = AcceptTime { at, sure: before.sure };
+    let accept = AcceptTime { at, since: None, sure: before.sure };
     let proposal = agreed(&sequencer, Act::AcceptTime(accept)).await;
     assert!(clock.now().sure < at, "votes alone move nothing");
     execute(&sequencer, proposal).await.unwrap();
@@ -207,7 +207,7 @@ async fn sure_time_stands_over_an_outage_until_people_let_it_go_on_and_then_for_
 async fn what_no_clock_of_the_machine_says_is_not_even_proposed() {
     let (sequencer, clock) = started(&journal_of(Span(3 * DAY.0)));
     let Interval { possible, sure } = clock.now();
-    let act = Act::AcceptTime(AcceptTime { at: Millis(possible.0 + DAY.0), sure });
+    let act = Act::AcceptTime(AcceptTime { at: Millis(possible.0 + DAY.0), since: None, sure });
     let refused = sequencer.propose(id("olga"), act, "a guess".into()).await.unwrap_err();
     let Refusal::Proposal(fault) = refused else { panic!("{refused:?}") };
     assert_eq!(fault.code(), "TIME_BEYOND_POSSIBLE");
