@@ -177,6 +177,11 @@ impl Keys {
             if after.tombs.contains_key(id) {
                 continue;
             }
+            // It may be one of those that the token would not show.
+            if found.is_empty() && on_token.iter().any(is_unreadable) {
+                self.troubles.lock().insert(*id, UNREADABLE.into());
+                continue;
+            }
             match self.find_trouble(*id, key, &found, expected).await {
                 Ok(None) => {}
                 Ok(Some(trouble)) => self.stop_using(*id, key, trouble).await,
@@ -360,9 +365,14 @@ fn pinned(key: &KeyView) -> Option<Arc<PublicPoint>> {
 
 const UNFENCED: &str = "somebody who has the PIN took its fence away; it was put back";
 const ABSENT: &str = "absent from the token";
+const UNREADABLE: &str = "not found on the token, which does not show all of its objects";
 const RESTORED: &str = "it was destroyed and is on the token again: somebody restored a copy";
 const DOUBLED: &str = "in the token more than once";
 const HALF_MADE: &str = "left by a creation that did not end";
+
+fn is_unreadable(key: &TokenKey) -> bool {
+    key.drift.contains(&Drift::Unreadable)
+}
 
 fn token_refusal(error: &HsmError) -> Refusal {
     tracing::error!(%error, "the token made no key");

@@ -125,7 +125,7 @@ enum Failure {
     Rescue(#[from] RescueFault),
     #[error("the witness does not do it")]
     Witness(#[from] WitnessFault),
-    #[error("not everything was archived; the journal is whole all the same")]
+    #[error("not everything was archived")]
     Archive(#[from] ArchiveFault),
     #[error("the doctor is not content")]
     Doctor(#[from] DoctorFault),

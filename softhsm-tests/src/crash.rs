@@ -9,6 +9,7 @@
 //! again and again and a window spans several crashes. USDC may go within a day, so that a single
 //! unit counted too little or too much in any cycle still shows at the end.
 
+mod ends;
 mod figures;
 mod judge;
 mod load;
@@ -16,7 +17,6 @@ mod points;
 mod rounds;
 pub(crate) mod token;
 
-use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 pub use self::figures::Figures;
 pub use self::rounds::{KeptError, in_rounds};
-use crate::server::{Server, ServerError};
+use crate::server::Server;
 use crate::token::Through;
 use crate::world::{CHAIN, Failure, PAYOUTS, SUPPLIER, USDC, Vault};
 use judge::Judge;
@@ -59,14 +59,6 @@ const NATIVE_WINDOW: Duration = Duration::from_secs(10);
 
 /// USDC that may go within a day, longer than any experiment.
 const USDC_BUDGET: u64 = 1_000_000;
-
-/// When it is killed, in milliseconds after it became ready: soon, most often.
-const KILL_MS: std::ops::RangeInclusive<u64> = 20..=500;
-const KILL_LATE_MS: std::ops::RangeInclusive<u64> = 500..=1_500;
-const KILL_LATE_ONE_IN: u32 = 5;
-
-/// Of all kills, one in so many is at a random moment, and the others are at a named one.
-const AT_RANDOM_ONE_IN: u32 = 2;
 
 /// Small, so that the next one is taken into use again and again.
 const SEGMENT_BYTES: u64 = 256 * 1024;
@@ -134,15 +126,6 @@ token.USDC = {{ to = "{supplier}", per_tx = "unlimited", window = "{USDC_BUDGET}
     )
 }
 
-/// The signer's exit codes for a token it cannot use, or cannot reach.
-const NO_TOKEN: [i32; 2] = [69, 71];
-
-/// Whether a process ended as by `kill -9` before it was ready.
-fn is_killed(error: &ServerError) -> bool {
-    let ServerError::Ended { status, .. } = error else { return false };
-    status.signal() == Some(9)
-}
-
 /// A second service with the same rights.
 const REPORTS: &str = "spiffe://test/reports";
 
@@ -178,9 +161,14 @@ impl<'a> Experiment<'a> {
         server: Server,
         chance: &mut StdRng,
     ) -> Result<Server, Failure> {
+        let server = self.armed(server, chance)?;
         let mut callers = tokio::task::JoinSet::new();
         for service in 0..self.services.len() {
-            let client = self.client(&server, service).await?;
+            // One that is to end by itself may have done so.
+            let client = match self.client(&server, service).await {
+                Err(_) if self.point.is_some() => continue,
+                client => client?,
+            };
             for _ in 0..CALLERS_EACH {
                 let caller = Caller::new(load, service, &client, chance.random());
                 callers.spawn(caller.work());
@@ -198,79 +186,7 @@ impl<'a> Experiment<'a> {
             starting.kill_9()?;
             self.figures.killed_while_starting += 1;
         }
-        if !chance.random_ratio(1, AT_RANDOM_ONE_IN) {
-            self.point = Some(Point::any(chance));
-        }
-        loop {
-            let (point, served) = (self.point, self.serve_again());
-            match (served, point) {
-                (Err(error), Some((point, _))) if is_killed(&error) => {
-                    self.hit(point);
-                    self.figures.killed_while_starting += 1;
-                    self.figures.cycles += 1;
-                    self.point = None;
-                }
-                (served, _) => return Ok(served?),
-            }
-        }
-    }
-
-    /// The end of a process: where it ends by itself, or at a random moment.
-    async fn end(&mut self, mut server: Server, chance: &mut StdRng) -> Result<(), Failure> {
-        let Some((point, patience)) = self.point.take() else {
-            let late = chance.random_ratio(1, KILL_LATE_ONE_IN);
-            let when = chance.random_range(if late { KILL_LATE_MS } else { KILL_MS });
-            tokio::time::sleep(Duration::from_millis(when)).await;
-            server.kill_9()?;
-            return Ok(());
-        };
-        let give_up = Instant::now() + patience;
-        while server.child().ended()?.is_none() {
-            if Instant::now() > give_up {
-                self.figures.missed_points += 1;
-                server.kill_9()?;
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        self.hit(point);
-        Ok(())
-    }
-
-    fn hit(&mut self, point: Point) {
-        let count = self.figures.points.entry(point.name.to_owned()).or_default();
-        *count = count.saturating_add(1);
-    }
-
-    /// The signer, which ends at the point if there is one.
-    fn serve(&self) -> Result<Server, ServerError> {
-        let Some((point, _)) = self.point else { return self.vault.installation.serve() };
-        let mut environment = self.vault.token.environment();
-        environment.extend(point.environment().map_err(ServerError::Place)?);
-        self.vault.installation.clone().in_environment(environment).serve()
-    }
-
-    /// Up again. SoftHSM rewrites its token's file in place at each login, so a kill during one can
-    /// tear it; that is no fault of the signer, which then rightly finds no token. It is restored
-    /// from a copy, if and only if it is torn.
-    fn serve_again(&mut self) -> Result<Server, ServerError> {
-        match self.serve() {
-            Err(ServerError::Ended { status, .. })
-                if status.code().is_some_and(|code| NO_TOKEN.contains(&code)) && self.is_torn() =>
-            {
-                self.token.restore().map_err(|source| ServerError::File {
-                    path: self.vault.token.objects(),
-                    source,
-                })?;
-                self.figures.torn_tokens += 1;
-                self.serve()
-            }
-            served => served,
-        }
-    }
-
-    fn is_torn(&self) -> bool {
-        self.token.is_torn().unwrap_or(false)
+        Ok(self.serve_again()?)
     }
 
     async fn client(&self, server: &Server, service: usize) -> Result<Client, Failure> {

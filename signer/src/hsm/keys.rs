@@ -15,9 +15,9 @@ use portcullis_policy::id::{KeyId, KeyLabel};
 use super::checkpoint;
 use super::drift::{self, Drift, SECP256K1};
 use super::error::{HsmError, SignFault};
-use super::keeper::is_cured_by_a_session;
 use super::quirks::{self, CopyVerdict};
 use super::session::{Purpose, c_sign, find_private, insist_on_login, self_test_digest};
+use super::verdict::Verdict;
 use crate::signature::{PublicPoint, RawSignature, verify_and_recover};
 
 /// A private key on the token, ours or not.
@@ -98,7 +98,7 @@ pub(super) fn inspect(session: &Session, again: bool) -> Result<Vec<TokenKey>, H
     for handle in handles {
         match read(session, handle) {
             Ok(key) => keys.push(key),
-            Err(error) if !again && is_cured_by_a_session(&error) => return Err(error),
+            Err(error) if !again && error.verdict() != Verdict::Refused => return Err(error),
             // While the session goes on, it is this object's.
             Err(_) => {
                 insist_on_login(session)?;

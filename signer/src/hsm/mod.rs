@@ -279,7 +279,7 @@ impl Hsm {
 
     /// Whether any session can sign now: one call that hangs keeps no other request waiting.
     pub fn can_sign(&self) -> bool {
-        self.signing.census().usable > 0
+        self.signing.has_hands() && !self.token.is_reloading()
     }
 
     /// Keys that gave wrong signatures, a line each. They are stopped; no other key is the worse

@@ -117,7 +117,8 @@ impl Module {
     pub(super) fn reload(&self, patience: Duration) -> Result<(), HsmError> {
         let reloaded = self.begin_anew(patience);
         // While the door was shut they could not be; a token has few.
-        for (loading, session) in std::mem::take(&mut *self.unclosed.lock()) {
+        let unclosed = std::mem::take(&mut *self.unclosed.lock());
+        for (loading, session) in unclosed {
             if let Ok(_visit) = self.enter_in(loading) {
                 close(session);
             }

@@ -180,6 +180,11 @@ impl<S: Send + 'static> Pool<S> {
         self.shared.census()
     }
 
+    /// Whether jobs are taken.
+    pub(super) fn has_hands(&self) -> bool {
+        self.shared.takes_jobs()
+    }
+
     /// Whether no job is taken because of calls that hang, and for no other reason.
     pub(super) fn is_hung(&self) -> bool {
         self.shared.is_hung()

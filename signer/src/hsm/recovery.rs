@@ -20,6 +20,8 @@ struct State {
     not_before: Duration,
     /// How often in a row it was loaded again, each soon after the one before.
     in_a_row: u32,
+    /// Something worked since it was tried last: that is what another try would end.
+    works: bool,
     /// How many calls were inside the module when it should have been loaded again.
     held_by: Option<usize>,
 }
@@ -58,7 +60,8 @@ impl Recovery {
     pub(super) fn tried(&self, outcome: &Result<(), HsmError>) {
         let mut state = self.0.lock();
         let now = monotonic();
-        let is_soon = now < state.not_before.saturating_add(SOON);
+        let is_soon = now < state.not_before.saturating_add(SOON) && state.works;
+        state.works = false;
         state.in_a_row = if is_soon { state.in_a_row.saturating_add(1) } else { 0 };
         // It ends the sessions that still work, too: what it does not mend is not to cost them.
         let doublings = state.in_a_row.saturating_sub(AT_ONCE).min(PAUSE_DOUBLED_MAX);
@@ -78,7 +81,7 @@ impl Recovery {
     /// Something went well: a session that still works must not be lost to a reload.
     pub(super) fn calm(&self) {
         let mut state = self.0.lock();
-        (state.failures, state.held_by) = (0, None);
+        (state.failures, state.held_by, state.works) = (0, None, true);
     }
 }
 
@@ -219,13 +222,18 @@ mod tests {
     fn what_loading_it_again_does_not_mend_ends_the_sessions_that_work_ever_more_rarely() {
         let (recovery, mut pauses) = (Recovery::default(), Vec::new());
         for _ in 0..20 {
+            recovery.calm();
             recovery.tried(&Ok(()));
             let left = recovery.0.lock().not_before.saturating_sub(monotonic());
-            pauses.push(left.as_secs_f64().round() as u64);
+            pauses.push(left.saturating_add(Duration::from_millis(500)).as_secs());
         }
         assert_eq!(pauses[..5], [1; 5]);
         assert_eq!(pauses[19], 64);
         assert!(pauses.is_sorted(), "{pauses:?}");
+        // Where nothing works, nothing is ended by it.
+        recovery.tried(&Ok(()));
+        let left = recovery.0.lock().not_before.saturating_sub(monotonic());
+        assert!(left <= PAUSE, "{left:?}");
     }
 
     #[test]

@@ -2,15 +2,17 @@
 //! links in their places: whoever reads the journal goes on reading all of it.
 //!
 //! Only what nobody writes any more is moved: never the last segment, and never the first, which
-//! says whose journal it is. What came to the new place is read again before the link takes the
+//! says whose journal it is. What came to the new place is compared before the link takes the
 //! old one's name, so that there is a whole copy under that name at every moment. A move that was
 //! broken off is made good by the next one.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis_policy::id::Sequence;
+use rustix::process::geteuid;
 
 use super::disk::{Disk, Media, Os};
 use super::fault::{Fault, OpenError, ReadError, unopened};
@@ -56,6 +58,12 @@ pub enum ArchiveError {
     Inside {
         /// The archive.
         folder: PathBuf,
+    },
+    /// Then the signer could not read what was moved.
+    #[error("the data folder belongs to user {uid}: run this as that user")]
+    Owner {
+        /// The signer's user.
+        uid: u32,
     },
     /// One at a time.
     #[error("segments are being moved to {} already: wait for that", folder.display())]
@@ -125,10 +133,17 @@ impl Archive {
             }
             real => real.map_err(failed)?,
         };
-        let source = data.canonicalize();
-        let source = source.map_err(|source| ArchiveError::Io { path: data.into(), source })?;
-        if real.starts_with(&source) || source.starts_with(&real) {
+        let of_data = |source| ArchiveError::Io { path: data.into(), source };
+        let source = data.canonicalize().map_err(of_data)?;
+        let (there, here) = (real.metadata().map_err(failed)?, source.metadata().map_err(of_data)?);
+        // One folder may be mounted at two places.
+        let is_one = (there.dev(), there.ino()) == (here.dev(), here.ino());
+        if is_one || real.starts_with(&source) || source.starts_with(&real) {
             return Err(ArchiveError::Inside { folder });
+        }
+        // What is moved belongs to whoever moves it, and the signer has to read it.
+        if here.uid() != geteuid().as_raw() {
+            return Err(ArchiveError::Owner { uid: here.uid() });
         }
         let locked = disk.lock(to).map_err(failed)?;
         let handle = locked.ok_or_else(|| ArchiveError::Held { folder: folder.clone() })?;
@@ -200,13 +215,21 @@ impl Archive {
         self.check(&from, first, next)?;
         let source = self.read(&from)?;
         let io = |source| ArchiveError::Io { path: to.clone(), source };
+        if self.disk.leads_to(&to).is_some() {
+            return Err(ArchiveError::Other { file: to });
+        }
         match self.disk.open_to_read(&to) {
+            // By another name. Then the link would lead to itself, and nothing would be left.
+            Ok(there) if there.identity().map_err(io)? == source.identity().map_err(io)? => {
+                return Err(ArchiveError::Inside { folder: self.folder.clone() });
+            }
             // Moved before, all but the link.
             Ok(there) if is_same(&*source, &*there).map_err(io)? => {}
             Ok(_) => return Err(ArchiveError::Other { file: to }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let unfinished = self.folder.join(unfinished(name));
-                copy(&*source, &*self.disk.create(&unfinished).map_err(io)?).map_err(io)?;
+                self.clear(&unfinished).map_err(io)?;
+                copy(&*source, &*self.disk.create_new(&unfinished).map_err(io)?).map_err(io)?;
                 let there = self.disk.open_to_read(&unfinished).map_err(io)?;
                 if !is_same(&*source, &*there).map_err(io)? {
                     return Err(ArchiveError::Copy { file: unfinished });
@@ -221,13 +244,19 @@ impl Archive {
         source.bytes().map_err(io)
     }
 
+    /// Removes what a move left that was broken off.
+    fn clear(&self, unfinished: &Path) -> io::Result<()> {
+        match self.disk.remove(unfinished) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Has a segment's name lead to the archive.
     fn lead(&self, name: &str) -> Result<(), ArchiveError> {
         let (path, made) = (self.data.join(name), self.data.join(unfinished(name)));
-        let led = match self.disk.remove(&made) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => self.disk.link(&self.folder.join(name), &made),
-        };
+        let led = self.clear(&made);
+        let led = led.and_then(|()| self.disk.link(&self.folder.join(name), &made));
         let led = led.and_then(|()| self.disk.rename(&made, &path));
         let led = led.and_then(|()| self.disk.sync_names(&self.data));
         led.map_err(|source| ArchiveError::Io { path, source })

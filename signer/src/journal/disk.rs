@@ -6,7 +6,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt, OpenOptionsExt as _, symlink};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt, MetadataExt as _, OpenOptionsExt as _, symlink,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,6 +53,11 @@ pub(super) trait Disk: Send + Sync {
         None
     }
 
+    /// Makes an empty file where there is nothing of that name, not even a link.
+    fn create_new(&self, _path: &Path) -> io::Result<Box<dyn Media>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Makes the names in a folder durable whose lock another may have.
     fn sync_names(&self, _folder: &Path) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
@@ -70,6 +77,11 @@ pub(super) type Join = Box<dyn FnOnce() + Send>;
 pub(super) trait Media: FileExt + Send + Sync {
     /// Its length.
     fn bytes(&self) -> io::Result<u64>;
+
+    /// What tells it from every other file, whatever its names are: device and number.
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Has the disk keep so many bytes for it, or says that it cannot.
     fn reserve(&self, bytes: u64) -> io::Result<()>;
@@ -145,6 +157,11 @@ impl Disk for Os {
         fs::read_link(path).ok()
     }
 
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn Media>> {
+        let mut options = OpenOptions::new();
+        Ok(Box::new(options.write(true).create_new(true).mode(0o600).open(path)?))
+    }
+
     fn sync_names(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
     }
@@ -165,6 +182,11 @@ impl Disk for Os {
 impl Media for File {
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        let found = self.metadata()?;
+        Ok((found.dev(), found.ino()))
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {

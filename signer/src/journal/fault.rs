@@ -94,10 +94,19 @@ fn away(path: &Path, to: &Path) -> String {
     )
 }
 
-/// What it means that a file of the journal cannot be opened.
+/// What it means that a file of the journal cannot be opened or read: its archive may be away, by
+/// whatever a network file system says then.
 pub(super) fn unopened(disk: &dyn Disk, path: PathBuf, source: io::Error) -> ReadError {
-    let away = (source.kind() == io::ErrorKind::NotFound).then(|| disk.leads_to(&path)).flatten();
-    match away {
+    let is_away = matches!(
+        source.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::StaleNetworkFileHandle
+            | io::ErrorKind::TimedOut
+    );
+    match is_away.then(|| disk.leads_to(&path)).flatten() {
         Some(to) => ReadError::Away { path, to },
         None => ReadError::Io { path, source },
     }

@@ -168,7 +168,7 @@ impl Records {
             Ok(None) => {
                 return Err(ReadError::Damaged { path, position, fault: Fault::NotABatch });
             }
-            Err(WalkError::Io(source)) => return Err(ReadError::Io { path, source }),
+            Err(WalkError::Io(source)) => return Err(unopened(disk, path, source)),
             Err(WalkError::Fault { position, fault }) => {
                 return Err(ReadError::Damaged { path, position, fault });
             }

@@ -66,9 +66,9 @@ impl Kept {
             read => read.map_err(failed)?,
         };
         // A line that was cut off is of a round that is done again.
-        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        if whole.len().saturating_add(1) < text.len() {
-            fs::write(&path, format!("{whole}\n")).map_err(failed)?;
+        let whole = text.rfind('\n').and_then(|end| text.get(..=end)).unwrap_or_default();
+        if whole.len() < text.len() {
+            fs::write(&path, whole).map_err(failed)?;
         }
         let done: Result<Vec<Done>, _> = whole.lines().map(serde_json::from_str).collect();
         let done = done.map_err(|source| KeptError::Form { path: path.clone(), source })?;

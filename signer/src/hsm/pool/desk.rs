@@ -125,6 +125,12 @@ impl<S: Send + 'static> Shared<S> {
         state.census.stuck > self.stuck_max || (state.census.usable == 0 && state.hangs)
     }
 
+    /// Whether a job would be taken now.
+    pub(super) fn takes_jobs(&self) -> bool {
+        let state = self.state.lock();
+        !state.closed && self.has_hands(&state)
+    }
+
     /// A session is there, and not so many calls are stuck that more would only join them.
     fn has_hands(&self, state: &State<S>) -> bool {
         state.census.usable > 0 && state.census.stuck <= self.stuck_max

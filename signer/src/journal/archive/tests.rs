@@ -94,16 +94,16 @@ fn what_was_moved_is_read_as_before_while_the_writer_goes_on() {
     assert_eq!(reading.next().unwrap().unwrap().sequence, firsts[2]);
 
     let moved = vault.move_below(ALL).unwrap();
-    let middle = firsts.len() as u64 - 2;
+    let middle = wide(firsts.len()) - 2;
     let bytes = middle * SEGMENT;
     let expected = Moved { segments: middle, bytes, led_here: 0, archived: middle, stay: 2 };
     assert_eq!(moved, expected);
     assert_eq!(vault.links(), firsts[1..firsts.len() - 1], "neither the first nor the last");
 
-    assert_eq!(reading.by_ref().count() as u64, RECORDS - firsts[2].0);
+    assert_eq!(wide(reading.by_ref().count()), RECORDS - firsts[2].0);
     append(&mut segments, RECORDS + 1);
     assert_eq!(reading.next().unwrap().unwrap().record, record(RECORDS + 1));
-    assert_eq!(read(&reader).len() as u64, RECORDS + 1);
+    assert_eq!(wide(read(&reader).len()), RECORDS + 1);
     // What was the last one is no longer.
     let again = vault.move_below(ALL).unwrap();
     assert_eq!((again.segments, again.archived, again.stay), (1, middle + 1, 2));
@@ -118,7 +118,7 @@ fn only_segments_that_end_before_the_snapshot_are_moved() {
     let firsts = vault.firsts();
     let end_of_second = Sequence(firsts[2].0 - 1);
     let moved = vault.move_below(Sequence(end_of_second.0 - 1)).unwrap();
-    assert_eq!((moved.segments, moved.stay), (0, firsts.len() as u64));
+    assert_eq!((moved.segments, moved.stay), (0, wide(firsts.len())));
     assert_eq!(vault.move_below(end_of_second).unwrap().segments, 1);
     assert_eq!(vault.links(), [firsts[1]]);
     vault.is_whole();
@@ -157,8 +157,11 @@ impl Disk for Dying {
         self.live().and_then(|()| Os.names(folder))
     }
     fn create(&self, path: &Path) -> io::Result<Box<dyn Media>> {
+        self.live().and_then(|()| Os.create(path))
+    }
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn Media>> {
         self.live()?;
-        let file = Os.create(path)?;
+        let file = Os.create_new(path)?;
         // As far as a process gets that is killed while it writes.
         if self.left.load(Ordering::SeqCst) == 0 {
             file.write_all_at(b"half", 0)?;
@@ -213,7 +216,7 @@ fn a_move_that_breaks_off_at_any_call_leaves_a_whole_journal_and_is_made_good_by
         }
         broken_off += 1;
         let moved = vault.move_below(ALL).unwrap();
-        assert_eq!((moved.archived, moved.stay), (vault.firsts().len() as u64 - 2, 2), "{calls}");
+        assert_eq!((moved.archived, moved.stay), (wide(vault.firsts().len()) - 2, 2), "{calls}");
         vault.is_whole();
     }
     assert!(broken_off > 50, "{broken_off}");
@@ -318,4 +321,32 @@ fn an_archive_is_a_folder_apart_and_taken_by_one() {
     assert!(matches!(open(vault.archive.path()), Err(ArchiveError::Held { .. })));
     drop(one);
     assert!(open(vault.archive.path()).is_ok());
+}
+
+/// Two names of one file are no copy: a link that takes the place of one would lead to itself.
+#[test]
+fn a_name_of_the_very_segment_in_the_archive_is_no_copy_of_it() {
+    for hard in [true, false] {
+        let vault = Vault::new();
+        let second = vault.firsts()[1];
+        let (data, archived) = (vault.data(second), vault.archived(second));
+        if hard {
+            fs::hard_link(&data, &archived).unwrap();
+        } else {
+            std::os::unix::fs::symlink(&data, &archived).unwrap();
+        }
+        assert!(vault.move_below(ALL).is_err());
+        assert_eq!(vault.links(), []);
+        vault.is_whole();
+    }
+}
+
+#[test]
+fn what_somebody_put_in_the_place_of_an_unfinished_copy_is_not_written_to() {
+    let vault = Vault::new();
+    let [first, second, ..] = vault.firsts()[..] else { panic!() };
+    let planted = vault.archive.path().join(unfinished(&segment_name(second)));
+    std::os::unix::fs::symlink(vault.data(first), planted).unwrap();
+    vault.move_below(ALL).unwrap();
+    vault.is_whole();
 }

@@ -1,5 +1,6 @@
 //! What may come out otherwise than it must, or not at all.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -53,10 +54,14 @@ pub(super) enum Unwritten {
 }
 
 impl Halt {
-    /// Whether a segment is only away, where somebody said that segments may be.
+    /// Whether a segment is only away, with the whole archive in which somebody said that it may
+    /// be. One that is missing while others are there was taken away.
     pub(super) fn is_away_in(&self, archive: Option<&Path>) -> bool {
         match (self, archive) {
-            (Self::Read(ReadError::Away { to, .. }), Some(archive)) => to.starts_with(archive),
+            (Self::Read(ReadError::Away { path, to }), Some(archive)) => {
+                let is_its_own = path.file_name().is_some_and(|name| *to == archive.join(name));
+                is_its_own && !holds_segments(archive)
+            }
             _ => false,
         }
     }
@@ -76,4 +81,11 @@ impl Halt {
             Self::Read(ReadError::Io { source, .. }) => source.kind() == io::ErrorKind::NotFound,
         }
     }
+}
+
+fn holds_segments(folder: &Path) -> bool {
+    let is_segment = |path: &Path| path.extension().is_some_and(|end| end == "journal");
+    fs::read_dir(folder).is_ok_and(|mut entries| {
+        entries.any(|entry| entry.is_ok_and(|entry| is_segment(&entry.path())))
+    })
 }

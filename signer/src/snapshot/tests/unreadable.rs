@@ -138,6 +138,17 @@ async fn a_segment_that_leads_to_where_nobody_said_it_may_be_stops_everything() 
 }
 
 #[tokio::test]
+async fn a_segment_that_was_taken_out_of_an_archive_that_is_there_stops_everything() {
+    let (folder, archive) = archived().await;
+    let mut names: Vec<_> = fs::read_dir(archive.path()).unwrap().map(Result::unwrap).collect();
+    assert!(names.len() > 1, "{names:?}");
+    fs::remove_file(names.remove(0).path()).unwrap();
+    let running = Running::start_with(folder.path(), Some(archive.path())).await;
+    running.shadow_found("mount the archive").await;
+    running.end();
+}
+
+#[tokio::test]
 async fn a_start_without_a_snapshot_and_without_the_archive_says_what_is_missing() {
     let (folder, archive) = archived().await;
     fs::remove_dir_all(folder.path().join("snapshots")).unwrap();
