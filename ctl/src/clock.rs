@@ -204,8 +204,8 @@ fn meaning(
         lines.push(("late", output.alarm(&line)));
     }
     let believed = format!(
-        "the machine was down for longer than {}, or its clock was moved: nobody but people can \
-         tell",
+        "the machine was down for longer than {} or booted often, or its clock was moved: nobody \
+         but people can tell",
         GAP_BELIEVED_MAX.in_words()
     );
     lines.push(("why", believed));

@@ -65,7 +65,7 @@ impl Span {
     }
 }
 
-/// Across a boot of the machine the wall clock is believed for this long: a restart, not a move.
+/// Across boots of the machine the wall clock is believed for this long in all: restarts, no moves.
 pub const GAP_BELIEVED_MAX: Span = Span(15 * 60_000);
 
 /// The longest window: a leap year. A budget over more than that is a budget nobody watches.

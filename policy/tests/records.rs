@@ -102,6 +102,17 @@ fn every_record() -> Vec<Record> {
             signatures: vec![signature()],
         }),
         Record::Started(Started {
+            believed: None,
+            boot: "b".into(),
+            boot_clock: Millis(1),
+            cut: 0,
+            epoch: Epoch(2),
+            lost: vec![DecisionNumber(5), DecisionNumber(6)],
+            version: "0.1.0".into(),
+            wall_clock: Millis((1 << 53) - 1),
+        }),
+        Record::Started(Started {
+            believed: Some(Span(60_000)),
             boot: "b".into(),
             boot_clock: Millis(1),
             cut: 0,

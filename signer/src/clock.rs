@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis_policy::state::State;
-use portcullis_policy::time::{GAP_BELIEVED_MAX, Interval, Millis, Span};
+use portcullis_policy::time::{Interval, Millis, Span};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Time since a start whose sure time is known.
@@ -12,6 +12,8 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Clock {
     sure_at_base: Millis,
     boot_at_base: Millis,
+    /// How far the wall clock was believed.
+    believed: Span,
     /// Milliseconds that people let it go forward since.
     accepted: AtomicU64,
 }
@@ -20,12 +22,12 @@ impl Clock {
     /// For the first record of a vault: there is nothing before it to hold on to.
     pub fn genesis() -> Self {
         let Reading { wall, boot } = Reading::now();
-        Self::since(wall, boot)
+        Self::since(wall, boot, Span(0))
     }
 
     /// Goes on from the journal. Within the same boot of the machine the boot clock says how long
-    /// it was; across a boot, only a gap of minutes is believed. Otherwise sure time stands where
-    /// the journal ended, and windows and delays end that much later.
+    /// it was; across a boot, only a gap of minutes is believed, and of many not all. Otherwise
+    /// sure time stands where the journal ended, and windows and delays end that much later.
     pub fn resume(state: &State, boot_name: &str) -> Self {
         Self::resume_at(state, boot_name, Reading::now())
     }
@@ -33,21 +35,27 @@ impl Clock {
     fn resume_at(state: &State, boot_name: &str, Reading { wall, boot }: Reading) -> Self {
         let last = state.at();
         let within_boot = state.started().filter(|(started, _)| started.is_within(boot_name));
-        let passed = match within_boot {
+        let (passed, believed) = match within_boot {
             Some((started, at)) => {
                 let since = Span(boot.0.saturating_sub(started.boot_clock.0));
-                Span(at.sure.plus(since).0.saturating_sub(last.sure.0))
+                (Span(at.sure.plus(since).0.saturating_sub(last.sure.0)), Span(0))
             }
             None => {
                 let gap = Span(wall.0.saturating_sub(last.possible.0));
-                if gap <= GAP_BELIEVED_MAX { gap } else { Span(0) }
+                let believed = if gap <= state.believable() { gap } else { Span(0) };
+                (believed, believed)
             }
         };
-        Self::since(last.sure.plus(passed), boot)
+        Self::since(last.sure.plus(passed), boot, believed)
     }
 
-    fn since(sure_at_base: Millis, boot_at_base: Millis) -> Self {
-        Self { sure_at_base, boot_at_base, accepted: AtomicU64::new(0) }
+    fn since(sure_at_base: Millis, boot_at_base: Millis, believed: Span) -> Self {
+        Self { sure_at_base, boot_at_base, believed, accepted: AtomicU64::new(0) }
+    }
+
+    /// How far it went forward on the wall clock's word alone.
+    pub fn believed(&self) -> Span {
+        self.believed
     }
 
     /// What a record let sure time go forward by. The one writer calls it, in the order of records.
@@ -146,6 +154,7 @@ mod tests {
 
     use super::*;
 
+    const MINUTE: u64 = 60_000;
     const LAST: Interval = Interval { sure: Millis(1_000), possible: Millis(1_000) };
 
     /// A journal that was started once, when the machine booted.
@@ -160,6 +169,7 @@ mod tests {
             signatures: Vec::new(),
         };
         let started = Started {
+            believed: Some(Span(0)),
             boot: boot.into(),
             boot_clock: Millis(0),
             cut: 0,
@@ -199,7 +209,7 @@ mod tests {
             let wall = Millis(last.0.checked_add_signed(step).unwrap());
             // While it runs, and in a process that is started anew five seconds later.
             let reading = |boot| Reading { wall, boot: Millis(boot) };
-            let running = Clock::since(last, Millis(60_000));
+            let running = Clock::since(last, Millis(60_000), Span(0));
             let restarted = Clock::resume_at(&state, "one", reading(65_000));
             for clock in [running, restarted] {
                 let now = clock.at(reading(67_000));
@@ -214,6 +224,29 @@ mod tests {
         let wall = last.plus(Span(14 * 60_000));
         let rebooted = Clock::resume_at(&state, "two", Reading { wall, boot: Millis(9_000) });
         assert_eq!(rebooted.sure_at_base, wall);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_moved_a_little_at_each_boot_moves_sure_time_by_a_quarter_of_an_hour() {
+        let mut state = started_in("0");
+        for number in 1..=100_u64 {
+            let last = state.at();
+            let wall = last.possible.plus(Span(5 * MINUTE));
+            let name = number.to_string();
+            let clock = Clock::resume_at(&state, &name, Reading { wall, boot: Millis(9_000) });
+            let started = Started {
+                believed: Some(clock.believed()),
+                boot: name,
+                epoch: Epoch(1 + number),
+                wall_clock: wall,
+                ..state.started().unwrap().0.clone()
+            };
+            let at = clock.at(Reading { wall, boot: Millis(9_000) });
+            let seq = state.head().next();
+            state.apply(&Entry { at, record: Record::Started(started), seq }).unwrap();
+        }
+        assert_eq!(state.at().sure, LAST.sure.plus(Span(15 * MINUTE)));
+        assert_eq!(state.at().possible, LAST.sure.plus(Span(500 * MINUTE)));
     }
 
     #[test]

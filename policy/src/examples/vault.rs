@@ -44,6 +44,7 @@ impl Vault {
         let next = DecisionNumber(0).next();
         let mut vault = Self { state, book: Arc::new(book.clone()), now, next, names: 0 };
         vault.write(Record::Started(Started {
+            believed: None,
             boot: "example".to_owned(),
             boot_clock: now,
             cut: 0,

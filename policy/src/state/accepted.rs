@@ -44,11 +44,10 @@ impl State {
     /// Before a record is folded. That sure time is level is for people to say and not for the wall
     /// clock: whoever sets that back for a while would have the outage end later than it did.
     pub(super) fn note_lag(&mut self, entry: &Entry) {
-        if let Record::Started(started) = &entry.record {
-            let before = self.started.as_ref();
-            if before.is_none_or(|(before, _)| !before.is_within(&started.boot)) {
-                self.stood.boot = (entry.at.sure, entry.seq);
-            }
+        if let Record::Started(started) = &entry.record
+            && !self.is_within_boot(started)
+        {
+            self.stood.boot = (entry.at.sure, entry.seq);
         }
         if self.stood.behind.is_none() && is_behind(entry.at) {
             self.stood.behind = Some(self.stood.boot);
@@ -84,11 +83,8 @@ impl State {
             return Err(ActFault::TimeMoved(accept.sure));
         }
         let (_, is) = self.stood.since();
-        if accept.since.is_none_or(|since| since == is) {
-            Ok(())
-        } else {
-            Err(ActFault::TimeSince { is })
-        }
+        let fits = accept.since.map_or(self.knew_no_since(), |since| since == is);
+        if fits { Ok(()) } else { Err(ActFault::TimeSince { is }) }
     }
 
     /// Whether people are asked for no more than could be given them.
@@ -128,10 +124,11 @@ impl State {
         }
         // All that people said, and no less than the wall clock says: then nothing is left that
         // another outage could be taken for.
-        let level = !is_behind(Interval { sure: then, ..now });
-        if level && then == named(accept, now) {
+        let level = then == named(accept, now) && !is_behind(Interval { sure: then, ..now });
+        if level {
             self.stood.behind = None;
         }
+        self.note_accepted((now.sure, then), level);
         Ok(())
     }
 

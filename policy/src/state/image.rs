@@ -17,7 +17,7 @@ use crate::time::Millis;
 
 /// Of what a version of this crate writes, and makes of records. Raised whenever the fold, or what
 /// it is written as, comes out otherwise than before: an image of another one is not used.
-pub const IMAGE_FORMAT: u32 = 2;
+pub const IMAGE_FORMAT: u32 = 3;
 
 /// The very code that writes an image and makes something of records: version, form and sources. An
 /// image by another one is not used, so that no upgrade takes a state for wrong that only is older.

@@ -4,6 +4,7 @@
 
 mod accepted;
 mod acts;
+mod believed;
 mod checkpoints;
 mod drains;
 mod drills;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use self::accepted::Stood;
 pub use self::acts::CANARY;
+use self::believed::Believed;
 pub use self::checkpoints::{CheckpointKey, Checkpoints};
 pub use self::drills::{Drill, DrillFault, Drills};
 pub use self::faults::{ExecutionFault, ProposalFault, RecoveryFault};
@@ -74,6 +76,7 @@ pub struct State {
     /// What sure time was made by people, when they last did.
     accepted: Millis,
     stood: Stood,
+    believed: Believed,
     epoch: Epoch,
     started: Option<(Started, Interval)>,
     last_start: Sequence,
@@ -336,6 +339,7 @@ impl State {
             at: entry.at,
             accepted: Millis(0),
             stood: Stood::begin(entry),
+            believed: Believed::begin(entry.at),
             epoch: Epoch(0),
             started: None,
             last_start: Sequence(u64::MAX),
@@ -427,6 +431,7 @@ impl State {
             return Err(Unfoldable::Epoch(entry.seq));
         }
         self.epoch = started.epoch;
+        self.note_believed(entry, started);
         self.started = Some((started.clone(), entry.at));
         self.last_start = entry.seq;
         // Whatever was open died with the process that held it.

@@ -25,8 +25,13 @@ pub(crate) fn outage(vault: &mut Vault, millis: u64) {
 }
 
 pub(crate) fn boot(vault: &mut Vault, boot: &str, boot_clock: u64) {
+    start(vault, boot, boot_clock, None);
+}
+
+fn start(vault: &mut Vault, boot: &str, boot_clock: u64, believed: Option<Span>) {
     let (epoch, lost) = (vault.state.epoch().next(), Vec::new());
     vault.write(Record::Started(Started {
+        believed,
         boot: boot.into(),
         boot_clock: Millis(boot_clock),
         cut: 0,
@@ -253,4 +258,83 @@ fn a_journal_whose_sure_time_leaps_by_itself_is_found_out_at_the_next_start() {
     vault.wait(HOUR);
     boot(&mut vault, "", 1_000 + HOUR);
     assert!(leaps(&vault));
+}
+
+/// A boot of the machine between two records, in which the wall clock went on for so long.
+fn believing(vault: &mut Vault, gap: u64) {
+    vault.wait(gap);
+    let name = format!("after {}", vault.state.head());
+    start(vault, &name, 1_000, Some(Span(gap)));
+}
+
+const MINUTE: u64 = 60_000;
+
+#[test]
+fn of_all_boots_together_a_quarter_of_an_hour_is_believed_and_what_running_makes_good() {
+    // The wall clock went on for so many minutes in each boot, and between them it ran for hours.
+    for (gaps, hours, found) in [
+        ([10, 4].as_slice(), 0, false),
+        (&[10, 7], 0, true),
+        (&[3, 3, 3, 3, 3], 0, false),
+        (&[3, 3, 3, 3, 3, 3], 0, true),
+        (&[15, 15], 16, false),
+        (&[15, 15], 14, true),
+        (&[15, 15, 15], 16, false),
+        // What was not used is not saved up.
+        (&[1, 16], 1_000, true),
+    ] {
+        let mut vault = vault();
+        for gap in gaps {
+            believing(&mut vault, gap * MINUTE);
+            tick(&mut vault, hours * HOUR);
+            vault.suppress(1);
+        }
+        let found_again = vault.verify().discrepancies;
+        assert_eq!(!found_again.is_empty(), found, "{gaps:?} {hours} {found_again:#?}");
+        assert!(found_again.iter().all(|one| one.level == Level::Replay), "{found_again:#?}");
+    }
+}
+
+#[test]
+fn a_start_that_does_not_say_how_far_it_believed_is_not_believed_after_one_that_did() {
+    for (before, found) in [(None, false), (Some(Span(0)), true)] {
+        let mut vault = vault();
+        start(&mut vault, "one", 1_000, before);
+        vault.wait(10 * MINUTE);
+        boot(&mut vault, "two", 1_000);
+        assert_eq!(leaps(&vault), found, "{before:?}");
+    }
+}
+
+#[test]
+fn what_was_believed_comes_back_when_people_say_what_time_it_is_and_not_by_what_they_add() {
+    let mut vault = vault();
+    believing(&mut vault, 15 * MINUTE);
+    assert_eq!(vault.state.believable(), Span(0));
+    vault.now.possible = vault.now.possible.plus(Span(10 * DAY));
+    start(&mut vault, "after days", 1_000, Some(Span(0)));
+    let Interval { sure, .. } = vault.now;
+    pass(&mut vault, "olga", accept(sure.plus(Span(3 * DAY)), sure), WIDENERS).unwrap();
+    go_on(&mut vault);
+    // The minute of the vote was measured; the days were not.
+    assert_eq!(vault.state.believable(), Span(MINUTE / 64));
+    let act = as_the_wall_says(&vault);
+    let matter = agreed(&mut vault, act);
+    execute(&mut vault, "olga", &matter).unwrap();
+    assert_eq!(vault.state.believable(), Span(15 * MINUTE));
+}
+
+#[test]
+fn a_proposal_that_names_no_record_is_none_once_starts_say_how_far_they_believed() {
+    let mut vault = full();
+    outage(&mut vault, 3 * DAY);
+    let act = as_the_wall_says(&vault);
+    let mut proposed =
+        vault.state.propose((&crate::rig::id("olga"), act, "because".into()), vault.now).unwrap();
+    let Act::AcceptTime(accept) = &mut proposed.act else { panic!() };
+    accept.since = None;
+    vault.state.clone().check_act(&proposed.act).unwrap();
+    start(&mut vault, "another", 1_000, Some(Span(0)));
+    let written = vault.try_write(Record::Proposed(Box::new(proposed)));
+    assert!(matches!(written, Err(Unfoldable::Proposed(_))), "{written:?}");
 }

@@ -343,6 +343,7 @@ impl Vault {
         let epoch = Epoch(self.state.epoch().0 + 1);
         let lost = self.state.unreported().iter().copied().collect();
         self.write(Record::Started(Started {
+            believed: None,
             boot: "b1".into(),
             boot_clock: Millis(self.now.sure.0 - DAWN),
             cut: 0,

@@ -138,7 +138,7 @@ pub fn start_from(
     let (head, head_watch) = watch::channel(storage.head());
     let (matters, changes) = (watch::Sender::new(0), watch::Sender::new(0));
     let figures = Arc::new(Figures::default());
-    let started = start_record(&state, boot, epoch, cut);
+    let started = record::Started { cut, ..start_record(&state, &clock, boot, epoch) };
     let mut writer = Writer {
         vault,
         epoch,
@@ -308,11 +308,12 @@ fn points(state: &State) -> Result<BTreeMap<KeyId, Arc<PublicPoint>>, StartError
     made.map(parse).collect()
 }
 
-fn start_record(state: &State, boot: String, epoch: Epoch, cut: u64) -> record::Started {
+fn start_record(state: &State, clock: &Clock, boot: String, epoch: Epoch) -> record::Started {
     record::Started {
+        believed: Some(clock.believed()),
         boot,
         boot_clock: clock::boot(),
-        cut,
+        cut: 0,
         epoch,
         lost: state.unreported().iter().copied().collect(),
         version: env!("CARGO_PKG_VERSION").into(),
