@@ -83,8 +83,8 @@ impl Environment {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Started {
-    /// How far sure time went forward on the wall clock's word alone, because the machine was booted
-    /// in between. Absent: nobody kept count of it then.
+    /// How far sure time went forward on the wall clock's word alone, because the machine was
+    /// booted in between. Absent: nobody kept count of it then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub believed: Option<Span>,
     /// The machine's boot, as the kernel names it: within one boot the boot clock goes on.

@@ -2,8 +2,8 @@
 //!
 //! Between two starts no record says how long it took, so that a signer that lies is found at the
 //! next start within the same boot of the machine, and across a boot by how far the wall clock
-//! may still be believed. What came after the last start, or before a boot ended, cannot be checked: hold it
-//! against clocks of your own.
+//! may still be believed. What came after the last start, or before a boot ended, cannot be
+//! checked: hold it against clocks of your own.
 
 use super::replay::Replay;
 use crate::record::{Entry, Record, Started};

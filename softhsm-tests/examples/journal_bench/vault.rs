@@ -109,7 +109,7 @@ impl Vault {
         let (state, line) = (State::genesis(&genesis).unwrap(), genesis.encode().unwrap());
         let mut vault = Self { state, lines: vec![line], now: at(DAWN), address: address() };
         vault.write(Record::Started(Started {
-believed: None,
+            believed: None,
             boot: "b1".into(),
             boot_clock: Millis(0),
             cut: 0,

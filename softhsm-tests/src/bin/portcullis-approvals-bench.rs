@@ -197,7 +197,7 @@ impl Vault {
 
     fn start(&mut self) {
         self.write(Record::Started(portcullis_policy::record::Started {
-believed: None,
+            believed: None,
             boot: "bench".into(),
             boot_clock: Millis(0),
             cut: 0,
