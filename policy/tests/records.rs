@@ -86,6 +86,20 @@ fn hash(byte: u8) -> BookHash {
     BookHash(B256::repeat_byte(byte))
 }
 
+/// As they were before anybody kept count of what was believed, and since.
+fn started(believed: Option<Span>) -> Record {
+    Record::Started(Started {
+        believed,
+        boot: "b".into(),
+        boot_clock: Millis(1),
+        cut: 0,
+        epoch: Epoch(2),
+        lost: vec![DecisionNumber(5), DecisionNumber(6)],
+        version: "0.1.0".into(),
+        wall_clock: Millis((1 << 53) - 1),
+    })
+}
+
 /// One of each kind, and of each form that a kind has.
 fn every_record() -> Vec<Record> {
     let frozen = |by, scope| Record::Frozen(Frozen { by, reason: "drill".into(), scope });
@@ -101,26 +115,8 @@ fn every_record() -> Vec<Record> {
             salt: B256::repeat_byte(4),
             signatures: vec![signature()],
         }),
-        Record::Started(Started {
-            believed: None,
-            boot: "b".into(),
-            boot_clock: Millis(1),
-            cut: 0,
-            epoch: Epoch(2),
-            lost: vec![DecisionNumber(5), DecisionNumber(6)],
-            version: "0.1.0".into(),
-            wall_clock: Millis((1 << 53) - 1),
-        }),
-        Record::Started(Started {
-            believed: Some(Span(60_000)),
-            boot: "b".into(),
-            boot_clock: Millis(1),
-            cut: 0,
-            epoch: Epoch(2),
-            lost: vec![DecisionNumber(5), DecisionNumber(6)],
-            version: "0.1.0".into(),
-            wall_clock: Millis((1 << 53) - 1),
-        }),
+        started(None),
+        started(Some(Span(60_000))),
         Record::KeyIntended(KeyIntended {
             by: "olga".parse().unwrap(),
             chains: BTreeSet::from([ChainId(1), ChainId(10)]),
