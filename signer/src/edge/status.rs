@@ -179,18 +179,13 @@ pub(super) fn certificate_not_valid() -> Status {
 
 /// The journal's files failed a reader.
 pub(super) fn journal_unreadable(error: &ReadError) -> Status {
-    if let ReadError::Away { .. } = error {
-        let message = "that part of the journal is in the archive, which is not there now: have \
-                       the operator mount it"
-            .to_owned();
-        return said(Code::FailedPrecondition, message, info::<0>("JOURNAL_ARCHIVED", []));
-    }
-    let message = "the journal cannot be read".to_owned();
-    said(Code::Internal, message, info::<0>("JOURNAL_UNREADABLE", []))
+    let (reason, message) = error.told();
+    let is_away = matches!(error, ReadError::Away { .. });
+    let code = if is_away { Code::FailedPrecondition } else { Code::Internal };
+    said(code, message.to_owned(), info::<0>(reason, []))
 }
 
-/// gRPC's own refusals come before any of ours could speak (a message too large, a method nobody
-/// has) and name no reason. Gives them one.
+/// gRPC's own refusals come before any of ours could speak, and name no reason. Gives them one.
 pub(super) fn with_reason(response: Response<Body>) -> Response<Body> {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     if status.code() == Code::Ok || !status.details().is_empty() {
@@ -348,8 +343,7 @@ fn and_more(message: String, more: usize) -> String {
     if more == 0 { message } else { format!("{} (and {more} more)", short(message)) }
 }
 
-/// All that a status says goes into headers, and a client that finds them too large is left with no
-/// reason at all.
+/// A status goes into headers, and a client that finds them too large is left with no reason.
 fn said(code: Code, message: String, details: ErrorDetails) -> Status {
     Status::with_error_details(code, cut(message, MESSAGE_BYTES_MAX), details)
 }
@@ -389,8 +383,7 @@ fn info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDet
     ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata)
 }
 
-/// Encoded details of one status. In Base64 they take a third more, and some clients take headers
-/// of 16 KiB in all.
+/// Encoded details of one status: Base64 adds a third, and some clients take 16 KiB in all.
 const DETAILS_BYTES_MAX: usize = 8 * 1024;
 
 /// The message of one status; the header spells some bytes with three.

@@ -86,6 +86,22 @@ pub enum OpenError {
     },
 }
 
+impl ReadError {
+    /// What whoever reads from elsewhere is told: a stable reason, and words without a path.
+    pub fn told(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Away { .. } => (
+                "JOURNAL_ARCHIVED",
+                "that part of the journal is in the archive, which is not there now: have the \
+                 operator mount it",
+            ),
+            Self::Io { .. } | Self::Damaged { .. } => {
+                ("JOURNAL_UNREADABLE", "the journal cannot be read")
+            }
+        }
+    }
+}
+
 fn away(path: &Path, to: &Path) -> String {
     format!(
         "{} was archived to {}, which is not there: mount the archive, or put the file back",

@@ -239,8 +239,8 @@ impl Follower {
     /// It cosigned so many records, when it was asked then.
     fn count(&self, size: u64, asked: Millis, seconds: u64) {
         let mut told = self.told.lock();
-        // It may be an old one that somebody held back: it is as much younger than another as its
-        // own time says, which nobody else can sign, and no older than its checkpoint.
+        // One may have been held back: it is as much younger than another as its own signed time
+        // says, and no older than its checkpoint.
         let is_new = told.first.is_none() || size > told.cosigned;
         let later = told
             .first
@@ -376,8 +376,7 @@ impl Follower {
     }
 }
 
-/// When a cosignature was made that says of itself that it was made so many seconds after 1970, by
-/// the wall clock: there is nothing else to hold the first one against.
+/// When one was made, by its own word and the wall clock: the first is held against no other.
 fn by_the_wall(asked: Millis, seconds: u64) -> Millis {
     let age = clock::wall().0.saturating_sub(seconds.saturating_mul(1_000));
     Millis(asked.0.saturating_sub(age))

@@ -78,7 +78,7 @@ fn said(output: &Output) -> (Option<i32>, String) {
 }
 
 #[tokio::test]
-async fn segments_are_archived_beside_a_signer_that_runs_and_nothing_is_missed_while_they_are_there()
+async fn segments_are_archived_beside_a_signer_that_runs_and_nothing_of_them_is_missed()
 -> Result<(), Failure> {
     let (scene, archive) = Scene::of_segments().await?;
     let (code, text) = said(&scene.archive()?);

@@ -1,3 +1,5 @@
+//! Moves that end well, and that break off at any call; archives that are not what they should be.
+
 #![allow(clippy::arithmetic_side_effects, clippy::disallowed_methods, reason = "test")]
 
 use std::fs;
