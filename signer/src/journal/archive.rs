@@ -121,7 +121,8 @@ impl Archive {
     ///
     /// It is not there, not apart, or another moves segments to it.
     pub fn open(data: &Path, to: &Path) -> Result<Self, ArchiveError> {
-        Self::open_on(&(Arc::new(Os) as Arc<dyn Disk>), data, to)
+        let disk: Arc<dyn Disk> = Arc::new(Os);
+        Self::open_on(&disk, data, to)
     }
 
     fn open_on(disk: &Arc<dyn Disk>, data: &Path, to: &Path) -> Result<Self, ArchiveError> {

@@ -121,7 +121,6 @@ impl<K, V> Default for Ring<K, V> {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "test")]
 mod tests {
     use std::collections::BTreeMap;
 
