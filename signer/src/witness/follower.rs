@@ -79,8 +79,7 @@ struct Told {
     doubt: Option<String>,
     /// What everything was stopped for.
     alarm: Option<String>,
-    /// The checkpoints that proved it, since it cosigned last: people who have looked and thawed
-    /// are not stopped for the same again.
+    /// What proved it since it cosigned last: people who thawed are not stopped for it again.
     proofs: BTreeSet<(u64, B256)>,
     /// What it must have forgotten.
     forgotten: Option<String>,
@@ -220,8 +219,7 @@ impl Follower {
         (told > size).then(|| self.without(format!("it cosigned {told} records, not {size}")))
     }
 
-    /// A cosignature is never taken back. A witness that says so was put back itself, and may have
-    /// cosigned two journals.
+    /// None is ever taken back: a witness that says so was put back, and may have cosigned two.
     fn remember(&self, size: u64) {
         let mut told = self.told.lock();
         told.hint = size;
