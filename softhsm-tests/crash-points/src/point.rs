@@ -124,7 +124,7 @@ mod tests {
             ("/x/00000000000000000003.new", Some(Which::Spare)),
             ("/x/checkpoints", Some(Which::Checkpoints)),
             ("/x/snapshots/unfinished", Some(Which::Snapshot)),
-            ("/", Some(Which::Folder)),
+            ("/proc", Some(Which::Folder)),
             ("/x/addresses.json", None),
         ] {
             assert_eq!(which(Path::new(path)), expected, "{path}");
